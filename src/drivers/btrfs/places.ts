@@ -1,0 +1,183 @@
+import { randomUUID } from 'node:crypto';
+import { readdirSync } from 'node:fs';
+import { readAttribute, readAttributeByPath, writeAttribute } from '../../linux/attributes.ts';
+import {
+  Descriptor,
+  descriptorPath,
+  makeDirectoryAt,
+  moveAt,
+  openDirectoryAt,
+  statusAt,
+  statusIfAny,
+} from '../../linux/files.ts';
+import { attempt, hasErrno } from '../../linux/libc.ts';
+import { type LockMode, lock } from '../../linux/locks.ts';
+import { decodeMetadata, encodeMetadata, type Metadata } from '../../model/metadata.ts';
+import type { Name } from '../../model/names.ts';
+import type { Held, Place, SnapshotRecord, VolumeRecord } from '../driver.ts';
+
+/**
+ * Where things live in a pool that is a directory: every entry is a plain directory with its metadata in one attribute, so that
+ * the metadata becomes durable together with the rename that publishes it, and stays changeable while the payload is read-only.
+ */
+
+export const metadataAttribute = 'user.coppice';
+export const diskPath = 'data/disk.raw';
+export const areas = { volumes: 0o711, '.staging': 0o700, '.tombstones': 0o700 } as const;
+
+/** An open and locked directory of the pool. The lock goes with the descriptor. */
+export class HeldDirectory implements Held {
+  readonly descriptor: Descriptor;
+  place: Place;
+
+  constructor(descriptor: Descriptor, place: Place) {
+    this.descriptor = descriptor;
+    this.place = place;
+  }
+
+  get fd(): number {
+    return this.descriptor.fd;
+  }
+
+  [Symbol.dispose](): void {
+    this.descriptor[Symbol.dispose]();
+  }
+}
+
+export class Places implements Disposable {
+  readonly #root: number;
+  readonly #volumes: Descriptor;
+  readonly #staging: Descriptor;
+  readonly #tombstones: Descriptor;
+
+  constructor(root: number) {
+    this.#root = root;
+    this.#volumes = openDirectoryAt(root, 'volumes');
+    this.#staging = openDirectoryAt(root, '.staging');
+    this.#tombstones = openDirectoryAt(root, '.tombstones');
+  }
+
+  [Symbol.dispose](): void {
+    for (const area of [this.#volumes, this.#staging, this.#tombstones]) area[Symbol.dispose]();
+  }
+
+  list(): VolumeRecord[] {
+    const volumes = this.#volumes.fd;
+    const base = descriptorPath(volumes);
+    return readdirSync(base).map((name) => ({
+      name,
+      metadata: decoded(readAttributeByPath(`${base}/${name}`, metadataAttribute)),
+      bytes: statusIfAny(volumes, `${name}/${diskPath}`)?.bytes,
+      snapshots: statusIfAny(volumes, `${name}/snapshots`) ? readdirSync(`${base}/${name}/snapshots`).length : 0,
+    }));
+  }
+
+  listSnapshots(volume: Name): SnapshotRecord[] {
+    using directory = openIfAny(this.#volumes.fd, `${volume}/snapshots`);
+    if (!directory) return [];
+    const base = descriptorPath(directory.fd);
+    return readdirSync(base).map((name) => ({
+      name,
+      metadata: decoded(readAttributeByPath(`${base}/${name}`, metadataAttribute)),
+      bytes: statusIfAny(directory.fd, `${name}/${diskPath}`)?.bytes,
+    }));
+  }
+
+  listEntries(area: 'staging' | 'tombstones'): string[] {
+    return readdirSync(descriptorPath(area === 'staging' ? this.#staging.fd : this.#tombstones.fd));
+  }
+
+  exists(place: Place): boolean {
+    return this.#within(place, 'look', (parent, name) => statusIfAny(parent, name) !== undefined) ?? false;
+  }
+
+  hold(place: Place, mode: LockMode, wait: boolean): HeldDirectory | 'absent' | 'busy' {
+    return this.#within(place, 'look', (parent, name) => this.#holdIn(parent, name, place, mode, wait)) ?? 'absent';
+  }
+
+  /** A sweep may take and clear a new entry between its making and its locking; then another is made. */
+  stage(): HeldDirectory {
+    for (;;) {
+      const id = randomUUID();
+      makeDirectoryAt(this.#staging.fd, id, 0o711);
+      const held = this.#holdIn(this.#staging.fd, id, { area: 'staging', id }, 'exclusive', false);
+      if (typeof held === 'object') return held;
+    }
+  }
+
+  move(held: HeldDirectory, to: Place): void {
+    const from = held.place;
+    const moved = this.#within(from, 'look', (fromParent, fromName) =>
+      this.#within(to, 'make', (toParent, toName) => {
+        moveAt(fromParent, fromName, toParent, toName);
+        return true;
+      }),
+    );
+    if (moved) held.place = to;
+  }
+
+  read(held: HeldDirectory): Metadata | undefined {
+    return decoded(readAttribute(held.fd, metadataAttribute));
+  }
+
+  peek(place: Place): Metadata | undefined {
+    return this.#within(place, 'look', (parent, name) =>
+      decoded(readAttributeByPath(`${descriptorPath(parent)}/${name}`, metadataAttribute)),
+    );
+  }
+
+  write(held: HeldDirectory, metadata: Metadata): void {
+    writeAttribute(held.fd, metadataAttribute, encodeMetadata(metadata));
+  }
+
+  /** Runs something with the open directory that a place lies in, and the place's name there. */
+  parentOf<T>(place: Place, use: (parent: number, name: string) => T): T | undefined {
+    return this.#within(place, 'look', use);
+  }
+
+  #holdIn(parent: number, name: string, place: Place, mode: LockMode, wait: boolean): HeldDirectory | 'absent' | 'busy' {
+    for (;;) {
+      const descriptor = openIfAny(parent, name);
+      if (!descriptor) return 'absent';
+      if (!lock(descriptor.fd, mode, wait)) {
+        descriptor[Symbol.dispose]();
+        return 'busy';
+      }
+      // Between the opening and the lock somebody may have renamed, removed or replaced it: the lock must be on what the name means now.
+      if (statusIfAny(parent, name)?.inode === statusAt(descriptor.fd, '').inode) return new HeldDirectory(descriptor, place);
+      descriptor[Symbol.dispose]();
+    }
+  }
+
+  #within<T>(place: Place, purpose: 'look' | 'make', use: (parent: number, name: string) => T): T | undefined {
+    switch (place.area) {
+      case 'pool':
+        return use(this.#root, '.');
+      case 'volumes':
+        return use(this.#volumes.fd, place.name);
+      case 'staging':
+        return use(this.#staging.fd, place.id);
+      case 'tombstones':
+        return use(this.#tombstones.fd, place.id);
+      case 'snapshots': {
+        const volume = (place.volume as HeldDirectory).fd;
+        if (purpose === 'make') attempt('mkdirat', 'snapshots', volume, 'snapshots', 0o711);
+        using directory = openIfAny(volume, 'snapshots');
+        return directory && use(directory.fd, place.name);
+      }
+    }
+  }
+}
+
+function openIfAny(directory: number, path: string): Descriptor | undefined {
+  try {
+    return openDirectoryAt(directory, path);
+  } catch (error) {
+    if (hasErrno(error, 'ENOENT')) return undefined;
+    throw error;
+  }
+}
+
+function decoded(bytes: Buffer | undefined): Metadata | undefined {
+  return bytes && decodeMetadata(bytes);
+}

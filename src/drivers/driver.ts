@@ -1,0 +1,158 @@
+import type { LockMode } from '../linux/locks.ts';
+import type { Metadata } from '../model/metadata.ts';
+import type { Name } from '../model/names.ts';
+
+/**
+ * The contract between the engine and a backend. Each method is one transition that either happened or did not; all are
+ * synchronous, because a whole operation runs in one thread. The engine owns names, locks' order, staging, tombstones, lineage
+ * and retention; a driver only knows how its storage does each step. Failures are thrown as SystemError or CoppiceError.
+ *
+ * A *place* is where something lives; a *held* place is one that is open and locked. Whatever is made is made in a staged
+ * place and moved to where it is seen; whatever is deleted is moved to the tombstones first.
+ */
+export interface Driver extends Disposable {
+  readonly info: DriverInfo;
+
+  /** Everything in the pool in one batched read. */
+  list(): readonly VolumeRecord[];
+  listSnapshots(volume: Name): readonly SnapshotRecord[];
+  /** The ids of unfinished or deleted entries. */
+  listEntries(area: 'staging' | 'tombstones'): readonly string[];
+
+  /** Opens and locks a place, and looks again that it is still there. Without `wait`, a lock that another has is `busy`. */
+  hold(place: Place, mode: LockMode, wait: boolean): Held | 'absent' | 'busy';
+  exists(place: Place): boolean;
+  /** A new, empty, exclusively locked place that nobody sees. */
+  stage(): Held;
+  /** Gives what is held a new place, atomically; @throws SystemError EEXIST when the place is taken. The lock stays. */
+  move(held: Held, to: Place): void;
+  read(held: Held): Metadata | undefined;
+  /** The metadata of a place that somebody else holds. */
+  peek(place: Place): Metadata | undefined;
+  write(held: Held, metadata: Metadata): void;
+
+  /** An empty disk in a staged place. */
+  create(staged: Held, bytes: number, identity: string): void;
+  /** A writable copy that shares all blocks with its source. */
+  clone(source: Held, staged: Held, request: CloneRequest): CloneMethod;
+  /** A read-only copy of what the source holds at this instant. Flush first. */
+  snapshot(source: Held, staged: Held): void;
+  /** A writable copy of a snapshot, which `exchange` then puts in the volume's place. */
+  stageRollback(snapshot: Held, staged: Held): void;
+  /** Exchanges the data of a volume with that of a staged place in one atomic step. */
+  exchange(volume: Held, staged: Held): void;
+  grow(volume: Held, bytes: number): void;
+  /** Writes the dirty data of one disk to the storage. */
+  flush(held: Held): void;
+  /** Destroys the data, the snapshots and the place itself. */
+  discard(held: Held): void;
+  /** Destroys the data and the snapshots, and leaves the place with its metadata. */
+  discardData(held: Held): void;
+
+  /** What tells the data of one place from that of another, and stays with it through an exchange; undefined when there is none. */
+  payloadUuid(held: Held): string | undefined;
+  /** The size of the disk in bytes, as it is now. */
+  size(held: Held): number;
+  inspect(held: Held): PayloadState | undefined;
+  countExtents(held: Held): number;
+  usage(held: Held, accuracy: 'cheap' | 'exact'): PayloadUsage;
+  /** The last exclusive bytes that were measured, kept with the data. */
+  recallUsage(held: Held): CachedUsage | undefined;
+  rememberUsage(held: Held, usage: CachedUsage): void;
+  /** Processes and devices that have the disk open. */
+  holders(held: readonly Held[]): Holders;
+  /** The path that a virtual machine monitor opens, from the pool's own path. */
+  path(held: Held): string;
+
+  /** Makes everything that returned before it durable. */
+  commit(): void;
+  space(): { readonly totalBytes: number; readonly freeBytes: number };
+  /** Waits until deleted data is really freed; false where the kernel can't. */
+  settle(): boolean;
+}
+
+export type Place =
+  | { readonly area: 'pool' }
+  | { readonly area: 'volumes'; readonly name: Name }
+  | { readonly area: 'snapshots'; readonly volume: Held; readonly name: Name }
+  | { readonly area: 'staging' | 'tombstones'; readonly id: string };
+
+export interface Held extends Disposable {
+  readonly place: Place;
+}
+
+export interface CloneRequest {
+  /** The size of the clone; at least that of the source. */
+  readonly bytes: number;
+  readonly identity: string;
+  /** The clone must be able to be sent incrementally against its source. */
+  readonly replicable: boolean;
+  /** How many extents the source has, if that is known. */
+  readonly knownExtents: number | undefined;
+}
+
+export type CloneMethod = 'reflink' | 'snapshot';
+
+export interface PayloadState {
+  readonly bytes: number;
+  readonly readOnly: boolean;
+  /** The id of the volume that the payload says it belongs to. */
+  readonly identity: string | undefined;
+  /** The transaction of the last change and of the creation. */
+  readonly changedIn: string;
+  readonly createdIn: string;
+}
+
+export interface PayloadUsage {
+  readonly logicalBytes: number;
+  readonly referencedBytes: number;
+  /** Only from an exact reading. */
+  readonly exclusiveBytes?: number;
+}
+
+export interface CachedUsage {
+  readonly exclusiveBytes: number;
+  /** When it was true: ISO 8601, UTC. */
+  readonly at: string;
+}
+
+export interface VolumeRecord {
+  readonly name: string;
+  /** Undefined: something that is not ours, or whose metadata can't be read. */
+  readonly metadata: Metadata | undefined;
+  /** Undefined: the disk is not there. */
+  readonly bytes: number | undefined;
+  readonly snapshots: number;
+}
+
+export interface SnapshotRecord {
+  readonly name: string;
+  readonly metadata: Metadata | undefined;
+  readonly bytes: number | undefined;
+}
+
+export interface Holder {
+  readonly pid?: number;
+  readonly command: string;
+  readonly path: string;
+}
+
+export interface Holders {
+  readonly holders: readonly Holder[];
+  /** False when some processes could not be looked into. */
+  readonly complete: boolean;
+}
+
+/** What a backend can do, as data: a capability that is missing says why. */
+export interface DriverInfo {
+  readonly name: string;
+  readonly capabilities: Readonly<Record<Capability, true | string>>;
+}
+
+export type Capability =
+  | 'blockVolumes'
+  | 'treeVolumes'
+  | 'constantTimeClone'
+  | 'snapshots'
+  | 'sameInstantSnapshots'
+  | 'incrementalStreams';

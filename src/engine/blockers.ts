@@ -1,0 +1,21 @@
+import type { Held } from '../drivers/driver.ts';
+import type { Blocker } from '../model/errors.ts';
+import type { Context } from './context.ts';
+
+/** Why these disks can't be replaced or removed now: whoever has one open, and whoever can't be seen. */
+export function openBlockers(context: Context, held: readonly Held[]): Blocker[] {
+  const { holders, complete } = context.driver.holders(held);
+  const blockers: Blocker[] = holders.map((holder) => ({
+    kind: 'open',
+    what: `${holder.path} is open in ${holder.pid === undefined ? holder.command : `process ${holder.pid} (${holder.command})`}`,
+    remedy: holder.pid === undefined ? `detach it` : `stop it`,
+  }));
+  if (!complete) {
+    blockers.push({
+      kind: 'unknown_holders',
+      what: 'a process that can\'t be looked into from here has the disk open, or may have',
+      remedy: 'stop what uses it, or look again as root',
+    });
+  }
+  return blockers.length === 0 ? [] : blockers.map((blocker) => ({ ...blocker, remedy: `${blocker.remedy}, or use --force` }));
+}

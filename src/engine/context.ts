@@ -1,0 +1,42 @@
+import { openSync } from 'node:fs';
+import type { Driver } from '../drivers/driver.ts';
+import { openBtrfs } from '../drivers/btrfs/index.ts';
+import { Descriptor } from '../linux/files.ts';
+import type { PoolMetadata } from '../model/metadata.ts';
+import { hostDirectoryOf } from './space.ts';
+
+/** What every operation works with: an open, verified pool, as one thread sees it. */
+export interface Context extends Disposable {
+  readonly path: string;
+  readonly root: number;
+  readonly metadata: PoolMetadata;
+  readonly driver: Driver;
+  /** The open directory of the file under a loop pool, whose file system must not fill up. */
+  readonly host: { readonly fd: number; readonly path: string } | undefined;
+  /** Whether to wait in the kernel for a lock (a process with nothing else to do) or to fail with `busy`. */
+  readonly wait: boolean;
+}
+
+/** What a worker thread needs to work on a pool that the main thread has opened and verified. */
+export interface PoolHandle {
+  readonly path: string;
+  /** The open root directory; it pins the mount, so that what was verified stays true. */
+  readonly root: number;
+  readonly metadata: PoolMetadata;
+}
+
+export function createContext(handle: PoolHandle, wait: boolean): Context {
+  const driver = openBtrfs(handle.root, handle.path);
+  const hostPath = hostDirectoryOf(handle.path);
+  const host = hostPath === undefined ? undefined : new Descriptor(openSync(hostPath, 'r'));
+  return {
+    ...handle,
+    driver,
+    wait,
+    host: host && hostPath !== undefined ? { fd: host.fd, path: hostPath } : undefined,
+    [Symbol.dispose]() {
+      driver[Symbol.dispose]();
+      host?.[Symbol.dispose]();
+    },
+  };
+}

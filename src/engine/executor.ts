@@ -1,0 +1,44 @@
+import { type Context, createContext, type PoolHandle } from './context.ts';
+import type { Control } from './control.ts';
+import { explainFailure } from './failures.ts';
+import { longOperations, type OperationArguments, type OperationName, type OperationResult, operations } from './operations.ts';
+
+/** Where operations run: in this thread, or in worker threads. */
+export interface Executor {
+  run<N extends OperationName>(name: N, args: OperationArguments<N>, control?: Control): Promise<OperationResult<N>>;
+  close(): Promise<void>;
+}
+
+/**
+ * Runs operations in the calling thread, which they block: right for a process with nothing else to do, such as the command
+ * line. Waits in the kernel for locks.
+ */
+export function inlineExecutor(handle: PoolHandle): Executor {
+  const context = createContext(handle, true);
+  return {
+    run: async (name, args, control) => perform(context, name, args, control),
+    close: async () => context[Symbol.dispose](),
+  };
+}
+
+const quiet: Control = { signal: undefined, report: () => {} };
+
+/** Runs one operation by its name, and explains its failure. */
+export async function perform<N extends OperationName>(
+  context: Context,
+  name: N,
+  args: OperationArguments<N>,
+  control: Control = quiet,
+): Promise<OperationResult<N>> {
+  const operation = operations[name] as (...values: unknown[]) => OperationResult<N> | Promise<OperationResult<N>>;
+  try {
+    return await operation(context, ...args, ...(longOperations.has(name) ? [control] : []));
+  } catch (error) {
+    throw explainFailure(describe(name, args), error);
+  }
+}
+
+function describe(name: OperationName, args: readonly unknown[]): string {
+  const subjects = args.flat().filter((value): value is string => typeof value === 'string');
+  return [name === 'usage' ? 'measure' : name, ...subjects].join(' ');
+}

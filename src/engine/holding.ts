@@ -1,0 +1,107 @@
+import type { Held, Place } from '../drivers/driver.ts';
+import type { LockMode } from '../linux/locks.ts';
+import { blockedBy, CoppiceError, didYouMean } from '../model/errors.ts';
+import type { VolumeMetadata } from '../model/metadata.ts';
+import { formatReference, type Name, type Reference } from '../model/names.ts';
+import type { Context } from './context.ts';
+
+export interface HeldVolume extends Disposable {
+  readonly held: Held;
+  readonly name: Name;
+  readonly metadata: VolumeMetadata;
+}
+
+/** Holds a volume that must exist and be ours. An import of that name that is under way is waited for. */
+export function holdVolume(context: Context, name: Name, mode: LockMode): HeldVolume {
+  for (;;) {
+    const held = context.driver.hold({ area: 'volumes', name }, mode, context.wait);
+    if (held === 'busy') throw busy(name);
+    if (held !== 'absent') return withMetadata(context, held, name);
+    if (!waitForWork(context, name)) throw noSuchVolume(context, name);
+  }
+}
+
+/** Holds what a reference names, as the source of a copy: the volume, or a snapshot together with its volume. */
+export function holdSource(context: Context, reference: Reference): HeldVolume & { readonly source: Held } {
+  const volume = holdVolume(context, reference.volume, 'shared');
+  if (!reference.snapshot) return { ...volume, source: volume.held, [Symbol.dispose]: () => volume[Symbol.dispose]() };
+  try {
+    const source = holdSnapshot(context, volume, reference.snapshot, 'shared');
+    return {
+      ...volume,
+      source,
+      [Symbol.dispose]() {
+        source[Symbol.dispose]();
+        volume[Symbol.dispose]();
+      },
+    };
+  } catch (error) {
+    volume[Symbol.dispose]();
+    throw error;
+  }
+}
+
+export function holdSnapshot(context: Context, volume: HeldVolume, name: Name, mode: LockMode): Held {
+  const held = context.driver.hold({ area: 'snapshots', volume: volume.held, name }, mode, context.wait);
+  const label = formatReference({ volume: volume.name, snapshot: name });
+  if (held === 'busy') throw busy(label);
+  if (held !== 'absent') return held;
+  const names = context.driver.listSnapshots(volume.name).map((snapshot) => snapshot.name);
+  const present = names.length > 0 ? ` It has: ${names.slice(0, 10).join(', ')}${names.length > 10 ? ', ...' : ''}.` : ' It has none.';
+  throw new CoppiceError('not_found', `There is no snapshot ${label}.${didYouMean(name, names) || present}`);
+}
+
+/** Templates are immutable. @throws CoppiceError blocked */
+export function requireUnsealed(volume: HeldVolume, action: string): void {
+  if (!volume.metadata.sealed) return;
+  throw blockedBy(`Could not ${action}`, [
+    { kind: 'sealed', what: `${volume.name} is a template, which never changes`, remedy: `clone it and work on the clone` },
+  ]);
+}
+
+/** Whether an import of this name was under way; returns after it has ended. */
+export function waitForWork(context: Context, name: Name): boolean {
+  const place = findWork(context, name);
+  if (!place) return false;
+  if (!context.wait) throw busy(name);
+  const ended = context.driver.hold(place, 'shared', true);
+  if (typeof ended === 'object') ended[Symbol.dispose]();
+  return true;
+}
+
+/** Where an import of this name is under way in a living process. */
+export function findWork(context: Context, name: Name): Place | undefined {
+  for (const id of context.driver.listEntries('staging')) {
+    const place = { area: 'staging', id } as const;
+    const work = context.driver.peek(place);
+    if (work?.type !== 'work' || work.volume !== name) continue;
+    const held = context.driver.hold(place, 'shared', false);
+    // Not locked: its process has died; the next opening of the pool sweeps it.
+    if (held !== 'busy') {
+      if (held !== 'absent') held[Symbol.dispose]();
+      continue;
+    }
+    return place;
+  }
+  return undefined;
+}
+
+export function busy(what: string): CoppiceError {
+  return new CoppiceError('busy', `${what} is in use by another operation; try again when that has ended.`);
+}
+
+export function noSuchVolume(context: Context, name: Name): CoppiceError {
+  const names = context.driver.list().map((volume) => volume.name);
+  const hint = didYouMean(name, names) || ' "coppice list" shows what there is.';
+  return new CoppiceError('not_found', `There is no volume or template ${name} in ${context.path}.${hint}`);
+}
+
+function withMetadata(context: Context, held: Held, name: Name): HeldVolume {
+  const metadata = context.driver.read(held);
+  if (metadata?.type === 'volume') return { held, name, metadata, [Symbol.dispose]: () => held[Symbol.dispose]() };
+  held[Symbol.dispose]();
+  throw new CoppiceError(
+    'damaged',
+    `${context.path}/volumes/${name} is not a volume that Coppice made, or its metadata is gone; "coppice pool check" says more.`,
+  );
+}

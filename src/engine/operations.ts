@@ -1,0 +1,68 @@
+import type { Context } from './context.ts';
+import type { Control } from './control.ts';
+import { clone } from './operations/clone.ts';
+import { create } from './operations/create.ts';
+import { exportImage } from './operations/export.ts';
+import { grow } from './operations/grow.ts';
+import { importImage } from './operations/import.ts';
+import { list, listSnapshots, path, show } from './operations/list.ts';
+import { remove } from './operations/remove.ts';
+import { rename } from './operations/rename.ts';
+import { rollback } from './operations/rollback.ts';
+import { seal } from './operations/seal.ts';
+import { snapshot } from './operations/snapshot.ts';
+import { tree } from './operations/tree.ts';
+import { usage } from './operations/usage.ts';
+import { sweep } from './sweep.ts';
+import { checkPool } from './pools/check.ts';
+import { describePool } from './pools/describe.ts';
+
+/**
+ * Every operation by its name: what a worker thread is asked for. Each runs whole in one thread. `long` ones take as long as
+ * their data, report progress and can be cancelled; `changes` ones are followed by a commit before they count as done.
+ */
+export const operations = {
+  list,
+  listSnapshots,
+  show,
+  path,
+  tree,
+  usage,
+  describe: describePool,
+  check: checkPool,
+  create,
+  clone,
+  snapshot,
+  rollback,
+  rename,
+  grow,
+  seal,
+  remove,
+  import: importImage,
+  export: exportImage,
+  sweep,
+  commit: (context: Context): void => context.driver.commit(),
+} as const;
+
+export type OperationName = keyof typeof operations;
+
+type WithoutContext<F> = F extends (context: Context, ...args: infer A) => infer R
+  ? (...args: A extends [...infer Rest, Control] ? Rest : A) => Awaited<R>
+  : never;
+
+export type OperationArguments<N extends OperationName> = Parameters<WithoutContext<(typeof operations)[N]>>;
+export type OperationResult<N extends OperationName> = ReturnType<WithoutContext<(typeof operations)[N]>>;
+
+export const longOperations: ReadonlySet<OperationName> = new Set(['import', 'export']);
+
+export const changes: ReadonlySet<OperationName> = new Set([
+  'create',
+  'clone',
+  'snapshot',
+  'rollback',
+  'rename',
+  'grow',
+  'seal',
+  'remove',
+  'import',
+]);

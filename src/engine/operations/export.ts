@@ -1,0 +1,125 @@
+import { randomBytes, randomUUID } from 'node:crypto';
+import { constants, fstatSync, fsyncSync, ftruncateSync, openSync, renameSync, unlinkSync } from 'node:fs';
+import { basename, dirname, join, resolve } from 'node:path';
+import type { ImageFormat } from '../../images/format.ts';
+import { copySparse } from '../../images/raw.ts';
+import { writeQcow2 } from '../../images/qcow2.ts';
+import { reflink } from '../../linux/extents.ts';
+import { Descriptor, moveAt } from '../../linux/files.ts';
+import { hasErrno } from '../../linux/libc.ts';
+import { CoppiceError } from '../../model/errors.ts';
+import { parseReference } from '../../model/names.ts';
+import type { Context } from '../context.ts';
+import type { Control } from '../control.ts';
+import { holdSource } from '../holding.ts';
+import { abandon } from '../publish.ts';
+
+export interface ExportOptions {
+  /** Raw when absent. */
+  readonly format?: ImageFormat;
+  /** Replace a file that is there. */
+  readonly overwrite?: boolean;
+}
+
+export interface Exported {
+  readonly source: string;
+  readonly file: string;
+  readonly format: ImageFormat;
+  /** Bytes of the disk. */
+  readonly bytes: number;
+}
+
+/**
+ * Writes a volume, template or snapshot to a file outside the pool. The file appears when it is complete, or never. A volume in
+ * use is exported as it was at one instant.
+ */
+export async function exportImage(
+  context: Context,
+  sourceText: string,
+  fileText: string,
+  options: ExportOptions,
+  control: Control,
+): Promise<Exported> {
+  const file = resolve(fileText);
+  const format = options.format ?? 'raw';
+  using copy = frozenCopy(context, sourceText);
+  const temporary = join(dirname(file), `.${basename(file)}.${randomBytes(6).toString('hex')}.partial`);
+  try {
+    using source = new Descriptor(openSync(context.driver.path(copy), 'r'));
+    using target = openTarget(temporary, file);
+    const bytes = fstatSync(source.fd).size;
+    const progress = { onFraction: (fraction: number) => control.report({ step: 'copying', fraction }), signal: control.signal };
+    if (format === 'qcow2') await writeQcow2(source.fd, target.fd, file, progress.onFraction, control.signal);
+    else await writeRaw(source.fd, target.fd, bytes, progress);
+    control.signal?.throwIfAborted();
+    fsyncSync(target.fd);
+    publishFile(temporary, file, options.overwrite ?? false);
+    return { source: sourceText, file, format, bytes };
+  } catch (error) {
+    removeIfAny(temporary);
+    if (control.signal?.aborted) throw new CoppiceError('cancelled', `The export of ${sourceText} was cancelled; nothing of it is left.`);
+    if (hasErrno(error, 'ENOSPC')) {
+      throw new CoppiceError('no_space', `There is not enough space in ${dirname(file)} for the export of ${sourceText}.`, { cause: error });
+    }
+    throw error;
+  } finally {
+    abandon(context, copy);
+  }
+}
+
+/** A read-only copy of the source in a staged entry, which stays the same while it is read. */
+function frozenCopy(context: Context, sourceText: string): ReturnType<Context['driver']['stage']> {
+  using volume = holdSource(context, parseReference(sourceText));
+  context.driver.flush(volume.source);
+  const copy = context.driver.stage();
+  try {
+    context.driver.write(copy, { type: 'work', action: 'export', volume: `export-${randomUUID()}` });
+    context.driver.snapshot(volume.source, copy);
+    return copy;
+  } catch (error) {
+    abandon(context, copy);
+    copy[Symbol.dispose]();
+    throw error;
+  }
+}
+
+function openTarget(temporary: string, file: string): Descriptor {
+  try {
+    return new Descriptor(openSync(temporary, constants.O_RDWR | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW, 0o600));
+  } catch (error) {
+    if (hasErrno(error, 'ENOENT', 'ENOTDIR')) throw new CoppiceError('not_found', `There is no directory ${dirname(file)} to export to.`);
+    throw error;
+  }
+}
+
+async function writeRaw(source: number, target: number, bytes: number, progress: Parameters<typeof copySparse>[3]): Promise<void> {
+  ftruncateSync(target, bytes);
+  try {
+    reflink(source, target);
+  } catch (error) {
+    if (!hasErrno(error, 'EXDEV', 'EINVAL', 'EOPNOTSUPP', 'ENOTTY')) throw error;
+    await copySparse(source, target, bytes, progress);
+  }
+}
+
+function publishFile(temporary: string, file: string, overwrite: boolean): void {
+  using directory = new Descriptor(openSync(dirname(file), 'r'));
+  if (overwrite) renameSync(temporary, file);
+  else {
+    try {
+      moveAt(directory.fd, basename(temporary), directory.fd, basename(file));
+    } catch (error) {
+      if (!hasErrno(error, 'EEXIST')) throw error;
+      throw new CoppiceError('already_exists', `${file} exists already; choose another name, or use --overwrite.`, { cause: error });
+    }
+  }
+  fsyncSync(directory.fd);
+}
+
+function removeIfAny(file: string): void {
+  try {
+    unlinkSync(file);
+  } catch (error) {
+    if (!hasErrno(error, 'ENOENT')) throw error;
+  }
+}

@@ -1,0 +1,34 @@
+import { CoppiceError } from '../../model/errors.ts';
+import { parseVolumeName } from '../../model/names.ts';
+import { checkSize, formatSize, roundSize } from '../../model/sizes.ts';
+import type { Context } from '../context.ts';
+import { holdVolume, requireUnsealed } from '../holding.ts';
+import { requireSpace } from '../space.ts';
+
+export interface Grown {
+  readonly name: string;
+  readonly bytes: number;
+  readonly previousBytes: number;
+  readonly roundedFrom?: number;
+  /** Whether someone has the disk open: the hypervisor must then be told, and the guest must grow its partition and file system. */
+  readonly inUse: boolean;
+}
+
+/** Makes a volume larger. Also while it is in use. It is never made smaller. */
+export function grow(context: Context, nameText: string, options: { readonly bytes: number }): Grown {
+  const name = parseVolumeName(nameText);
+  const bytes = roundSize(checkSize(options.bytes));
+  requireSpace(context, `grow ${name}`, 0);
+  using volume = holdVolume(context, name, 'exclusive');
+  requireUnsealed(volume, `grow ${name}`);
+  const previousBytes = context.driver.size(volume.held);
+  if (bytes < previousBytes) {
+    throw new CoppiceError(
+      'invalid_argument',
+      `A volume is never made smaller: ${name} has ${formatSize(previousBytes)}, and ${formatSize(bytes)} would cut off its end.`,
+    );
+  }
+  if (bytes > previousBytes) context.driver.grow(volume.held, bytes);
+  const inUse = context.driver.holders([volume.held]).holders.length > 0;
+  return { name, bytes, previousBytes, inUse, ...(bytes !== options.bytes && { roundedFrom: options.bytes }) };
+}

@@ -1,0 +1,117 @@
+import type { SnapshotRecord, VolumeRecord } from '../../drivers/driver.ts';
+import type { Ancestor, Consistency } from '../../model/metadata.ts';
+import { parseName, parseReference } from '../../model/names.ts';
+import type { Context } from '../context.ts';
+import { holdSnapshot, holdVolume } from '../holding.ts';
+import { problemsOf } from '../problems.ts';
+
+export interface VolumeSummary {
+  readonly name: string;
+  readonly type: 'template' | 'volume' | 'foreign';
+  /** Bytes of the disk; absent when the disk is not there. */
+  readonly bytes?: number;
+  readonly id?: string;
+  /** ISO 8601, UTC. */
+  readonly created?: string;
+  readonly origin?: Ancestor;
+  readonly snapshots: number;
+}
+
+export interface SnapshotSummary {
+  /** `VOLUME@NAME`. */
+  readonly reference: string;
+  readonly name: string;
+  readonly bytes?: number;
+  readonly created?: string;
+  readonly consistency?: Consistency;
+  readonly reason?: 'user' | 'rollback';
+}
+
+/** All volumes and templates, sorted by name. What Coppice did not make is listed as `foreign` and never touched. */
+export function list(context: Context): VolumeSummary[] {
+  return context.driver.list().map(summarize).sort(byName);
+}
+
+/** The snapshots of one volume, or of all, the oldest first. */
+export function listSnapshots(context: Context, volume?: string): SnapshotSummary[] {
+  const volumes = volume === undefined ? context.driver.list().filter((record) => record.snapshots > 0).sort(byName) : [{ name: volume }];
+  return volumes.flatMap(({ name }) => snapshotsOf(context, name));
+}
+
+export interface VolumeDetails extends VolumeSummary {
+  readonly path: string;
+  readonly ancestors: readonly Ancestor[];
+  readonly method?: string;
+  /** Extents when it was sealed; only of a template. */
+  readonly extents?: number;
+  readonly snapshotList: readonly SnapshotSummary[];
+  /** What was changed behind Coppice's back. */
+  readonly problems: readonly string[];
+}
+
+/** Everything about one volume or template. */
+export function show(context: Context, nameText: string): VolumeDetails {
+  const { volume: name, snapshot } = parseReference(nameText);
+  using volume = holdVolume(context, name, 'shared');
+  if (snapshot) holdSnapshot(context, volume, snapshot, 'shared')[Symbol.dispose]();
+  const snapshots = snapshotsOf(context, name).filter((entry) => !snapshot || entry.name === snapshot);
+  const state = context.driver.inspect(volume.held);
+  return {
+    ...summarize({ name, metadata: volume.metadata, bytes: state?.bytes, snapshots: snapshots.length }),
+    path: context.driver.path(volume.held),
+    ancestors: volume.metadata.origin,
+    method: volume.metadata.method,
+    ...(volume.metadata.sealed && { extents: volume.metadata.sealed.extents }),
+    snapshotList: snapshots,
+    problems: problemsOf(name, volume.metadata, state),
+  };
+}
+
+/** The path that a virtual machine monitor opens. */
+export function path(context: Context, referenceText: string): string {
+  const reference = parseReference(referenceText);
+  using volume = holdVolume(context, reference.volume, 'shared');
+  if (!reference.snapshot) return context.driver.path(volume.held);
+  using snapshot = holdSnapshot(context, volume, reference.snapshot, 'shared');
+  return context.driver.path(snapshot);
+}
+
+function snapshotsOf(context: Context, volume: string): SnapshotSummary[] {
+  return context.driver
+    .listSnapshots(parseName(volume))
+    .sort((a, b) => Number(generationOf(a) - generationOf(b)) || byName(a, b))
+    .map((record) => ({
+      reference: `${volume}@${record.name}`,
+      name: record.name,
+      ...(record.bytes !== undefined && { bytes: record.bytes }),
+      ...(record.metadata?.type === 'snapshot' && {
+        created: record.metadata.created,
+        consistency: record.metadata.consistency,
+        reason: record.metadata.reason,
+      }),
+    }));
+}
+
+function summarize(record: VolumeRecord): VolumeSummary {
+  const { name, bytes, snapshots, metadata } = record;
+  const size = bytes === undefined ? {} : { bytes };
+  if (metadata?.type !== 'volume') return { name, type: 'foreign', ...size, snapshots };
+  return {
+    name,
+    type: metadata.sealed ? 'template' : 'volume',
+    ...size,
+    id: metadata.id,
+    created: metadata.created,
+    ...(metadata.origin[0] && { origin: metadata.origin[0] }),
+    snapshots,
+  };
+}
+
+function generationOf(record: SnapshotRecord): bigint {
+  const generation = record.metadata?.type === 'snapshot' ? record.metadata.generation : '0';
+  return /^\d+$/.test(generation) ? BigInt(generation) : 0n;
+}
+
+function byName(a: { readonly name: string }, b: { readonly name: string }): number {
+  return a.name < b.name ? -1 : a.name > b.name ? 1 : 0;
+}

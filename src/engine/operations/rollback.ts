@@ -1,0 +1,141 @@
+import type { Held } from '../../drivers/driver.ts';
+import { type Blocker, blockedBy, CoppiceError } from '../../model/errors.ts';
+import type { RollbackIntent, SnapshotMetadata } from '../../model/metadata.ts';
+import { type Name, parseSnapshotReference } from '../../model/names.ts';
+import { openBlockers } from '../blockers.ts';
+import type { Context } from '../context.ts';
+import { type HeldVolume, holdSnapshot, holdVolume, requireUnsealed } from '../holding.ts';
+import { publishNumbered, staging, timestampName } from '../publish.ts';
+import { requireSpace } from '../space.ts';
+
+export interface RollbackOptions {
+  /** Go on although somebody has the disk open: he keeps the replaced state, and his later writes are lost. */
+  readonly force?: boolean;
+  readonly dryRun?: boolean;
+}
+
+export interface RolledBack {
+  readonly volume: string;
+  readonly snapshot: string;
+  /** `VOLUME@NAME` of the state that was replaced: rolling back to it undoes this rollback. Absent in a dry run. */
+  readonly undo?: string;
+  /** What stands in the way; only in a dry run, else it is an error. */
+  readonly blockers?: readonly Blocker[];
+}
+
+/**
+ * Puts a volume back to one of its snapshots in one atomic step. Newer snapshots stay, and the state that is replaced is kept as
+ * a snapshot, so that this can itself be undone.
+ *
+ * The order of the steps makes every crash safe: the new state is staged; an intent with the ids of both sides is written; the
+ * two are exchanged; then the replaced state, which now lies in the staged entry, is kept as a read-only snapshot. A snapshot
+ * taken before the exchange would miss what is written in between. `recoverRollback` finishes what a crash interrupted.
+ */
+export function rollback(context: Context, referenceText: string, options: RollbackOptions): RolledBack {
+  const reference = parseSnapshotReference(referenceText);
+  const action = `roll back ${reference.volume} to ${reference.snapshot}`;
+  requireSpace(context, action, 0);
+  using volume = holdVolume(context, reference.volume, 'exclusive');
+  requireUnsealed(volume, action);
+  using target = holdSnapshot(context, volume, reference.snapshot, 'shared');
+  const blockers = options.force ? [] : openBlockers(context, [volume.held]);
+  if (options.dryRun) return { volume: volume.name, snapshot: reference.snapshot, blockers };
+  if (blockers.length > 0) throw blockedBy(`Could not ${action}`, blockers);
+  const kept = staging(context, (staged) => {
+    const intent = prepare(context, volume, target, staged, reference.snapshot);
+    context.driver.exchange(volume.held, staged);
+    return keepReplaced(context, volume.held, staged, intent);
+  });
+  return { volume: volume.name, snapshot: reference.snapshot, undo: `${volume.name}@${kept}` };
+}
+
+/** Finishes or drops a rollback that was interrupted. Returns whether the staged entry is settled. */
+export function recoverRollback(context: Context, staged: Held, intent: RollbackIntent): boolean {
+  const inside = context.driver.payloadUuid(staged);
+  if (inside !== intent.replacedUuid) {
+    context.driver.discard(staged);
+    return true;
+  }
+  using volume = findById(context, intent);
+  if (!volume) return false;
+  keepReplaced(context, volume.held, staged, intent);
+  return true;
+}
+
+function prepare(context: Context, volume: HeldVolume, target: Held, staged: Held, snapshot: Name): RollbackIntent {
+  context.driver.stageRollback(target, staged);
+  // A payload that somebody deleted can be rolled back too; the exchange needs something to exchange with.
+  if (!context.driver.payloadUuid(volume.held)) context.driver.create(volume.held, 0, volume.metadata.id);
+  const now = new Date();
+  const intent: RollbackIntent = {
+    type: 'rollback',
+    volumeId: volume.metadata.id,
+    volume: volume.name,
+    target: snapshot,
+    keep: timestampName('pre-rollback', now),
+    replacedUuid: requireUuid(context, volume.held),
+    stagedUuid: requireUuid(context, staged),
+    created: now.toISOString(),
+  };
+  context.driver.write(staged, intent);
+  return intent;
+}
+
+/** The exchange has happened: keeps what lies in the staged entry as a snapshot of the volume, once, and clears the entry. */
+function keepReplaced(context: Context, volume: Held, staged: Held, intent: RollbackIntent): Name {
+  const id = `rollback-${intent.replacedUuid}`;
+  const already = findKept(context, volume, intent.keep, id);
+  const name = already ?? keep(context, volume, staged, intent, id);
+  context.driver.discard(staged);
+  return name;
+}
+
+function keep(context: Context, volume: Held, staged: Held, intent: RollbackIntent, id: string): Name {
+  context.driver.flush(staged);
+  return staging(context, (entry) => {
+    context.driver.snapshot(staged, entry);
+    const metadata: SnapshotMetadata = {
+      type: 'snapshot',
+      id,
+      volumeId: intent.volumeId,
+      created: intent.created,
+      consistency: 'sync',
+      reason: 'rollback',
+      generation: context.driver.inspect(entry)?.createdIn ?? '0',
+    };
+    context.driver.write(entry, metadata);
+    return publishNumbered(context, entry, volume, intent.keep as Name);
+  });
+}
+
+/** A crash may have come between keeping the replaced state and clearing the entry. */
+function findKept(context: Context, volume: Held, wanted: string, id: string): Name | undefined {
+  for (let number = 1; ; number++) {
+    const name = (number === 1 ? wanted : `${wanted}-${number}`) as Name;
+    const metadata = context.driver.peek({ area: 'snapshots', volume, name });
+    if (!metadata) return undefined;
+    if (metadata.type === 'snapshot' && metadata.id === id) return name;
+  }
+}
+
+function findById(context: Context, intent: RollbackIntent): HeldVolume | undefined {
+  const names = [intent.volume, ...context.driver.list().map((record) => record.name)];
+  for (const name of names) {
+    const metadata = context.driver.peek({ area: 'volumes', name: name as Name });
+    if (metadata?.type !== 'volume' || metadata.id !== intent.volumeId) continue;
+    try {
+      return holdVolume({ ...context, wait: false }, name as Name, 'exclusive');
+    } catch (error) {
+      if (error instanceof CoppiceError && (error.code === 'busy' || error.code === 'not_found')) return undefined;
+      throw error;
+    }
+  }
+  return undefined;
+}
+
+function requireUuid(context: Context, held: Held): string {
+  const uuid = context.driver.payloadUuid(held);
+  if (uuid) return uuid;
+  throw new CoppiceError('damaged', 'The data of the volume has vanished during the rollback; look at it with "coppice pool check".');
+}
+

@@ -1,0 +1,61 @@
+import { randomUUID } from 'node:crypto';
+import type { Held } from '../../drivers/driver.ts';
+import type { VolumeMetadata } from '../../model/metadata.ts';
+import { type Name, parseReference, parseVolumeName } from '../../model/names.ts';
+import type { Context } from '../context.ts';
+import { holdSource } from '../holding.ts';
+import { publish, requireFree, staging } from '../publish.ts';
+import { requireSpace } from '../space.ts';
+import { lineageFrom } from './clone.ts';
+
+export interface Sealed {
+  readonly name: string;
+  readonly id: string;
+  readonly bytes: number;
+  readonly extents: number;
+}
+
+/** Makes a template from the present state of a volume or from a snapshot. The source stays as it is. */
+export function seal(context: Context, sourceText: string, nameText: string): Sealed {
+  const reference = parseReference(sourceText);
+  const name = parseVolumeName(nameText);
+  requireFree(context, name);
+  requireSpace(context, `seal ${sourceText} as ${name}`, 0);
+  using volume = holdSource(context, reference);
+  const bytes = context.driver.size(volume.source);
+  const id = randomUUID();
+  return staging(context, (work) => {
+    context.driver.flush(volume.source);
+    context.driver.clone(volume.source, work, { bytes, identity: id, replicable: true, knownExtents: undefined });
+    const sealed = sealStaged(context, work, name, { id, origin: lineageFrom(volume.metadata, reference), method: 'snapshot' });
+    context.driver.discard(work);
+    return sealed;
+  });
+}
+
+/**
+ * Publishes the disk of a staged entry as a template. What is published is a read-only copy of it: a flag set on the entry itself
+ * would leave those who have the disk open able to write.
+ */
+export function sealStaged(
+  context: Context,
+  work: Held,
+  name: Name,
+  about: Pick<VolumeMetadata, 'id' | 'origin' | 'method'>,
+): Sealed {
+  context.driver.flush(work);
+  return staging(context, (staged) => {
+    context.driver.snapshot(work, staged);
+    const extents = context.driver.countExtents(staged);
+    const now = new Date().toISOString();
+    context.driver.write(staged, {
+      type: 'volume',
+      kind: 'block',
+      created: now,
+      ...about,
+      sealed: { at: now, extents, generation: context.driver.inspect(staged)?.changedIn ?? '0' },
+    });
+    publish(context, staged, name);
+    return { name, id: about.id, bytes: context.driver.size(staged), extents };
+  });
+}

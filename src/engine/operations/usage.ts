@@ -1,0 +1,81 @@
+import { formatReference, parseReference, type Reference, type Name } from '../../model/names.ts';
+import type { Held } from '../../drivers/driver.ts';
+import type { Context } from '../context.ts';
+import { holdSource } from '../holding.ts';
+
+export interface UsageOptions {
+  /** Walk every extent, after what was deleted is really freed. */
+  readonly exact?: boolean;
+}
+
+export interface Usage {
+  /** `VOLUME` or `VOLUME@SNAPSHOT`. */
+  readonly reference: string;
+  /** Bytes of the disk as a guest sees it. */
+  readonly logicalBytes: number;
+  /** Bytes of blocks that it refers to, shared ones included. */
+  readonly referencedBytes: number;
+  /** Bytes of blocks that nothing else refers to, not even a snapshot of it: what removing just this would free. Absent when never measured. */
+  readonly exclusiveBytes?: number;
+  /** When the exclusive bytes were true: ISO 8601, UTC. */
+  readonly exclusiveAt?: string;
+}
+
+export interface UsageReport {
+  readonly usages: readonly Usage[];
+  /** False when the kernel could not be waited for, so that blocks of what was just deleted may still count as shared. */
+  readonly settled?: boolean;
+}
+
+/**
+ * How much each volume and snapshot takes. Logical and referenced bytes are read live; the exclusive bytes are the last ones
+ * measured with `exact`, or those at birth.
+ */
+export function usage(context: Context, references: readonly string[], options: UsageOptions): UsageReport {
+  const wanted = references.length > 0 ? references.map(parseReference) : everything(context);
+  const settled = options.exact ? context.driver.settle() : undefined;
+  const usages = wanted.map((reference) => measure(context, reference, options.exact ?? false));
+  return { usages, ...(settled !== undefined && { settled }) };
+}
+
+function measure(context: Context, reference: Reference, exact: boolean): Usage {
+  using volume = holdSource(context, reference);
+  const { exclusiveBytes, ...measured } = context.driver.usage(volume.source, exact ? 'exact' : 'cheap');
+  const label = { reference: formatReference(reference), ...measured };
+  if (exclusiveBytes !== undefined) {
+    const cached = { exclusiveBytes, at: new Date().toISOString() };
+    remember(context, volume.source, cached);
+    return { ...label, exclusiveBytes, exclusiveAt: cached.at };
+  }
+  const cached = context.driver.recallUsage(volume.source) ?? atBirth(volume.metadata, reference);
+  return { ...label, ...(cached && { exclusiveBytes: cached.exclusiveBytes, exclusiveAt: cached.at }) };
+}
+
+/** A clone shares everything when it is made. Of a snapshot nothing is known until it is measured. */
+function atBirth(
+  metadata: { readonly created: string; readonly origin: readonly unknown[]; readonly method: string },
+  reference: Reference,
+): { exclusiveBytes: number; at: string } | undefined {
+  if (reference.snapshot || (metadata.origin.length === 0 && metadata.method !== 'create')) return undefined;
+  return { exclusiveBytes: 0, at: metadata.created };
+}
+
+function remember(context: Context, held: Held, usage: { exclusiveBytes: number; at: string }): void {
+  try {
+    context.driver.rememberUsage(held, usage);
+  } catch {
+    // Only a cache: who may read but not write still gets the answer.
+  }
+}
+
+function everything(context: Context): Reference[] {
+  return context.driver
+    .list()
+    .filter((record) => record.metadata?.type === 'volume' && record.bytes !== undefined)
+    .flatMap((record) => {
+      const volume = record.name as Name;
+      const snapshots = record.snapshots > 0 ? context.driver.listSnapshots(volume) : [];
+      return [{ volume }, ...snapshots.map(({ name }) => ({ volume, snapshot: name as Name }))];
+    })
+    .sort((a, b) => (formatReference(a) < formatReference(b) ? -1 : 1));
+}

@@ -1,0 +1,121 @@
+import { readdirSync } from 'node:fs';
+import { areas } from '../../drivers/btrfs/places.ts';
+import { descriptorPath } from '../../linux/files.ts';
+import { loopBackingFile, mountOf } from '../../linux/mounts.ts';
+import type { Name } from '../../model/names.ts';
+import { formatSize } from '../../model/sizes.ts';
+import type { Context } from '../context.ts';
+import { problemsOf } from '../problems.ts';
+import { poolSpace } from '../space.ts';
+
+export interface Finding {
+  readonly severity: 'error' | 'warning';
+  /** What it is about: a volume, a snapshot, a path. */
+  readonly subject: string;
+  readonly message: string;
+}
+
+/**
+ * Looks through a pool for what a person should know: space that runs out, things that Coppice did not make, volumes that were
+ * changed behind its back, work that was interrupted and could not be finished. Changes nothing.
+ */
+export function checkPool(context: Context): Finding[] {
+  return [...spaceFindings(context), ...backingFindings(context), ...foreignEntries(context), ...volumeFindings(context), ...leftovers(context)];
+}
+
+function spaceFindings(context: Context): Finding[] {
+  const space = poolSpace(context);
+  const findings: Finding[] = [];
+  if (space.freeBytes < space.totalBytes * 0.05) {
+    findings.push({
+      severity: 'warning',
+      subject: context.path,
+      message: `The pool has ${formatSize(space.freeBytes)} of ${formatSize(space.totalBytes)} free; remove volumes or snapshots, or make it larger with "coppice pool grow SIZE".`,
+    });
+  }
+  if (space.host && space.host.freeBytes < space.host.reserveBytes) {
+    findings.push({
+      severity: 'error',
+      subject: space.host.path,
+      message: `The host has ${formatSize(space.host.freeBytes)} free under the pool's file; when it is full the pool turns read-only. Free space there now.`,
+    });
+  } else if (space.host && space.host.freeBytes < space.freeBytes) {
+    findings.push({
+      severity: 'warning',
+      subject: space.host.path,
+      message: `The pool promises ${formatSize(space.freeBytes)}, but the host under its file has only ${formatSize(space.host.freeBytes)} free.`,
+    });
+  }
+  return findings;
+}
+
+function backingFindings(context: Context): Finding[] {
+  const { backing } = context.metadata;
+  const mount = mountOf(context.path);
+  const findings: Finding[] = [];
+  if (mount?.options.includes('ro')) {
+    findings.push({ severity: 'error', subject: context.path, message: `${context.path} is mounted read-only; look at "dmesg" for the reason.` });
+  }
+  if (backing.type === 'loop' && mount) {
+    const file = loopBackingFile(mount.source);
+    if (file?.endsWith(' (deleted)')) {
+      findings.push({
+        severity: 'error',
+        subject: backing.file,
+        message: `The file under the pool has been deleted; it lives only as long as it is mounted. Copy the volumes out with "coppice export" before anything else.`,
+      });
+    }
+  }
+  return findings;
+}
+
+function foreignEntries(context: Context): Finding[] {
+  const findings: Finding[] = readdirSync(descriptorPath(context.root))
+    .filter((name) => !(name in areas))
+    .map((name) => ({ severity: 'warning', subject: `${context.path}/${name}`, message: `${context.path}/${name} was not made by Coppice; it is left alone.` }));
+  for (const record of context.driver.list()) {
+    if (record.metadata?.type === 'volume') continue;
+    findings.push({
+      severity: 'warning',
+      subject: `${context.path}/volumes/${record.name}`,
+      message: `${context.path}/volumes/${record.name} was not made by Coppice, or has lost its metadata; it is left alone.`,
+    });
+  }
+  return findings;
+}
+
+function volumeFindings(context: Context): Finding[] {
+  return context.driver.list().flatMap(({ name, metadata }) => {
+    if (metadata?.type !== 'volume') return [];
+    const held = context.driver.hold({ area: 'volumes', name: name as Name }, 'shared', false);
+    if (typeof held === 'string') return [];
+    using volume = held;
+    const problems = problemsOf(name, metadata, context.driver.inspect(volume));
+    const changed = context.driver.listSnapshots(name as Name).filter((snapshot) => snapshot.bytes === undefined || snapshot.metadata?.type !== 'snapshot');
+    return [
+      ...problems.map((message): Finding => ({ severity: 'error', subject: name, message })),
+      ...changed.map((snapshot): Finding => ({
+        severity: 'error',
+        subject: `${name}@${snapshot.name}`,
+        message: `${name}@${snapshot.name} was not made by Coppice, or its data or metadata is gone.`,
+      })),
+    ];
+  });
+}
+
+function leftovers(context: Context): Finding[] {
+  return (['staging', 'tombstones'] as const).flatMap((area) =>
+    context.driver.listEntries(area).flatMap((id): Finding[] => {
+      const held = context.driver.hold({ area, id }, 'shared', false);
+      if (typeof held === 'string') return [];
+      using entry = held;
+      const metadata = context.driver.read(entry);
+      if (metadata?.type === 'tombstone') return [];
+      const what =
+        metadata?.type === 'rollback'
+          ? `the state of ${metadata.volume} that a rollback replaced, and whose volume is gone`
+          : 'an unfinished entry that could not be cleared';
+      return [{ severity: 'warning', subject: `${context.path}/.${area}/${id}`, message: `${context.path}/.${area}/${id} holds ${what}.` }];
+    }),
+  );
+}

@@ -1,0 +1,46 @@
+import { loopBackingFile, mountOf } from '../../linux/mounts.ts';
+import type { Capability } from '../../drivers/driver.ts';
+import type { Backing } from '../../model/metadata.ts';
+import type { Context } from '../context.ts';
+import { list } from '../operations/list.ts';
+import { type PoolSpace, poolSpace } from '../space.ts';
+
+export interface PoolDescription {
+  readonly path: string;
+  readonly id: string;
+  readonly driver: string;
+  readonly created: string;
+  readonly backing: Backing;
+  /** The device that is mounted, as it is called now. */
+  readonly device: string;
+  readonly mountOptions: readonly string[];
+  readonly space: PoolSpace;
+  readonly templates: number;
+  readonly volumes: number;
+  readonly snapshots: number;
+  /** Deleted entries whose data is still being freed, or whose record of lineage is kept. */
+  readonly tombstones: number;
+  readonly capabilities: Readonly<Record<Capability, true | string>>;
+}
+
+export function describePool(context: Context): PoolDescription {
+  const entries = list(context);
+  const mount = mountOf(context.path);
+  const file = mount && loopBackingFile(mount.source);
+  const { backing } = context.metadata;
+  return {
+    path: context.path,
+    id: context.metadata.id,
+    driver: context.driver.info.name,
+    created: context.metadata.created,
+    backing: backing.type === 'loop' && file !== undefined ? { ...backing, file } : backing,
+    device: mount?.source ?? '',
+    mountOptions: mount?.options ?? [],
+    space: poolSpace(context),
+    templates: entries.filter((entry) => entry.type === 'template').length,
+    volumes: entries.filter((entry) => entry.type === 'volume').length,
+    snapshots: entries.reduce((sum, entry) => sum + entry.snapshots, 0),
+    tombstones: context.driver.listEntries('tombstones').length,
+    capabilities: context.driver.info.capabilities,
+  };
+}

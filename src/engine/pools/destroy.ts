@@ -1,0 +1,110 @@
+import { realpathSync, rmdirSync, unlinkSync } from 'node:fs';
+import { areas } from '../../drivers/btrfs/places.ts';
+import { removeAttribute } from '../../linux/attributes.ts';
+import { commitTransaction } from '../../linux/btrfs.ts';
+import { removeDirectoryAt } from '../../linux/files.ts';
+import { hasErrno } from '../../linux/libc.ts';
+import { loopBackingFile, mountOf } from '../../linux/mounts.ts';
+import { runProgram } from '../../linux/programs.ts';
+import { blockedBy, CoppiceError } from '../../model/errors.ts';
+import { openBlockers } from '../blockers.ts';
+import { createContext } from '../context.ts';
+import { list } from '../operations/list.ts';
+import { openRoot, poolAttribute } from './open.ts';
+import { type PersistOptions, unpersistPool } from './persist.ts';
+import type { Name } from '../../model/names.ts';
+
+export interface PoolLoss {
+  readonly path: string;
+  readonly templates: readonly string[];
+  readonly volumes: readonly string[];
+  readonly snapshots: number;
+  /** The file or device that goes with it. */
+  readonly backing?: string;
+}
+
+/** What destroying a pool would lose. */
+export function describeLoss(pathText: string): PoolLoss {
+  using root = openRoot(pathText);
+  using context = createContext({ path: root.path, root: root.fd, metadata: root.metadata }, true);
+  const entries = list(context);
+  const { backing } = root.metadata;
+  return {
+    path: root.path,
+    templates: entries.filter((entry) => entry.type === 'template').map((entry) => entry.name),
+    volumes: entries.filter((entry) => entry.type === 'volume').map((entry) => entry.name),
+    snapshots: entries.reduce((sum, entry) => sum + entry.snapshots, 0),
+    ...(backing.type === 'loop' && { backing: backing.file }),
+    ...(backing.type === 'device' && { backing: backing.device }),
+  };
+}
+
+/** Destroys a pool with everything in it. An adopted directory keeps its file system and what was not made by Coppice. */
+export function destroyPool(pathText: string, options: PersistOptions & { readonly force?: boolean }): PoolLoss {
+  const loss = describeLoss(pathText);
+  const { backing } = clear(loss.path, options.force ?? false);
+  if (backing.type !== 'existing') unmount(loss.path, backing.type === 'loop' ? backing.file : undefined);
+  unpersistPool(loss.path, options);
+  if (backing.type === 'device') runProgram('wipefs', ['--all', '--quiet', '--', backing.device]);
+  return loss;
+}
+
+/** Takes the marker first, so that nobody starts new work; then what is ours. */
+function clear(path: string, force: boolean): ReturnType<typeof openRoot>['metadata'] {
+  using root = openRoot(path);
+  using context = createContext({ path, root: root.fd, metadata: root.metadata }, true);
+  const names = context.driver.list().map((record) => record.name as Name);
+  using held = new DisposableStack();
+  const volumes = names.flatMap((name) => {
+    const volume = context.driver.hold({ area: 'volumes', name }, 'exclusive', false);
+    if (volume === 'busy') throw new CoppiceError('busy', `${name} is in use by another operation; try again when that has ended.`);
+    return volume === 'absent' ? [] : [held.use(volume)];
+  });
+  const blockers = force ? [] : openBlockers(context, volumes);
+  if (blockers.length > 0) throw blockedBy(`Could not destroy the pool ${path}`, blockers);
+  if (root.metadata.backing.type !== 'existing') return root.metadata;
+  removeAttribute(root.fd, poolAttribute);
+  for (const volume of volumes) context.driver.discard(volume);
+  for (const area of ['staging', 'tombstones'] as const) {
+    for (const id of context.driver.listEntries(area)) {
+      const entry = context.driver.hold({ area, id }, 'exclusive', false);
+      if (typeof entry === 'object') context.driver.discard(held.use(entry));
+    }
+  }
+  for (const name of Object.keys(areas)) removeIfEmpty(root.fd, name);
+  commitTransaction(root.fd);
+  return root.metadata;
+}
+
+function unmount(path: string, file: string | undefined): void {
+  const mount = mountOf(path);
+  const actual = mount && loopBackingFile(mount.source);
+  try {
+    runProgram('umount', ['--', path]);
+  } catch (error) {
+    throw new CoppiceError('blocked', `Could not destroy the pool ${path}: it is in use and can't be unmounted; "fuser -vm ${path}" shows by whom.`, {
+      cause: error,
+      blockers: [{ kind: 'mounted', what: `${path} is in use`, remedy: `end what uses it` }],
+    });
+  }
+  // Only the file that really was under the mount; the recorded name may mean another by now.
+  if (file !== undefined && actual !== undefined && sameFile(actual, file)) unlinkSync(file);
+  try {
+    rmdirSync(path);
+  } catch (error) {
+    if (!hasErrno(error, 'ENOTEMPTY', 'EBUSY', 'EACCES', 'EPERM')) throw error;
+  }
+}
+
+function sameFile(a: string, b: string): boolean {
+  return realpathSync(a) === realpathSync(b);
+}
+
+function removeIfEmpty(root: number, name: string): void {
+  try {
+    removeDirectoryAt(root, name);
+  } catch (error) {
+    if (!hasErrno(error, 'ENOTEMPTY', 'ENOENT')) throw error;
+  }
+}
+

@@ -1,0 +1,69 @@
+import { constants, openSync, statSync } from 'node:fs';
+import { Descriptor } from '../../linux/files.ts';
+import { hasErrno } from '../../linux/libc.ts';
+import { lock } from '../../linux/locks.ts';
+import { runProgram } from '../../linux/programs.ts';
+import { CoppiceError } from '../../model/errors.ts';
+import { type Claim, mountOptions } from './create.ts';
+import { poolLabel } from './loop-file.ts';
+
+/** Formats a block device, or takes one that an earlier run formatted. What is on it is never overwritten unasked. */
+export function claimDevice(device: string, force: boolean, did: (step: string) => void): Claim {
+  const descriptor = openDevice(device);
+  try {
+    // The device's lock also keeps udev from probing it half formatted.
+    lock(descriptor.fd, 'exclusive', true);
+    const contents = contentsOf(device);
+    if (!contents.some(({ type, label }) => type === 'btrfs' && label === poolLabel)) {
+      requireUnused(device);
+      const [found] = contents;
+      if (found && !force) {
+        throw new CoppiceError(
+          'already_exists',
+          `${device} holds ${found.type}${found.label ? ` labelled "${found.label}"` : ''}, which would be lost; if that is meant, use --force.`,
+        );
+      }
+      runProgram('mkfs.btrfs', ['-q', '-f', '-L', poolLabel, '--', device]);
+      did(`formatted ${device} with btrfs`);
+    }
+  } catch (error) {
+    descriptor[Symbol.dispose]();
+    throw error;
+  }
+  return {
+    source: device,
+    backing: { type: 'device', device },
+    mountOptions,
+    [Symbol.dispose]: () => descriptor[Symbol.dispose](),
+  };
+}
+
+function openDevice(device: string): Descriptor {
+  try {
+    if (statSync(device).isBlockDevice()) return new Descriptor(openSync(device, constants.O_RDONLY));
+  } catch (error) {
+    throw hasErrno(error, 'ENOENT') ? new CoppiceError('not_found', `There is no device ${device}.`, { cause: error }) : error;
+  }
+  throw new CoppiceError('invalid_argument', `${device} is not a block device; for a pool in a file use --file.`);
+}
+
+/** The kernel refuses an exclusive opening of a device that is mounted or part of something. */
+function requireUnused(device: string): void {
+  try {
+    new Descriptor(openSync(device, constants.O_RDONLY | constants.O_EXCL))[Symbol.dispose]();
+  } catch (error) {
+    if (!hasErrno(error, 'EBUSY')) throw error;
+    throw new CoppiceError('blocked', `${device} is in use: it is mounted, or part of a volume group or array.`, {
+      cause: error,
+      blockers: [{ kind: 'mounted', what: `${device} is in use`, remedy: 'unmount it' }],
+    });
+  }
+}
+
+function contentsOf(device: string): Array<{ type: string; label: string }> {
+  const lines = runProgram('wipefs', ['--noheadings', '--output', 'TYPE,LABEL', '--', device]).split('\n');
+  return lines.filter((line) => line.trim() !== '').map((line) => {
+    const [type = '', ...label] = line.trim().split(/\s+/);
+    return { type, label: label.join(' ') };
+  });
+}

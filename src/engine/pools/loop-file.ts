@@ -1,0 +1,112 @@
+import { constants, fstatSync, mkdirSync, openSync, readSync } from 'node:fs';
+import { basename, dirname, join, resolve } from 'node:path';
+import { allocateFile, Descriptor, flush, moveAt, resizeFile, statusIfAny } from '../../linux/files.ts';
+import { hasErrno } from '../../linux/libc.ts';
+import { lock } from '../../linux/locks.ts';
+import { runProgram } from '../../linux/programs.ts';
+import { fileSystemSpace } from '../../linux/space.ts';
+import { CoppiceError } from '../../model/errors.ts';
+import { checkSize, formatSize, roundSize } from '../../model/sizes.ts';
+import { type Claim, type CreatePoolOptions, mountOptions } from './create.ts';
+
+const defaultBytes = 50 * 2 ** 30;
+const smallestBytes = 256 * 2 ** 20;
+export const poolLabel = 'coppice';
+
+/**
+ * Makes the file under a pool, formatted, or takes the one that an earlier run made. It is made under another name and renamed
+ * when it is whole, so a file of the right name is never half formatted.
+ */
+export function claimLoopFile(path: string, options: CreatePoolOptions, did: (step: string) => void): Claim {
+  const file = resolve(options.file ?? `${path}.img`);
+  mkdirSync(dirname(file), { recursive: true, mode: 0o755 });
+  using directory = new Descriptor(openSync(dirname(file), 'r'));
+  const descriptor = takeLocked(directory.fd, file, options, did);
+  // The kernel trims the preallocated blocks away again if it is let.
+  const preallocated = options.preallocate ?? false;
+  return {
+    source: file,
+    backing: { type: 'loop', file, preallocated },
+    mountOptions: ['loop', ...mountOptions, ...(preallocated ? ['nodiscard'] : [])],
+    [Symbol.dispose]: () => descriptor[Symbol.dispose](),
+  };
+}
+
+function takeLocked(directory: number, file: string, options: CreatePoolOptions, did: (step: string) => void): Descriptor {
+  const partial = join(dirname(file), `.${basename(file)}.coppice-partial`);
+  for (;;) {
+    const finished = statusIfAny(directory, basename(file)) !== undefined;
+    const descriptor = openForLock(finished ? file : partial, finished);
+    if (!descriptor) continue;
+    lock(descriptor.fd, 'exclusive', true);
+    const { ino } = fstatSync(descriptor.fd, { bigint: true });
+    if (statusIfAny(directory, basename(finished ? file : partial))?.inode !== ino) {
+      descriptor[Symbol.dispose](); // another run has finished it meanwhile
+      continue;
+    }
+    try {
+      if (finished) requireOurs(descriptor.fd, file);
+      else make(descriptor.fd, directory, partial, file, options, did);
+      return descriptor;
+    } catch (error) {
+      descriptor[Symbol.dispose]();
+      throw error;
+    }
+  }
+}
+
+function openForLock(path: string, finished: boolean): Descriptor | undefined {
+  const flags = finished ? constants.O_RDWR : constants.O_RDWR | constants.O_CREAT;
+  try {
+    return new Descriptor(openSync(path, flags | constants.O_NOFOLLOW, 0o600));
+  } catch (error) {
+    if (hasErrno(error, 'ENOENT')) return undefined;
+    if (hasErrno(error, 'EACCES', 'EPERM')) {
+      throw new CoppiceError('permission_denied', `A pool in a file needs root: ${path} can't be opened for writing.`, { cause: error });
+    }
+    throw error;
+  }
+}
+
+function make(fd: number, directory: number, partial: string, file: string, options: CreatePoolOptions, did: (step: string) => void): void {
+  const bytes = roundSize(checkSize(options.bytes ?? defaultBytes));
+  if (bytes < smallestBytes) {
+    throw new CoppiceError('invalid_argument', `A pool of ${formatSize(bytes)} is too small for btrfs; give it at least ${formatSize(smallestBytes)}, and better 4 GiB or more.`);
+  }
+  resizeFile(fd, 0);
+  if (options.preallocate) reserve(fd, bytes, directory, file);
+  else resizeFile(fd, bytes);
+  runProgram('mkfs.btrfs', ['-q', '-f', '-L', poolLabel, ...(options.preallocate ? ['-K'] : []), '--', partial]);
+  flush(fd);
+  moveAt(directory, basename(partial), directory, basename(file));
+  flush(directory);
+  did(`made ${file}, ${formatSize(bytes)}, ${options.preallocate ? 'preallocated' : 'sparse'}, btrfs`);
+}
+
+function reserve(fd: number, bytes: number, directory: number, file: string): void {
+  const { freeBytes } = fileSystemSpace(directory);
+  const refusal = (cause?: unknown): CoppiceError =>
+    new CoppiceError(
+      'no_space',
+      `There is not enough space to preallocate ${file}: it needs ${formatSize(bytes)}, and ${dirname(file)} has ${formatSize(freeBytes)} free; choose a smaller --size.`,
+      { neededBytes: bytes, availableBytes: freeBytes, cause },
+    );
+  if (freeBytes < bytes) throw refusal();
+  try {
+    allocateFile(fd, bytes);
+  } catch (error) {
+    resizeFile(fd, 0);
+    throw hasErrno(error, 'ENOSPC') ? refusal(error) : error;
+  }
+}
+
+/** Superblock of btrfs: magic at 64 bytes into it, label at 0x12b. */
+function requireOurs(fd: number, file: string): void {
+  const superblock = Buffer.alloc(1024);
+  readSync(fd, superblock, 0, superblock.length, 0x10000);
+  const isBtrfs = superblock.toString('latin1', 64, 72) === '_BHRfS_M';
+  const label = superblock.toString('utf8', 0x12b, 0x12b + 256).replace(/\0.*$/s, '');
+  if (isBtrfs && label === poolLabel) return;
+  throw new CoppiceError('already_exists', `${file} exists and is not the file of a pool; choose another --file, or move it away.`);
+}
+

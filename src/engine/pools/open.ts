@@ -1,0 +1,71 @@
+import { constants, openSync, realpathSync } from 'node:fs';
+import { readAttribute } from '../../linux/attributes.ts';
+import { btrfsMagic, fileSystemUuid } from '../../linux/btrfs.ts';
+import { Descriptor } from '../../linux/files.ts';
+import { hasErrno } from '../../linux/libc.ts';
+import { fileSystemSpace } from '../../linux/space.ts';
+import { CoppiceError } from '../../model/errors.ts';
+import { decodeMetadata, type PoolMetadata, poolFormat } from '../../model/metadata.ts';
+
+export const poolAttribute = 'user.coppice';
+
+export interface OpenRoot extends Disposable {
+  readonly path: string;
+  readonly fd: number;
+  readonly metadata: PoolMetadata;
+}
+
+/**
+ * Opens the root directory of a pool and makes sure that it really is the pool: an unmounted pool is an empty directory, and
+ * writing there would fill the root file system and be hidden by the next mount. The descriptor pins what was verified.
+ * @throws CoppiceError not_a_pool, unsupported
+ */
+export function openRoot(pathText: string): OpenRoot {
+  const path = existing(pathText);
+  const descriptor = new Descriptor(openSync(path, constants.O_RDONLY | constants.O_DIRECTORY));
+  try {
+    return { path, fd: descriptor.fd, metadata: verify(descriptor.fd, path), [Symbol.dispose]: () => descriptor[Symbol.dispose]() };
+  } catch (error) {
+    descriptor[Symbol.dispose]();
+    throw error;
+  }
+}
+
+/** What an open directory says of itself as a pool; undefined when it is none. */
+export function readPoolMetadata(fd: number): PoolMetadata | undefined {
+  const bytes = readAttribute(fd, poolAttribute);
+  const metadata = bytes && decodeMetadata(bytes);
+  return metadata?.type === 'pool' ? metadata : undefined;
+}
+
+function verify(fd: number, path: string): PoolMetadata {
+  const metadata = readPoolMetadata(fd);
+  if (!metadata) {
+    throw new CoppiceError(
+      'not_a_pool',
+      `${path} is not a pool: if it was one, it is not mounted now (try "mount ${path}"); "coppice pool create ${path}" makes one.`,
+    );
+  }
+  if (metadata.format > poolFormat) {
+    throw new CoppiceError(
+      'unsupported',
+      `The pool ${path} has format ${metadata.format}, and this version of Coppice knows formats up to ${poolFormat}; install a newer one.`,
+    );
+  }
+  if (fileSystemSpace(fd).type !== btrfsMagic || fileSystemUuid(fd) !== metadata.filesystem) {
+    throw new CoppiceError(
+      'not_a_pool',
+      `${path} is a copy of a pool's directory on another file system, not the pool; mount the real one there, or remove the copy.`,
+    );
+  }
+  return metadata;
+}
+
+function existing(path: string): string {
+  try {
+    return realpathSync(path);
+  } catch (error) {
+    if (!hasErrno(error, 'ENOENT', 'ENOTDIR')) throw error;
+    throw new CoppiceError('not_a_pool', `There is no directory ${path}; "coppice pool create ${path}" makes a pool there.`, { cause: error });
+  }
+}

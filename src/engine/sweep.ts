@@ -1,0 +1,42 @@
+import type { Held } from '../drivers/driver.ts';
+import { hasErrno } from '../linux/libc.ts';
+import type { Context } from './context.ts';
+import { recoverRollback } from './operations/rollback.ts';
+
+/**
+ * Cleans up after processes that died: unfinished entries are destroyed, interrupted rollbacks finished, deleted data freed. An
+ * entry whose lock somebody has is a living process's work and is left alone; so is anything that turns out to be a user's data.
+ * @returns how many entries were settled
+ */
+export function sweep(context: Context): number {
+  let settled = 0;
+  for (const id of context.driver.listEntries('staging')) {
+    settled += settle(context, { area: 'staging', id }, (held) => {
+      const metadata = context.driver.read(held);
+      if (metadata?.type === 'rollback') return recoverRollback(context, held, metadata);
+      context.driver.discard(held);
+      return true;
+    });
+  }
+  for (const id of context.driver.listEntries('tombstones')) {
+    settled += settle(context, { area: 'tombstones', id }, (held) => {
+      if (context.driver.read(held)?.type === 'tombstone') return false; // a record of lineage, without data
+      context.driver.discard(held);
+      return true;
+    });
+  }
+  return settled;
+}
+
+function settle(context: Context, place: Parameters<Context['driver']['hold']>[0], clear: (held: Held) => boolean): number {
+  try {
+    const held = context.driver.hold(place, 'exclusive', false);
+    if (typeof held === 'string') return 0;
+    using entry = held;
+    return clear(entry) ? 1 : 0;
+  } catch (error) {
+    // Opening a pool must work for those who may only read it, and when it is full: what is left over can wait.
+    if (hasErrno(error, 'EACCES', 'EPERM', 'EROFS', 'ENOSPC', 'EDQUOT')) return 0;
+    throw error;
+  }
+}

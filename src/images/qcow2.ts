@@ -1,0 +1,91 @@
+import { fstatSync, readSync } from 'node:fs';
+import { CoppiceError } from '../model/errors.ts';
+import { lastLine } from '../linux/programs.ts';
+import { runInSandbox } from './sandbox.ts';
+
+/**
+ * A qcow2 image is somebody else's data. Its header is read here first, because qemu would follow what it names: a backing file
+ * or an external data file is a path on this host. Then qemu-img checks and converts it where it can reach nothing else.
+ * Offsets: docs/interop/qcow2.txt of QEMU.
+ */
+
+const incompatible = { dirty: 1n, corrupt: 2n, externalData: 4n, compressionType: 8n, extendedEntries: 16n };
+const known = Object.values(incompatible).reduce((all, bit) => all | bit);
+
+/** The size in bytes of the disk inside. @throws CoppiceError invalid_image */
+export function readQcow2Size(fd: number, path: string): number {
+  const header = Buffer.alloc(104);
+  const length = readSync(fd, header, 0, header.length, 0);
+  const refuse = (why: string): CoppiceError => new CoppiceError('invalid_image', `${path} can't be imported: ${why}.`);
+  if (length < 72) throw refuse('it ends in the middle of its header');
+  const version = header.readUInt32BE(4);
+  if (version !== 2 && version !== 3) throw refuse(`qcow2 version ${version} is unknown`);
+  if (header.readBigUInt64BE(8) !== 0n) {
+    throw refuse('it has a backing file, which would be read from this host; flatten it first with "qemu-img convert"');
+  }
+  const clusterBits = header.readUInt32BE(20);
+  if (clusterBits < 9 || clusterBits > 21) throw refuse('its cluster size is out of range');
+  if (header.readUInt32BE(32) !== 0) throw refuse('it is encrypted');
+  if (version === 3) {
+    if (length < 104) throw refuse('it ends in the middle of its header');
+    const features = header.readBigUInt64BE(72);
+    if (features & incompatible.externalData) throw refuse('it keeps its data in an external file, which would be read from this host');
+    if (features & incompatible.corrupt) throw refuse('it is marked corrupt; repair it first with "qemu-img check -r all"');
+    if (features & ~known) throw refuse('it uses features that are unknown');
+  }
+  const bytes = header.readBigUInt64BE(24);
+  if (bytes > 2n ** 53n - 4096n) throw refuse('its size is over 8 PiB');
+  if (header.readBigUInt64BE(40) + BigInt(header.readUInt32BE(36)) * 8n > BigInt(fstatSync(fd).size)) {
+    throw refuse('it is truncated');
+  }
+  return Number(bytes);
+}
+
+/** @throws CoppiceError invalid_image when the image is damaged, io_error when the disk can't be written */
+export async function convertQcow2(
+  source: number,
+  target: number,
+  path: string,
+  onFraction: (fraction: number) => void,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  const check = await runInSandbox(['check', '-q', '-f', 'qcow2', '/proc/self/fd/3'], [source], { signal });
+  // 3: clusters that nothing uses; they take space and harm nobody.
+  if (check.code !== 0 && check.code !== 3) {
+    throw new CoppiceError('invalid_image', `${path} is damaged or truncated: ${lastLine(check.errors) || lastLine(check.output)}.`);
+  }
+  const args = ['convert', '-p', '-f', 'qcow2', '-O', 'raw', '-n', '--target-is-zero', '/proc/self/fd/3', '/proc/self/fd/4'];
+  const conversion = await runInSandbox(args, [source, target], {
+    signal,
+    onOutput: (text) => {
+      const fraction = fractionIn(text);
+      if (fraction !== undefined) onFraction(fraction);
+    },
+  });
+  if (conversion.code !== 0) {
+    const noSpace = /No space left/.test(conversion.errors);
+    throw new CoppiceError(
+      noSpace ? 'no_space' : 'io_error',
+      noSpace ? `The pool became full while ${path} was imported; make it larger with "coppice pool grow SIZE".` : `qemu-img could not convert ${path}: ${lastLine(conversion.errors)}.`,
+    );
+  }
+}
+
+/** Writes a raw disk as a qcow2 image. */
+export async function writeQcow2(
+  source: number,
+  target: number,
+  path: string,
+  onFraction: (fraction: number) => void,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  const args = ['convert', '-p', '-f', 'raw', '-O', 'qcow2', '/proc/self/fd/3', '/proc/self/fd/4'];
+  const conversion = await runInSandbox(args, [source, target], { signal, onOutput: (text) => onFraction(fractionIn(text) ?? 0) });
+  if (conversion.code === 0) return;
+  throw new CoppiceError('io_error', `qemu-img could not write ${path}: ${lastLine(conversion.errors)}.`);
+}
+
+function fractionIn(text: string): number | undefined {
+  const percent = /\(([\d.]+)\/100%\)[^(]*$/.exec(text)?.[1];
+  return percent === undefined ? undefined : Number(percent) / 100;
+}

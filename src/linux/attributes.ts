@@ -1,0 +1,28 @@
+import { attempt, call } from './libc.ts';
+
+/** Extended attributes. 8,000 bytes fit on btrfs; a larger value is ENOSPC there. */
+export const largestAttribute = 8000;
+
+const buffer = Buffer.alloc(largestAttribute);
+
+/** An attribute of an open file or directory, or undefined when it has none that can be read. */
+export function readAttribute(fd: number, name: string): Buffer | undefined {
+  return copied(attempt('fgetxattr', name, fd, name, buffer, buffer.length));
+}
+
+/** The same by path, in one call: a listing reads 20,000 of them. A final symbolic link is not followed. */
+export function readAttributeByPath(path: string, name: string): Buffer | undefined {
+  return copied(attempt('lgetxattr', path, path, name, buffer, buffer.length));
+}
+
+export function writeAttribute(fd: number, name: string, value: Buffer): void {
+  call('fsetxattr', name, fd, name, value, value.length, 0);
+}
+
+export function removeAttribute(fd: number, name: string): void {
+  call('fremovexattr', name, fd, name);
+}
+
+function copied(length: number): Buffer | undefined {
+  return length < 0 ? undefined : Buffer.from(buffer.subarray(0, length));
+}

@@ -1,0 +1,106 @@
+import { call, hasErrno } from './libc.ts';
+
+/** The ioctls of btrfs, numbers and offsets from linux/btrfs.h. Names are one path component under an open directory. */
+
+export const btrfsMagic = 0x9123683e;
+
+const ioctls = {
+  resize: 0x50009403n,
+  subvolumeDestroy: 0x5000940fn,
+  waitSync: 0x40089416n,
+  snapshotCreate: 0x50009417n,
+  startSync: 0x80089418n,
+  subvolumeCreate: 0x50009418n,
+  fileSystemInfo: 0x8400941fn,
+  subvolumeInfo: 0x81f8943cn,
+  subvolumeWait: 0x40109441n,
+} as const;
+
+/** Asking for a read-only subvolume and finding one are different bits: BTRFS_SUBVOL_RDONLY and BTRFS_ROOT_SUBVOL_RDONLY. */
+const readOnlyRequest = 2n;
+const readOnlyRoot = 1n;
+
+export function createSubvolume(directory: number, name: string): void {
+  call('ioctl', `SUBVOL_CREATE ${name}`, directory, ioctls.subvolumeCreate, argumentsV2(0n, 0n, name));
+}
+
+/** Snapshots an open subvolume; commits a transaction, so it is durable on return, though the name above it may not be. */
+export function createSnapshot(source: number, directory: number, name: string, access: 'readonly' | 'writable'): void {
+  const flags = access === 'readonly' ? readOnlyRequest : 0n;
+  call('ioctl', `SNAP_CREATE ${name}`, directory, ioctls.snapshotCreate, argumentsV2(BigInt(source), flags, name));
+}
+
+/** Deletes a subvolume at once; the kernel frees its space later. */
+export function destroySubvolume(directory: number, name: string): void {
+  const request = Buffer.alloc(4096);
+  request.write(name, 8);
+  call('ioctl', `SNAP_DESTROY ${name}`, directory, ioctls.subvolumeDestroy, request);
+}
+
+export interface SubvolumeInfo {
+  readonly uuid: string;
+  readonly readOnly: boolean;
+  /** The transaction of the last change, and of the creation: the storage's own clock. */
+  readonly changedIn: bigint;
+  readonly createdIn: bigint;
+}
+
+/** What the file system knows of the subvolume that a descriptor lies in; works without root. */
+export function subvolumeInfo(fd: number): SubvolumeInfo {
+  const info = Buffer.alloc(504);
+  call('ioctl', 'GET_SUBVOL_INFO', fd, ioctls.subvolumeInfo, info);
+  return {
+    readOnly: (info.readBigUInt64LE(0x120) & readOnlyRoot) !== 0n,
+    uuid: formatUuid(info.subarray(0x128, 0x138)),
+    changedIn: info.readBigUInt64LE(0x158),
+    createdIn: info.readBigUInt64LE(0x160),
+  };
+}
+
+/** The UUID of the file system that a descriptor lies in. */
+export function fileSystemUuid(fd: number): string {
+  const info = Buffer.alloc(1024);
+  call('ioctl', 'FS_INFO', fd, ioctls.fileSystemInfo, info);
+  return formatUuid(info.subarray(16, 32));
+}
+
+/** Commits the running transaction and waits for it: names, attributes and reflinks become durable; nobody's data is flushed. */
+export function commitTransaction(fd: number): void {
+  const transaction = Buffer.alloc(8);
+  call('ioctl', 'START_SYNC', fd, ioctls.startSync, transaction);
+  call('ioctl', 'WAIT_SYNC', fd, ioctls.waitSync, transaction);
+}
+
+/** Grows the file system to the whole of its device. */
+export function growToDevice(fd: number): void {
+  const request = Buffer.alloc(4096);
+  request.write('max', 8);
+  call('ioctl', 'RESIZE', fd, ioctls.resize, request);
+}
+
+/** Waits until the space of all subvolumes deleted so far is free. Returns false where the kernel (before 6.13) can't wait. */
+export function waitForDeletedSubvolumes(fd: number): boolean {
+  const waitForQueued = 1;
+  const request = Buffer.alloc(16);
+  request.writeUInt32LE(waitForQueued, 8);
+  try {
+    call('ioctl', 'SUBVOL_SYNC_WAIT', fd, ioctls.subvolumeWait, request);
+    return true;
+  } catch (error) {
+    if (hasErrno(error, 'ENOENT')) return true; // nothing is queued
+    if (hasErrno(error, 'ENOTTY')) return false;
+    throw error;
+  }
+}
+
+function argumentsV2(fd: bigint, flags: bigint, name: string): Buffer {
+  const request = Buffer.alloc(4096);
+  request.writeBigInt64LE(fd, 0);
+  request.writeBigUInt64LE(flags, 16);
+  request.write(name, 56);
+  return request;
+}
+
+function formatUuid(bytes: Buffer): string {
+  return bytes.toString('hex').replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5');
+}

@@ -1,0 +1,142 @@
+import { closeSync, constants } from 'node:fs';
+import { attempt, call, hasErrno } from './libc.ts';
+
+/**
+ * Files and directories relative to an open directory. Paths never leave it, never follow a symbolic link and never cross a
+ * mount: what a hostile or mistaken link in a pool points at is not reached.
+ */
+
+const { O_RDONLY, O_DIRECTORY, O_RDWR, O_CREAT, O_EXCL } = constants;
+const O_CLOEXEC = 0o2000000;
+const openat2Number = 437;
+const resolveBeneathWithoutLinksOrMounts = 0x0f;
+
+/** An open file descriptor that closes itself at the end of a `using` block. */
+export class Descriptor implements Disposable {
+  readonly fd: number;
+  #open = true;
+
+  constructor(fd: number) {
+    this.fd = fd;
+  }
+
+  [Symbol.dispose](): void {
+    if (!this.#open) return;
+    this.#open = false;
+    closeSync(this.fd);
+  }
+}
+
+export function openAt(directory: number, path: string, flags: number, mode = 0): Descriptor {
+  const how = Buffer.alloc(24);
+  how.writeBigUInt64LE(BigInt(flags | O_CLOEXEC), 0);
+  how.writeBigUInt64LE(BigInt(mode), 8);
+  how.writeBigUInt64LE(BigInt(resolveBeneathWithoutLinksOrMounts), 16);
+  for (;;) {
+    try {
+      return new Descriptor(call('openat2', path, openat2Number, directory, path, how, how.length));
+    } catch (error) {
+      // The kernel could not prove that the path stays beneath because something was renamed meanwhile; openat2(2) says: retry.
+      if (!hasErrno(error, 'EAGAIN')) throw error;
+    }
+  }
+}
+
+export function openDirectoryAt(directory: number, path: string): Descriptor {
+  return openAt(directory, path, O_RDONLY | O_DIRECTORY);
+}
+
+export function openFileAt(directory: number, path: string, access: 'read' | 'write'): Descriptor {
+  return openAt(directory, path, access === 'read' ? O_RDONLY : O_RDWR);
+}
+
+export function createFileAt(directory: number, path: string, mode = 0o600): Descriptor {
+  return openAt(directory, path, O_RDWR | O_CREAT | O_EXCL, mode);
+}
+
+export function makeDirectoryAt(directory: number, name: string, mode = 0o700): void {
+  call('mkdirat', name, directory, name, mode);
+}
+
+export function removeFileAt(directory: number, name: string): void {
+  call('unlinkat', name, directory, name, 0);
+}
+
+export function removeDirectoryAt(directory: number, name: string): void {
+  const AT_REMOVEDIR = 0x200;
+  call('unlinkat', name, directory, name, AT_REMOVEDIR);
+}
+
+const RENAME_NOREPLACE = 1;
+const RENAME_EXCHANGE = 2;
+
+/** Moves a name; @throws SystemError EEXIST when the new name is taken. */
+export function moveAt(fromDirectory: number, from: string, toDirectory: number, to: string): void {
+  call('renameat2', to, fromDirectory, from, toDirectory, to, RENAME_NOREPLACE);
+}
+
+/** Exchanges two names in one atomic step. */
+export function exchangeAt(directoryA: number, a: string, directoryB: number, b: string): void {
+  call('renameat2', `${a} and ${b}`, directoryA, a, directoryB, b, RENAME_EXCHANGE);
+}
+
+export interface FileStatus {
+  readonly inode: bigint;
+  /** Device number as major * 2^20 + minor, comparable with another status only. */
+  readonly device: number;
+  readonly bytes: number;
+  readonly allocatedBytes: number;
+  readonly mode: number;
+  readonly uid: number;
+  readonly gid: number;
+}
+
+const statusBuffer = Buffer.alloc(256);
+
+/** The status of a path under a directory, or of the directory itself with an empty path. Links are not followed. */
+export function statusAt(directory: number, path: string): FileStatus {
+  call('statx', path, ...statxArguments(directory, path));
+  return decodeStatus();
+}
+
+/** The same, or undefined when there is nothing of that name. */
+export function statusIfAny(directory: number, path: string): FileStatus | undefined {
+  return attempt('statx', path, ...statxArguments(directory, path)) < 0 ? undefined : decodeStatus();
+}
+
+function statxArguments(directory: number, path: string): unknown[] {
+  const AT_EMPTY_PATH = 0x1000;
+  const AT_SYMLINK_NOFOLLOW = 0x100;
+  const basic = 0x7ff;
+  return [directory, path, AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW, basic, statusBuffer];
+}
+
+function decodeStatus(): FileStatus {
+  return {
+    uid: statusBuffer.readUInt32LE(0x14),
+    gid: statusBuffer.readUInt32LE(0x18),
+    mode: statusBuffer.readUInt16LE(0x1c),
+    inode: statusBuffer.readBigUInt64LE(0x20),
+    bytes: Number(statusBuffer.readBigUInt64LE(0x28)),
+    allocatedBytes: Number(statusBuffer.readBigUInt64LE(0x30)) * 512,
+    device: statusBuffer.readUInt32LE(0x88) * 2 ** 20 + statusBuffer.readUInt32LE(0x8c),
+  };
+}
+
+export function flush(fd: number): void {
+  call('fsync', 'data', fd);
+}
+
+export function resizeFile(fd: number, bytes: number): void {
+  call('ftruncate', 'file', fd, bytes);
+}
+
+/** Reserves every block of a file. @throws SystemError ENOSPC */
+export function allocateFile(fd: number, bytes: number): void {
+  call('fallocate', 'file', fd, 0, 0, bytes);
+}
+
+/** A path by which any API reaches an open descriptor. */
+export function descriptorPath(fd: number): string {
+  return `/proc/self/fd/${fd}`;
+}

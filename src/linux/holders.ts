@@ -1,0 +1,78 @@
+import { readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs';
+import { call, hasErrno } from './libc.ts';
+import { Descriptor } from './files.ts';
+import { openSync } from 'node:fs';
+
+/** A file to look for: device and inode as stat(2) gives them. */
+export interface FileIdentity {
+  readonly device: bigint;
+  readonly inode: bigint;
+  readonly path: string;
+}
+
+export interface FoundHolder {
+  readonly pid?: number;
+  readonly command: string;
+  readonly path: string;
+}
+
+/**
+ * Who has one of these files open: processes by their descriptors, loop devices by their backing file. One pass over /proc for
+ * all files. `complete` is false when some processes could not be looked into, as without root.
+ */
+export function findHolders(files: readonly FileIdentity[]): { holders: FoundHolder[]; complete: boolean } {
+  const wanted = new Map(files.map((file) => [`${file.device}:${file.inode}`, file.path]));
+  const holders = loopDevicesOn(wanted);
+  let complete = true;
+  for (const pid of readdirSync('/proc')) {
+    if (!/^\d+$/.test(pid) || Number(pid) === process.pid) continue;
+    try {
+      const path = openFileOf(pid, wanted);
+      if (path) holders.push({ pid: Number(pid), command: commandOf(pid), path });
+    } catch (error) {
+      if (hasErrno(error, 'EACCES', 'EPERM')) complete = false;
+      else if (!hasErrno(error, 'ENOENT', 'ESRCH')) throw error; // the process has ended meanwhile
+    }
+  }
+  return { holders, complete };
+}
+
+function openFileOf(pid: string, wanted: ReadonlyMap<string, string>): string | undefined {
+  const directory = `/proc/${pid}/fd`;
+  for (const descriptor of readdirSync(directory)) {
+    try {
+      // Only paths can be our file; sockets, pipes and anonymous inodes are most of what a host has open.
+      if (!readlinkSync(`${directory}/${descriptor}`).startsWith('/')) continue;
+      const { dev, ino } = statSync(`${directory}/${descriptor}`, { bigint: true });
+      const path = wanted.get(`${dev}:${ino}`);
+      if (path) return path;
+    } catch (error) {
+      if (!hasErrno(error, 'ENOENT', 'ESRCH')) throw error; // closed meanwhile
+    }
+  }
+  return undefined;
+}
+
+function commandOf(pid: string): string {
+  const words = readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0').filter(Boolean);
+  return words.length > 0 ? words.join(' ').slice(0, 120) : readFileSync(`/proc/${pid}/comm`, 'utf8').trim();
+}
+
+function loopDevicesOn(wanted: ReadonlyMap<string, string>): FoundHolder[] {
+  const LOOP_GET_STATUS64 = 0x4c05n;
+  const found: FoundHolder[] = [];
+  for (const name of readdirSync('/sys/block')) {
+    if (!name.startsWith('loop')) continue;
+    try {
+      readFileSync(`/sys/block/${name}/loop/backing_file`);
+      using device = new Descriptor(openSync(`/dev/${name}`, 'r'));
+      const info = Buffer.alloc(232);
+      call('ioctl', name, device.fd, LOOP_GET_STATUS64, info);
+      const path = wanted.get(`${info.readBigUInt64LE(0)}:${info.readBigUInt64LE(8)}`);
+      if (path) found.push({ command: `loop device /dev/${name}`, path });
+    } catch (error) {
+      if (!hasErrno(error, 'ENOENT', 'ENXIO', 'EACCES')) throw error; // not attached, or detached meanwhile
+    }
+  }
+  return found;
+}

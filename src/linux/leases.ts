@@ -1,0 +1,24 @@
+import { attempt } from './libc.ts';
+
+const F_SETSIG = 10;
+const F_SETLEASE = 1024;
+const F_WRLCK = 1;
+const F_UNLCK = 2;
+const SIGURG = 23;
+
+/**
+ * Whether anybody else has an open file open too, in any way: another process or namespace, a loop device, a mapping. The kernel
+ * grants a write lease only to a file that nobody else has open (fcntl(2)), so this sees what a look through /proc can't, and
+ * takes microseconds. Undefined when the kernel won't say: the file belongs to another user and we are not root.
+ */
+export function isOpenElsewhere(fd: number): boolean | undefined {
+  // Who opens the file in this instant has the lease broken, which sends us a signal; SIGIO would end the process, SIGURG is ignored.
+  attempt('fcntl', 'signal', fd, F_SETSIG, SIGURG);
+  const result = attempt('fcntl', 'lease', fd, F_SETLEASE, F_WRLCK);
+  if (result >= 0) {
+    attempt('fcntl', 'lease', fd, F_SETLEASE, F_UNLCK);
+    return false;
+  }
+  const EAGAIN = 11;
+  return result === -EAGAIN ? true : undefined;
+}

@@ -1,0 +1,68 @@
+import { readFileSync, realpathSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { hasErrno } from './libc.ts';
+
+export interface Mount {
+  readonly mountPoint: string;
+  /** The path inside the file system that is mounted there. */
+  readonly root: string;
+  readonly type: string;
+  readonly source: string;
+  readonly options: readonly string[];
+}
+
+/** All mounts that this process sees, in the order in which they were made. */
+export function readMounts(): Mount[] {
+  return readFileSync('/proc/self/mountinfo', 'utf8')
+    .split('\n')
+    .filter(Boolean)
+    .map((line) => {
+      const [before = '', after = ''] = line.split(' - ');
+      const fields = before.split(' ');
+      const [type = '', source = '', superOptions = ''] = after.split(' ');
+      return {
+        root: unescape(fields[3] ?? ''),
+        mountPoint: unescape(fields[4] ?? ''),
+        options: [...(fields[5] ?? '').split(','), ...superOptions.split(',')],
+        type,
+        source: unescape(source),
+      };
+    });
+}
+
+/** The mount that a path lies on: the last one made at the longest mount point above it. */
+export function mountOf(path: string): Mount | undefined {
+  const real = realpathSync(path);
+  let best: Mount | undefined;
+  for (const mount of readMounts()) {
+    const within = real === mount.mountPoint || real.startsWith(mount.mountPoint === '/' ? '/' : `${mount.mountPoint}/`);
+    if (within && (!best || mount.mountPoint.length >= best.mountPoint.length)) best = mount;
+  }
+  return best;
+}
+
+/** The file behind a loop device, or undefined when the device is none or not attached. */
+export function loopBackingFile(device: string): string | undefined {
+  const name = /^\/dev\/(loop\d+)$/.exec(device)?.[1];
+  if (!name) return undefined;
+  try {
+    return readFileSync(`/sys/block/${name}/loop/backing_file`, 'utf8').trimEnd();
+  } catch (error) {
+    if (hasErrno(error, 'ENOENT')) return undefined;
+    throw error;
+  }
+}
+
+/** The directory of a backing file, as an existing path; undefined when the file was moved out of sight. */
+export function backingDirectory(file: string): string | undefined {
+  try {
+    return realpathSync(dirname(file));
+  } catch (error) {
+    if (hasErrno(error, 'ENOENT', 'ENOTDIR')) return undefined;
+    throw error;
+  }
+}
+
+function unescape(text: string): string {
+  return text.replace(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(Number.parseInt(octal, 8)));
+}

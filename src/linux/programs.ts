@@ -1,0 +1,77 @@
+import { spawn, spawnSync } from 'node:child_process';
+import { CoppiceError } from '../model/errors.ts';
+
+/** Which Debian package brings a program, for the sentence that says what is missing. */
+const packages: Readonly<Record<string, string>> = {
+  'mkfs.btrfs': 'btrfs-progs',
+  'qemu-img': 'qemu-utils',
+  bwrap: 'bubblewrap',
+  mount: 'mount',
+  umount: 'mount',
+  losetup: 'mount',
+  wipefs: 'util-linux',
+  prlimit: 'util-linux',
+};
+
+// cron jobs and minimal shells lack the sbin directories, where mkfs and losetup live.
+const environment = { PATH: `${process.env['PATH'] ?? '/usr/bin:/bin'}:/usr/sbin:/sbin`, LC_ALL: 'C' };
+
+/** Runs a program to its end and returns its output. Arguments are passed as they are, never through a shell. */
+export function runProgram(program: string, args: readonly string[]): string {
+  const { status, signal, stdout, stderr, error } = spawnSync(program, args, {
+    encoding: 'utf8',
+    env: environment,
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  if (error) throw startFailure(program, error);
+  if (status === 0) return stdout;
+  throw new CoppiceError('io_error', `${program} failed (${signal ?? `exit code ${status}`}): ${lastLine(stderr) || 'it said nothing'}.`);
+}
+
+export interface StreamOptions {
+  /** Open descriptors that the program gets as 3, 4, and so on. */
+  readonly descriptors?: readonly number[];
+  readonly signal?: AbortSignal | undefined;
+  /** Called with each piece of standard output. */
+  readonly onOutput?: (text: string) => void;
+}
+
+/** Runs a program without blocking; resolves with its exit code and what it said. It is killed when the signal fires. */
+export function streamProgram(
+  program: string,
+  args: readonly string[],
+  options: StreamOptions,
+): Promise<{ readonly code: number; readonly output: string; readonly errors: string }> {
+  return new Promise((resolve, reject) => {
+    const child = spawn(program, args, {
+      env: environment,
+      stdio: ['ignore', 'pipe', 'pipe', ...(options.descriptors ?? [])],
+    });
+    const kill = (): void => void child.kill('SIGKILL');
+    let [output, errors] = ['', ''];
+    child.stdout?.on('data', (chunk: Buffer) => {
+      output = (output + chunk).slice(-100_000);
+      options.onOutput?.(chunk.toString());
+    });
+    child.stderr?.on('data', (chunk: Buffer) => {
+      errors = (errors + chunk).slice(-100_000);
+    });
+    child.on('error', (error) => reject(startFailure(program, error)));
+    child.on('close', (code, signal) => {
+      options.signal?.removeEventListener('abort', kill);
+      resolve({ code: code ?? 128, output, errors: errors || (signal ? `killed by ${signal}` : '') });
+    });
+    options.signal?.addEventListener('abort', kill, { once: true });
+    if (options.signal?.aborted) kill();
+  });
+}
+
+export function lastLine(text: string): string {
+  return text.trim().split('\n').at(-1)?.trim().replace(/\.$/, '') ?? '';
+}
+
+function startFailure(program: string, error: Error): CoppiceError {
+  const name = packages[program];
+  const remedy = name ? `install it with "apt-get install ${name}"` : 'install it';
+  return new CoppiceError('missing_tool', `The program ${program} could not be started: ${remedy}.`, { cause: error });
+}

@@ -1,0 +1,150 @@
+/**
+ * What a pool, a volume, a snapshot and an unfinished rollback say about themselves: JSON in one extended attribute of the
+ * directory around the data. Anything may stand in an attribute, so it is parsed here, once, and unknown means absent.
+ */
+
+export const poolFormat = 1;
+
+/** How many ancestors a volume remembers by itself; further ones are found through those. */
+export const rememberedAncestors = 16;
+
+export type Consistency = 'none' | 'sync' | 'freeze' | 'application' | 'cold';
+
+/** One step of a lineage: the name is the one at the time; the id stays true when the ancestor is renamed. */
+export interface Ancestor {
+  readonly id: string;
+  readonly name: string;
+  readonly snapshot?: string;
+}
+
+export interface VolumeMetadata {
+  readonly type: 'volume';
+  readonly id: string;
+  readonly kind: 'block';
+  readonly created: string;
+  /** Ancestors, the nearest first. Empty for what was imported or created. */
+  readonly origin: readonly Ancestor[];
+  /** How the payload was made, which decides whether an incremental stream to its origin is possible. */
+  readonly method: 'create' | 'import' | 'reflink' | 'snapshot';
+  /** Only on a template: what was true when it was sealed. */
+  readonly sealed?: { readonly at: string; readonly extents: number; readonly generation: string };
+}
+
+export interface SnapshotMetadata {
+  readonly type: 'snapshot';
+  readonly id: string;
+  readonly volumeId: string;
+  readonly created: string;
+  readonly consistency: Consistency;
+  /** `rollback`: the state that a rollback replaced. */
+  readonly reason: 'user' | 'rollback';
+  /** The storage's own order of creation; the clock may jump, this does not. */
+  readonly generation: string;
+}
+
+/** Written before the exchange of a rollback, so that recovery can tell whether it happened and finish it. */
+export interface RollbackIntent {
+  readonly type: 'rollback';
+  readonly volumeId: string;
+  readonly volume: string;
+  readonly target: string;
+  /** The name under which the replaced state will be kept. */
+  readonly keep: string;
+  readonly replacedUuid: string;
+  readonly stagedUuid: string;
+  readonly created: string;
+}
+
+/** What is left of a deleted volume that deep descendants still need in order to know where they come from. */
+export interface TombstoneMetadata {
+  readonly type: 'tombstone';
+  readonly id: string;
+  readonly name: string;
+  readonly removed: string;
+  readonly origin: readonly Ancestor[];
+}
+
+/** An import or another long piece of work under way: those who want its name can wait for it. */
+export interface WorkIntent {
+  readonly type: 'work';
+  readonly action: string;
+  readonly volume: string;
+}
+
+export interface PoolMetadata {
+  readonly type: 'pool';
+  readonly format: number;
+  readonly id: string;
+  readonly created: string;
+  /** The file system that the pool was made on: a copy of the directory elsewhere is not the pool. */
+  readonly filesystem: string;
+  readonly backing: Backing;
+}
+
+export type Backing =
+  | { readonly type: 'loop'; readonly file: string; readonly preallocated: boolean }
+  | { readonly type: 'device'; readonly device: string }
+  | { readonly type: 'existing' };
+
+export type Metadata = VolumeMetadata | SnapshotMetadata | RollbackIntent | TombstoneMetadata | WorkIntent | PoolMetadata;
+
+export function encodeMetadata(metadata: Metadata): Buffer {
+  return Buffer.from(JSON.stringify(metadata));
+}
+
+/** Parses an attribute; undefined when it is not metadata that this version understands. */
+export function decodeMetadata(bytes: Buffer): Metadata | undefined {
+  let value: unknown;
+  try {
+    value = JSON.parse(bytes.toString('utf8'));
+  } catch {
+    return undefined;
+  }
+  if (typeof value !== 'object' || value === null) return undefined;
+  const fields = value as Record<string, unknown>;
+  const required = requiredStrings[String(fields['type'])];
+  if (!required?.every((field) => typeof fields[field] === 'string')) return undefined;
+  switch (fields['type']) {
+    case 'volume':
+      return isLineage(fields['origin']) && isSeal(fields['sealed']) ? (value as VolumeMetadata) : undefined;
+    case 'tombstone':
+      return isLineage(fields['origin']) ? (value as TombstoneMetadata) : undefined;
+    case 'pool':
+      return typeof fields['format'] === 'number' && isBacking(fields['backing']) ? (value as PoolMetadata) : undefined;
+    default:
+      return value as Metadata;
+  }
+}
+
+const requiredStrings: Readonly<Record<string, readonly string[]>> = {
+  volume: ['id', 'kind', 'created', 'method'],
+  snapshot: ['id', 'volumeId', 'created', 'consistency', 'reason', 'generation'],
+  rollback: ['volumeId', 'volume', 'target', 'keep', 'replacedUuid', 'stagedUuid', 'created'],
+  tombstone: ['id', 'name', 'removed'],
+  work: ['action', 'volume'],
+  pool: ['id', 'created', 'filesystem'],
+};
+
+function isLineage(value: unknown): boolean {
+  return Array.isArray(value) && value.every((ancestor) => hasStrings(ancestor, ['id', 'name']));
+}
+
+function isSeal(value: unknown): boolean {
+  if (value === undefined) return true;
+  return hasStrings(value, ['at', 'generation']) && typeof (value as Record<string, unknown>)['extents'] === 'number';
+}
+
+function isBacking(value: unknown): boolean {
+  if (!hasStrings(value, ['type'])) return false;
+  const { type, file, device } = value as Record<string, unknown>;
+  return (
+    type === 'existing' ||
+    (type === 'loop' && typeof file === 'string') ||
+    (type === 'device' && typeof device === 'string')
+  );
+}
+
+function hasStrings(value: unknown, fields: readonly string[]): boolean {
+  if (typeof value !== 'object' || value === null) return false;
+  return fields.every((field) => typeof (value as Record<string, unknown>)[field] === 'string');
+}
