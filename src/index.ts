@@ -1,24 +1,37 @@
 /** The library: the verbs of the command line, typed. */
-export { openPool, type Durability, type LongOptions, type ManyCloned, type OpenOptions, type Pool } from './engine/pool.ts';
+
 export type { OperationProgress } from './engine/control.ts';
-export type { CloneOptions, Cloned } from './engine/operations/clone.ts';
+export type { Cloned, CloneOptions } from './engine/operations/clone.ts';
 export type { Created, CreateOptions } from './engine/operations/create.ts';
 export type { Exported, ExportOptions } from './engine/operations/export.ts';
 export type { Grown } from './engine/operations/grow.ts';
 export type { Imported, ImportOptions } from './engine/operations/import.ts';
 export type { SnapshotSummary, VolumeDetails, VolumeSummary } from './engine/operations/list.ts';
 export type { Removed, RemoveOptions } from './engine/operations/remove.ts';
-export type { RolledBack, RollbackOptions } from './engine/operations/rollback.ts';
+export type { RollbackOptions, RolledBack } from './engine/operations/rollback.ts';
 export type { Sealed } from './engine/operations/seal.ts';
 export type { Snapshotted } from './engine/operations/snapshot.ts';
 export type { TreeNode } from './engine/operations/tree.ts';
 export type { Usage, UsageOptions, UsageReport } from './engine/operations/usage.ts';
-export { createPool, type CreatePoolOptions, defaultPoolPath, type PoolCreated } from './engine/pools/create.ts';
+export {
+  type Durability,
+  type LongOptions,
+  type ManyCloned,
+  type OpenOptions,
+  openPool,
+  type Pool,
+} from './engine/pool.ts';
 export type { Finding } from './engine/pools/check.ts';
+export type { CreatePoolOptions } from './engine/pools/claim.ts';
+export {
+  createPool,
+  defaultPoolPath,
+  type PoolCreated,
+} from './engine/pools/create.ts';
 export type { PoolDescription } from './engine/pools/describe.ts';
 export { describeLoss, destroyPool, type PoolLoss } from './engine/pools/destroy.ts';
 export { growPool, type PoolGrown } from './engine/pools/grow.ts';
-export { persistPool, type Persisted, type PersistOptions } from './engine/pools/persist.ts';
+export { type Persisted, type PersistOptions, persistPool } from './engine/pools/persist.ts';
 export type { PoolSpace } from './engine/space.ts';
 export { type Blocker, CoppiceError, type ErrorCode, type ErrorData, errorCodes } from './model/errors.ts';
 export type { Ancestor, Backing, Consistency } from './model/metadata.ts';

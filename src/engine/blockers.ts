@@ -13,9 +13,11 @@ export function openBlockers(context: Context, held: readonly Held[]): Blocker[]
   if (!complete) {
     blockers.push({
       kind: 'unknown_holders',
-      what: 'a process that can\'t be looked into from here has the disk open, or may have',
+      what: "a process that can't be looked into from here has the disk open, or may have",
       remedy: 'stop what uses it, or look again as root',
     });
   }
-  return blockers.length === 0 ? [] : blockers.map((blocker) => ({ ...blocker, remedy: `${blocker.remedy}, or use --force` }));
+  return blockers.length === 0
+    ? []
+    : blockers.map((blocker) => ({ ...blocker, remedy: `${blocker.remedy}, or use --force` }));
 }

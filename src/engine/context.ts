@@ -1,6 +1,6 @@
 import { openSync } from 'node:fs';
-import type { Driver } from '../drivers/driver.ts';
 import { openBtrfs } from '../drivers/btrfs/index.ts';
+import type { Driver } from '../drivers/driver.ts';
 import { Descriptor } from '../linux/files.ts';
 import type { PoolMetadata } from '../model/metadata.ts';
 import { hostDirectoryOf } from './space.ts';

@@ -1,11 +1,21 @@
 import { type Context, createContext, type PoolHandle } from './context.ts';
 import type { Control } from './control.ts';
 import { explainFailure } from './failures.ts';
-import { longOperations, type OperationArguments, type OperationName, type OperationResult, operations } from './operations.ts';
+import {
+  longOperations,
+  type OperationArguments,
+  type OperationName,
+  type OperationResult,
+  operations,
+} from './operations.ts';
 
 /** Where operations run: in this thread, or in worker threads. */
 export interface Executor {
-  run<N extends OperationName>(name: N, args: OperationArguments<N>, control?: Control): Promise<OperationResult<N>>;
+  run<N extends OperationName>(
+    name: N,
+    args: OperationArguments<N>,
+    control?: Control,
+  ): Promise<OperationResult<N>>;
   close(): Promise<void>;
 }
 
@@ -30,7 +40,9 @@ export async function perform<N extends OperationName>(
   args: OperationArguments<N>,
   control: Control = quiet,
 ): Promise<OperationResult<N>> {
-  const operation = operations[name] as (...values: unknown[]) => OperationResult<N> | Promise<OperationResult<N>>;
+  const operation = operations[name] as (
+    ...values: unknown[]
+  ) => OperationResult<N> | Promise<OperationResult<N>>;
   try {
     return await operation(context, ...args, ...(longOperations.has(name) ? [control] : []));
   } catch (error) {

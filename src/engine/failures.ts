@@ -10,7 +10,10 @@ export function explainFailure(action: string, error: unknown): unknown {
   const fail = (code: ConstructorParameters<typeof CoppiceError>[0], why: string): CoppiceError =>
     new CoppiceError(code, `Could not ${action}: ${why}`, { cause: error });
   if (hasErrno(error, 'ENOSPC', 'EDQUOT')) {
-    return fail('no_space', 'the pool is full; remove volumes or snapshots, or make it larger with "coppice pool grow SIZE".');
+    return fail(
+      'no_space',
+      'the pool is full; remove volumes or snapshots, or make it larger with "coppice pool grow SIZE".',
+    );
   }
   if (hasErrno(error, 'EROFS')) {
     return fail(
@@ -18,10 +21,15 @@ export function explainFailure(action: string, error: unknown): unknown {
       'the pool has become read-only, as btrfs does after a write error; look at "dmesg" and at the free space of the host, then mount it again.',
     );
   }
-  if (hasErrno(error, 'EACCES', 'EPERM')) return fail('permission_denied', `${error.message}; run it as root.`);
-  if (hasErrno(error, 'ETXTBSY')) return fail('blocked', 'a swap file in it is active; turn it off with swapoff.');
+  if (hasErrno(error, 'EACCES', 'EPERM'))
+    return fail('permission_denied', `${error.message}; run it as root.`);
+  if (hasErrno(error, 'ETXTBSY'))
+    return fail('blocked', 'a swap file in it is active; turn it off with swapoff.');
   if (hasErrno(error, 'EXDEV', 'ELOOP')) {
-    return fail('damaged', `${error.message}: a link or a mount stands inside the pool where data should be; remove it.`);
+    return fail(
+      'damaged',
+      `${error.message}: a link or a mount stands inside the pool where data should be; remove it.`,
+    );
   }
   if ('code' in error && 'syscall' in error) return fail('io_error', error.message);
   return error;

@@ -24,7 +24,8 @@ export function holdVolume(context: Context, name: Name, mode: LockMode): HeldVo
 /** Holds what a reference names, as the source of a copy: the volume, or a snapshot together with its volume. */
 export function holdSource(context: Context, reference: Reference): HeldVolume & { readonly source: Held } {
   const volume = holdVolume(context, reference.volume, 'shared');
-  if (!reference.snapshot) return { ...volume, source: volume.held, [Symbol.dispose]: () => volume[Symbol.dispose]() };
+  if (!reference.snapshot)
+    return { ...volume, source: volume.held, [Symbol.dispose]: () => volume[Symbol.dispose]() };
   try {
     const source = holdSnapshot(context, volume, reference.snapshot, 'shared');
     return {
@@ -47,7 +48,10 @@ export function holdSnapshot(context: Context, volume: HeldVolume, name: Name, m
   if (held === 'busy') throw busy(label);
   if (held !== 'absent') return held;
   const names = context.driver.listSnapshots(volume.name).map((snapshot) => snapshot.name);
-  const present = names.length > 0 ? ` It has: ${names.slice(0, 10).join(', ')}${names.length > 10 ? ', ...' : ''}.` : ' It has none.';
+  const present =
+    names.length > 0
+      ? ` It has: ${names.slice(0, 10).join(', ')}${names.length > 10 ? ', ...' : ''}.`
+      : ' It has none.';
   throw new CoppiceError('not_found', `There is no snapshot ${label}.${didYouMean(name, names) || present}`);
 }
 
@@ -55,7 +59,11 @@ export function holdSnapshot(context: Context, volume: HeldVolume, name: Name, m
 export function requireUnsealed(volume: HeldVolume, action: string): void {
   if (!volume.metadata.sealed) return;
   throw blockedBy(`Could not ${action}`, [
-    { kind: 'sealed', what: `${volume.name} is a template, which never changes`, remedy: `clone it and work on the clone` },
+    {
+      kind: 'sealed',
+      what: `${volume.name} is a template, which never changes`,
+      remedy: `clone it and work on the clone`,
+    },
   ]);
 }
 
@@ -98,7 +106,8 @@ export function noSuchVolume(context: Context, name: Name): CoppiceError {
 
 function withMetadata(context: Context, held: Held, name: Name): HeldVolume {
   const metadata = context.driver.read(held);
-  if (metadata?.type === 'volume') return { held, name, metadata, [Symbol.dispose]: () => held[Symbol.dispose]() };
+  if (metadata?.type === 'volume')
+    return { held, name, metadata, [Symbol.dispose]: () => held[Symbol.dispose]() };
   held[Symbol.dispose]();
   throw new CoppiceError(
     'damaged',

@@ -13,15 +13,37 @@ import { seal } from './operations/seal.ts';
 import { snapshot } from './operations/snapshot.ts';
 import { tree } from './operations/tree.ts';
 import { usage } from './operations/usage.ts';
-import { sweep } from './sweep.ts';
 import { checkPool } from './pools/check.ts';
 import { describePool } from './pools/describe.ts';
+import { sweep } from './sweep.ts';
 
 /**
- * Every operation by its name: what a worker thread is asked for. Each runs whole in one thread. `long` ones take as long as
- * their data, report progress and can be cancelled; `changes` ones are followed by a commit before they count as done.
+ * Every operation by its name: what a worker thread is asked for. Each runs whole in one thread.
  */
-export const operations = {
+export interface Operations {
+  readonly list: typeof list;
+  readonly listSnapshots: typeof listSnapshots;
+  readonly show: typeof show;
+  readonly path: typeof path;
+  readonly tree: typeof tree;
+  readonly usage: typeof usage;
+  readonly describe: typeof describePool;
+  readonly check: typeof checkPool;
+  readonly create: typeof create;
+  readonly clone: typeof clone;
+  readonly snapshot: typeof snapshot;
+  readonly rollback: typeof rollback;
+  readonly rename: typeof rename;
+  readonly grow: typeof grow;
+  readonly seal: typeof seal;
+  readonly remove: typeof remove;
+  readonly import: typeof importImage;
+  readonly export: typeof exportImage;
+  readonly sweep: typeof sweep;
+  readonly commit: (context: Context) => void;
+}
+
+export const operations: Operations = {
   list,
   listSnapshots,
   show,
@@ -41,20 +63,22 @@ export const operations = {
   import: importImage,
   export: exportImage,
   sweep,
-  commit: (context: Context): void => context.driver.commit(),
-} as const;
+  commit: (context) => context.driver.commit(),
+};
 
-export type OperationName = keyof typeof operations;
+export type OperationName = keyof Operations;
 
 type WithoutContext<F> = F extends (context: Context, ...args: infer A) => infer R
   ? (...args: A extends [...infer Rest, Control] ? Rest : A) => Awaited<R>
   : never;
 
-export type OperationArguments<N extends OperationName> = Parameters<WithoutContext<(typeof operations)[N]>>;
-export type OperationResult<N extends OperationName> = ReturnType<WithoutContext<(typeof operations)[N]>>;
+export type OperationArguments<N extends OperationName> = Parameters<WithoutContext<Operations[N]>>;
+export type OperationResult<N extends OperationName> = ReturnType<WithoutContext<Operations[N]>>;
 
+/** These take as long as their data, report progress and can be cancelled. */
 export const longOperations: ReadonlySet<OperationName> = new Set(['import', 'export']);
 
+/** These are followed by a commit before they count as done. */
 export const changes: ReadonlySet<OperationName> = new Set([
   'create',
   'clone',

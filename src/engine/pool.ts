@@ -2,19 +2,19 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { CoppiceError } from '../model/errors.ts';
 import type { OperationProgress } from './control.ts';
 import { type Executor, inlineExecutor } from './executor.ts';
-import { changes, type OperationArguments, type OperationName, type OperationResult } from './operations.ts';
-import type { CloneOptions, Cloned } from './operations/clone.ts';
+import type { Cloned, CloneOptions } from './operations/clone.ts';
 import type { Created } from './operations/create.ts';
 import type { Exported, ExportOptions } from './operations/export.ts';
 import type { Grown } from './operations/grow.ts';
 import type { Imported, ImportOptions } from './operations/import.ts';
 import type { SnapshotSummary, VolumeDetails, VolumeSummary } from './operations/list.ts';
 import type { Removed, RemoveOptions } from './operations/remove.ts';
-import type { RolledBack, RollbackOptions } from './operations/rollback.ts';
+import type { RollbackOptions, RolledBack } from './operations/rollback.ts';
 import type { Sealed } from './operations/seal.ts';
 import type { Snapshotted } from './operations/snapshot.ts';
 import type { TreeNode } from './operations/tree.ts';
 import type { UsageOptions, UsageReport } from './operations/usage.ts';
+import { changes, type OperationArguments, type OperationName, type OperationResult } from './operations.ts';
 import type { Finding } from './pools/check.ts';
 import { defaultPoolPath } from './pools/create.ts';
 import type { PoolDescription } from './pools/describe.ts';
@@ -43,10 +43,18 @@ export interface ManyCloned {
   readonly failed: ReadonlyArray<{ readonly name: string; readonly error: CoppiceError }>;
 }
 
+interface RunOptions {
+  readonly durability?: Durability['durability'] | undefined;
+  readonly signal?: AbortSignal | undefined;
+  readonly onProgress?: LongOptions['onProgress'] | undefined;
+}
+
 /** Opens a pool; @throws CoppiceError not_a_pool, unsupported. What a process that died had left unfinished is cleaned up. */
 export async function openPool(path: string = defaultPoolPath, options: OpenOptions = {}): Promise<Pool> {
   const root = openRoot(path);
-  const executor = options.inline ? inlineExecutor({ path: root.path, root: root.fd, metadata: root.metadata }) : workerExecutor({ path: root.path, root: root.fd, metadata: root.metadata });
+  const executor = options.inline
+    ? inlineExecutor({ path: root.path, root: root.fd, metadata: root.metadata })
+    : workerExecutor({ path: root.path, root: root.fd, metadata: root.metadata });
   const pool = new Pool(root.path, executor, root, options.lockTimeout ?? 30_000);
   try {
     await executor.run('sweep', []);
@@ -105,9 +113,17 @@ export class Pool implements AsyncDisposable {
   }
 
   /** Makes NAME-1 to NAME-COUNT. Each is whole or not there; what failed is listed beside what was made. */
-  async cloneMany(source: string, name: string, count: number, options: CloneOptions & Durability = {}): Promise<ManyCloned> {
+  async cloneMany(
+    source: string,
+    name: string,
+    count: number,
+    options: CloneOptions & Durability = {},
+  ): Promise<ManyCloned> {
     if (!Number.isInteger(count) || count < 1 || count > 100_000) {
-      throw new CoppiceError('invalid_argument', `${count} is not a valid count: clone 1 to 100,000 at once.`);
+      throw new CoppiceError(
+        'invalid_argument',
+        `${count} is not a valid count: clone 1 to 100,000 at once.`,
+      );
     }
     const names = Array.from({ length: count }, (_, index) => `${name}-${index + 1}`);
     const cloned: Cloned[] = [];
@@ -139,7 +155,11 @@ export class Pool implements AsyncDisposable {
     return this.#exclusive([reference], () => this.#run('rollback', [reference, rest], { durability }));
   }
 
-  rename(from: string, to: string, options: Durability = {}): Promise<{ readonly from: string; readonly name: string }> {
+  rename(
+    from: string,
+    to: string,
+    options: Durability = {},
+  ): Promise<{ readonly from: string; readonly name: string }> {
     return this.#exclusive([from], () => this.#run('rename', [from, to], options));
   }
 
@@ -198,11 +218,13 @@ export class Pool implements AsyncDisposable {
 
   /** Makes every change that has returned durable. */
   sync(): Promise<void> {
-    this.#commitNext ??= (this.#commitRunning ?? Promise.resolve()).catch(() => {}).then(() => {
-      this.#commitNext = undefined;
-      this.#commitRunning = this.#executor.run('commit', []);
-      return this.#commitRunning;
-    });
+    this.#commitNext ??= (this.#commitRunning ?? Promise.resolve())
+      .catch(() => {})
+      .then(() => {
+        this.#commitNext = undefined;
+        this.#commitRunning = this.#executor.run('commit', []);
+        return this.#commitRunning;
+      });
     return this.#commitNext;
   }
 
@@ -219,7 +241,7 @@ export class Pool implements AsyncDisposable {
   async #run<N extends OperationName>(
     name: N,
     args: OperationArguments<N>,
-    options: Durability & { signal?: AbortSignal | undefined; onProgress?: LongOptions['onProgress'] | undefined } = {},
+    options: RunOptions = {},
   ): Promise<OperationResult<N>> {
     const control = { signal: options.signal, report: options.onProgress ?? (() => {}) };
     const deadline = Date.now() + this.#lockTimeout;
@@ -249,4 +271,3 @@ export class Pool implements AsyncDisposable {
     return mine;
   }
 }
-

@@ -2,7 +2,11 @@ import type { PayloadState } from '../drivers/driver.ts';
 import type { VolumeMetadata } from '../model/metadata.ts';
 
 /** What was changed behind Coppice's back, one sentence each. It is reported, and never "repaired". */
-export function problemsOf(name: string, metadata: VolumeMetadata, state: PayloadState | undefined): string[] {
+export function problemsOf(
+  name: string,
+  metadata: VolumeMetadata,
+  state: PayloadState | undefined,
+): string[] {
   if (!state) return [`The disk of ${name} is gone; if it has a snapshot, roll back to it.`];
   const problems: string[] = [];
   if (state.identity !== metadata.id) {
@@ -14,7 +18,9 @@ export function problemsOf(name: string, metadata: VolumeMetadata, state: Payloa
     problems.push(`The template ${name} has been made writable; clones of it may differ from one another.`);
   }
   if (metadata.sealed && state.changedIn !== metadata.sealed.generation) {
-    problems.push(`The template ${name} has changed since it was sealed; import it again under another name.`);
+    problems.push(
+      `The template ${name} has changed since it was sealed; import it again under another name.`,
+    );
   }
   return problems;
 }

@@ -19,7 +19,11 @@ export function requireFree(context: Context, name: Name): void {
 }
 
 export function nameTaken(name: string, cause?: unknown): CoppiceError {
-  return new CoppiceError('already_exists', `There is already a volume or template named ${name}; choose another name.`, { cause });
+  return new CoppiceError(
+    'already_exists',
+    `There is already a volume or template named ${name}; choose another name.`,
+    { cause },
+  );
 }
 
 /**

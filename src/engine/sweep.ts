@@ -28,7 +28,11 @@ export function sweep(context: Context): number {
   return settled;
 }
 
-function settle(context: Context, place: Parameters<Context['driver']['hold']>[0], clear: (held: Held) => boolean): number {
+function settle(
+  context: Context,
+  place: Parameters<Context['driver']['hold']>[0],
+  clear: (held: Held) => boolean,
+): number {
   try {
     const held = context.driver.hold(place, 'exclusive', false);
     if (typeof held === 'string') return 0;

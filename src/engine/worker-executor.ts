@@ -4,7 +4,12 @@ import { CoppiceError } from '../model/errors.ts';
 import type { PoolHandle } from './context.ts';
 import type { Control } from './control.ts';
 import type { Executor } from './executor.ts';
-import { longOperations, type OperationArguments, type OperationName, type OperationResult } from './operations.ts';
+import {
+  longOperations,
+  type OperationArguments,
+  type OperationName,
+  type OperationResult,
+} from './operations.ts';
 import type { WorkerFailure, WorkerMessage } from './worker.ts';
 
 /** Messages that wait inside a thread while it works, so that it need not wait for the next one to cross (69 us). */
@@ -34,9 +39,19 @@ export function workerExecutor(handle: PoolHandle): Executor {
   };
 
   return {
-    run<N extends OperationName>(name: N, args: OperationArguments<N>, control?: Control): Promise<OperationResult<N>> {
+    run<N extends OperationName>(
+      name: N,
+      args: OperationArguments<N>,
+      control?: Control,
+    ): Promise<OperationResult<N>> {
       return new Promise((resolve, reject) => {
-        const task: Task = { name, args, control, resolve: (value) => resolve(value as OperationResult<N>), reject };
+        const task: Task = {
+          name,
+          args,
+          control,
+          resolve: (value) => resolve(value as OperationResult<N>),
+          reject,
+        };
         if (name === 'commit') {
           commits ??= new Thread(handle, () => {});
           commits.give(task);
@@ -90,7 +105,9 @@ class Thread {
       this.#tasks.clear();
     };
     this.#worker.on('error', fail);
-    this.#worker.on('exit', () => fail(new CoppiceError('cancelled', 'The pool was closed while the operation was under way.')));
+    this.#worker.on('exit', () =>
+      fail(new CoppiceError('cancelled', 'The pool was closed while the operation was under way.')),
+    );
   }
 
   get load(): number {
@@ -117,12 +134,16 @@ class Thread {
 }
 
 function leastBusy(threads: readonly Thread[]): Thread | undefined {
-  return threads.reduce<Thread | undefined>((best, thread) => (!best || thread.load < best.load ? thread : best), undefined);
+  return threads.reduce<Thread | undefined>(
+    (best, thread) => (!best || thread.load < best.load ? thread : best),
+    undefined,
+  );
 }
 
 function revive(failure: WorkerFailure): Error {
   const cause = failure.cause === undefined ? undefined : new Error(failure.cause);
-  if (failure.known) return new CoppiceError(failure.known.code, failure.known.message, { ...failure.known, cause });
+  if (failure.known)
+    return new CoppiceError(failure.known.code, failure.known.message, { ...failure.known, cause });
   const error = new Error(failure.message, { cause });
   if (failure.stack !== undefined) error.stack = failure.stack;
   return error;

@@ -42,7 +42,10 @@ if (port) {
     cancellation.set(id, controller);
     const report = (progress: OperationProgress): void => port.postMessage({ id, progress });
     try {
-      const result = await perform(context, name, args as OperationArguments<typeof name>, { signal: controller.signal, report });
+      const result = await perform(context, name, args as OperationArguments<typeof name>, {
+        signal: controller.signal,
+        report,
+      });
       port.postMessage({ id, result } satisfies WorkerMessage);
     } catch (error) {
       port.postMessage({ id, error: asFailure(error) } satisfies WorkerMessage);

@@ -41,7 +41,10 @@ export function detectFormat(fd: number, path: string, declared: ImageFormat | u
     );
   }
   if (declared && declared !== found) {
-    throw new CoppiceError('invalid_image', `${path} was declared ${declared}, but its first bytes say ${found}; give the right --format, or none.`);
+    throw new CoppiceError(
+      'invalid_image',
+      `${path} was declared ${declared}, but its first bytes say ${found}; give the right --format, or none.`,
+    );
   }
   return found;
 }

@@ -1,6 +1,6 @@
 import { fstatSync, readSync } from 'node:fs';
-import { CoppiceError } from '../model/errors.ts';
 import { lastLine } from '../linux/programs.ts';
+import { CoppiceError } from '../model/errors.ts';
 import { runInSandbox } from './sandbox.ts';
 
 /**
@@ -16,12 +16,15 @@ const known = Object.values(incompatible).reduce((all, bit) => all | bit);
 export function readQcow2Size(fd: number, path: string): number {
   const header = Buffer.alloc(104);
   const length = readSync(fd, header, 0, header.length, 0);
-  const refuse = (why: string): CoppiceError => new CoppiceError('invalid_image', `${path} can't be imported: ${why}.`);
+  const refuse = (why: string): CoppiceError =>
+    new CoppiceError('invalid_image', `${path} can't be imported: ${why}.`);
   if (length < 72) throw refuse('it ends in the middle of its header');
   const version = header.readUInt32BE(4);
   if (version !== 2 && version !== 3) throw refuse(`qcow2 version ${version} is unknown`);
   if (header.readBigUInt64BE(8) !== 0n) {
-    throw refuse('it has a backing file, which would be read from this host; flatten it first with "qemu-img convert"');
+    throw refuse(
+      'it has a backing file, which would be read from this host; flatten it first with "qemu-img convert"',
+    );
   }
   const clusterBits = header.readUInt32BE(20);
   if (clusterBits < 9 || clusterBits > 21) throw refuse('its cluster size is out of range');
@@ -29,8 +32,10 @@ export function readQcow2Size(fd: number, path: string): number {
   if (version === 3) {
     if (length < 104) throw refuse('it ends in the middle of its header');
     const features = header.readBigUInt64BE(72);
-    if (features & incompatible.externalData) throw refuse('it keeps its data in an external file, which would be read from this host');
-    if (features & incompatible.corrupt) throw refuse('it is marked corrupt; repair it first with "qemu-img check -r all"');
+    if (features & incompatible.externalData)
+      throw refuse('it keeps its data in an external file, which would be read from this host');
+    if (features & incompatible.corrupt)
+      throw refuse('it is marked corrupt; repair it first with "qemu-img check -r all"');
     if (features & ~known) throw refuse('it uses features that are unknown');
   }
   const bytes = header.readBigUInt64BE(24);
@@ -52,9 +57,23 @@ export async function convertQcow2(
   const check = await runInSandbox(['check', '-q', '-f', 'qcow2', '/proc/self/fd/3'], [source], { signal });
   // 3: clusters that nothing uses; they take space and harm nobody.
   if (check.code !== 0 && check.code !== 3) {
-    throw new CoppiceError('invalid_image', `${path} is damaged or truncated: ${lastLine(check.errors) || lastLine(check.output)}.`);
+    throw new CoppiceError(
+      'invalid_image',
+      `${path} is damaged or truncated: ${lastLine(check.errors) || lastLine(check.output)}.`,
+    );
   }
-  const args = ['convert', '-p', '-f', 'qcow2', '-O', 'raw', '-n', '--target-is-zero', '/proc/self/fd/3', '/proc/self/fd/4'];
+  const args = [
+    'convert',
+    '-p',
+    '-f',
+    'qcow2',
+    '-O',
+    'raw',
+    '-n',
+    '--target-is-zero',
+    '/proc/self/fd/3',
+    '/proc/self/fd/4',
+  ];
   const conversion = await runInSandbox(args, [source, target], {
     signal,
     onOutput: (text) => {
@@ -66,7 +85,9 @@ export async function convertQcow2(
     const noSpace = /No space left/.test(conversion.errors);
     throw new CoppiceError(
       noSpace ? 'no_space' : 'io_error',
-      noSpace ? `The pool became full while ${path} was imported; make it larger with "coppice pool grow SIZE".` : `qemu-img could not convert ${path}: ${lastLine(conversion.errors)}.`,
+      noSpace
+        ? `The pool became full while ${path} was imported; make it larger with "coppice pool grow SIZE".`
+        : `qemu-img could not convert ${path}: ${lastLine(conversion.errors)}.`,
     );
   }
 }
@@ -80,7 +101,10 @@ export async function writeQcow2(
   signal: AbortSignal | undefined,
 ): Promise<void> {
   const args = ['convert', '-p', '-f', 'raw', '-O', 'qcow2', '/proc/self/fd/3', '/proc/self/fd/4'];
-  const conversion = await runInSandbox(args, [source, target], { signal, onOutput: (text) => onFraction(fractionIn(text) ?? 0) });
+  const conversion = await runInSandbox(args, [source, target], {
+    signal,
+    onOutput: (text) => onFraction(fractionIn(text) ?? 0),
+  });
   if (conversion.code === 0) return;
   throw new CoppiceError('io_error', `qemu-img could not write ${path}: ${lastLine(conversion.errors)}.`);
 }

@@ -17,9 +17,18 @@ export interface Progress {
 }
 
 /** Copies a disk; what is a hole or zeros in the source takes no space in the target, which must be empty and long enough. */
-export async function copySparse(source: number, target: number, bytes: number, progress: Progress): Promise<void> {
+export async function copySparse(
+  source: number,
+  target: number,
+  bytes: number,
+  progress: Progress,
+): Promise<void> {
   const buffer = Buffer.alloc(chunkBytes);
-  for (let position = nextData(source, 0, bytes); position < bytes; position = nextData(source, position, bytes)) {
+  for (
+    let position = nextData(source, 0, bytes);
+    position < bytes;
+    position = nextData(source, position, bytes)
+  ) {
     progress.signal?.throwIfAborted();
     const { bytesRead } = await read(source, buffer, 0, Math.min(chunkBytes, bytes - position), position);
     if (bytesRead === 0) return;
@@ -49,7 +58,8 @@ async function writeWithoutZeros(target: number, data: Buffer, position: number)
     let end = start;
     while (end < data.length && !isHole(data, end)) end += holeBytes;
     end = Math.min(end, data.length);
-    for (let at = start; at < end; ) at += (await write(target, data, at, end - at, position + at)).bytesWritten;
+    for (let at = start; at < end; )
+      at += (await write(target, data, at, end - at, position + at)).bytesWritten;
     start = end + (end < data.length ? holeBytes : 0);
   }
 }

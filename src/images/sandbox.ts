@@ -10,7 +10,10 @@ export function runInSandbox(
   descriptors: readonly number[],
   options: Omit<StreamOptions, 'descriptors'>,
 ): ReturnType<typeof streamProgram> {
-  return streamProgram('prlimit', [...limits, 'bwrap', ...isolation, 'qemu-img', ...args], { ...options, descriptors });
+  return streamProgram('prlimit', [...limits, 'bwrap', ...isolation, 'qemu-img', ...args], {
+    ...options,
+    descriptors,
+  });
 }
 
 const limits = ['--as=4294967296', '--cpu=3600', '--core=0', '--'];

@@ -25,9 +25,20 @@ export function createSubvolume(directory: number, name: string): void {
 }
 
 /** Snapshots an open subvolume; commits a transaction, so it is durable on return, though the name above it may not be. */
-export function createSnapshot(source: number, directory: number, name: string, access: 'readonly' | 'writable'): void {
+export function createSnapshot(
+  source: number,
+  directory: number,
+  name: string,
+  access: 'readonly' | 'writable',
+): void {
   const flags = access === 'readonly' ? readOnlyRequest : 0n;
-  call('ioctl', `SNAP_CREATE ${name}`, directory, ioctls.snapshotCreate, argumentsV2(BigInt(source), flags, name));
+  call(
+    'ioctl',
+    `SNAP_CREATE ${name}`,
+    directory,
+    ioctls.snapshotCreate,
+    argumentsV2(BigInt(source), flags, name),
+  );
 }
 
 /** Deletes a subvolume at once; the kernel frees its space later. */

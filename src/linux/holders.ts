@@ -1,7 +1,6 @@
-import { readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs';
-import { call, hasErrno } from './libc.ts';
+import { openSync, readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs';
 import { Descriptor } from './files.ts';
-import { openSync } from 'node:fs';
+import { call, hasErrno } from './libc.ts';
 
 /** A file to look for: device and inode as stat(2) gives them. */
 export interface FileIdentity {

@@ -21,11 +21,11 @@ export function readMounts(): Mount[] {
       const fields = before.split(' ');
       const [type = '', source = '', superOptions = ''] = after.split(' ');
       return {
-        root: unescape(fields[3] ?? ''),
-        mountPoint: unescape(fields[4] ?? ''),
+        root: unescapeField(fields[3] ?? ''),
+        mountPoint: unescapeField(fields[4] ?? ''),
         options: [...(fields[5] ?? '').split(','), ...superOptions.split(',')],
         type,
-        source: unescape(source),
+        source: unescapeField(source),
       };
     });
 }
@@ -35,7 +35,8 @@ export function mountOf(path: string): Mount | undefined {
   const real = realpathSync(path);
   let best: Mount | undefined;
   for (const mount of readMounts()) {
-    const within = real === mount.mountPoint || real.startsWith(mount.mountPoint === '/' ? '/' : `${mount.mountPoint}/`);
+    const within =
+      real === mount.mountPoint || real.startsWith(mount.mountPoint === '/' ? '/' : `${mount.mountPoint}/`);
     if (within && (!best || mount.mountPoint.length >= best.mountPoint.length)) best = mount;
   }
   return best;
@@ -63,6 +64,6 @@ export function backingDirectory(file: string): string | undefined {
   }
 }
 
-function unescape(text: string): string {
+function unescapeField(text: string): string {
   return text.replace(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(Number.parseInt(octal, 8)));
 }

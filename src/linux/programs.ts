@@ -25,7 +25,10 @@ export function runProgram(program: string, args: readonly string[]): string {
   });
   if (error) throw startFailure(program, error);
   if (status === 0) return stdout;
-  throw new CoppiceError('io_error', `${program} failed (${signal ?? `exit code ${status}`}): ${lastLine(stderr) || 'it said nothing'}.`);
+  throw new CoppiceError(
+    'io_error',
+    `${program} failed (${signal ?? `exit code ${status}`}): ${lastLine(stderr) || 'it said nothing'}.`,
+  );
 }
 
 export interface StreamOptions {
@@ -73,5 +76,7 @@ export function lastLine(text: string): string {
 function startFailure(program: string, error: Error): CoppiceError {
   const name = packages[program];
   const remedy = name ? `install it with "apt-get install ${name}"` : 'install it';
-  return new CoppiceError('missing_tool', `The program ${program} could not be started: ${remedy}.`, { cause: error });
+  return new CoppiceError('missing_tool', `The program ${program} could not be started: ${remedy}.`, {
+    cause: error,
+  });
 }

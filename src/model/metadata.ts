@@ -86,7 +86,13 @@ export type Backing =
   | { readonly type: 'device'; readonly device: string }
   | { readonly type: 'existing' };
 
-export type Metadata = VolumeMetadata | SnapshotMetadata | RollbackIntent | TombstoneMetadata | WorkIntent | PoolMetadata;
+export type Metadata =
+  | VolumeMetadata
+  | SnapshotMetadata
+  | RollbackIntent
+  | TombstoneMetadata
+  | WorkIntent
+  | PoolMetadata;
 
 export function encodeMetadata(metadata: Metadata): Buffer {
   return Buffer.from(JSON.stringify(metadata));
@@ -110,7 +116,9 @@ export function decodeMetadata(bytes: Buffer): Metadata | undefined {
     case 'tombstone':
       return isLineage(fields['origin']) ? (value as TombstoneMetadata) : undefined;
     case 'pool':
-      return typeof fields['format'] === 'number' && isBacking(fields['backing']) ? (value as PoolMetadata) : undefined;
+      return typeof fields['format'] === 'number' && isBacking(fields['backing'])
+        ? (value as PoolMetadata)
+        : undefined;
     default:
       return value as Metadata;
   }
@@ -131,7 +139,10 @@ function isLineage(value: unknown): boolean {
 
 function isSeal(value: unknown): boolean {
   if (value === undefined) return true;
-  return hasStrings(value, ['at', 'generation']) && typeof (value as Record<string, unknown>)['extents'] === 'number';
+  return (
+    hasStrings(value, ['at', 'generation']) &&
+    typeof (value as Record<string, unknown>)['extents'] === 'number'
+  );
 }
 
 function isBacking(value: unknown): boolean {

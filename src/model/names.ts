@@ -40,7 +40,10 @@ export function parseSnapshotReference(text: string): Required<Reference> {
 export function parseVolumeName(text: string): Name {
   if (!text.includes('@')) return parseName(text);
   const { volume } = parseReference(text);
-  throw new CoppiceError('invalid_argument', `"${text}" is a snapshot, but this takes a volume: write ${volume}.`);
+  throw new CoppiceError(
+    'invalid_argument',
+    `"${text}" is a snapshot, but this takes a volume: write ${volume}.`,
+  );
 }
 
 export function formatReference(reference: Reference): string {

@@ -6,9 +6,9 @@ import type { Metadata } from '../../model/metadata.ts';
 import type { Name } from '../../model/names.ts';
 import type { CloneRequest, Driver, DriverInfo, Held, Holders, Place } from '../driver.ts';
 import { discardContent, discardEntry } from './discard.ts';
-import { recallUsage, rememberUsage } from './usage-cache.ts';
 import * as payload from './payload.ts';
 import { diskPath, type HeldDirectory, Places } from './places.ts';
+import { recallUsage, rememberUsage } from './usage-cache.ts';
 
 /**
  * Opens the btrfs driver on a pool's open root directory.
@@ -68,19 +68,28 @@ const info: DriverInfo = {
     treeVolumes: 'Tree volumes are not built yet.',
     constantTimeClone: true,
     snapshots: true,
-    sameInstantSnapshots: 'A btrfs snapshot covers one subvolume, so several volumes share an instant only if their writers are stopped.',
-    incrementalStreams: 'Streams are not built yet; clones made with --replicable keep the lineage that they will need.',
+    sameInstantSnapshots:
+      'A btrfs snapshot covers one subvolume, so several volumes share an instant only if their writers are stopped.',
+    incrementalStreams:
+      'Streams are not built yet; clones made with --replicable keep the lineage that they will need.',
   },
 };
 
 /** The kernel says whether a disk is open; only then all processes are looked through for who it is. */
 function holdersOf(held: readonly Held[], path: string): Holders {
-  const disks = held.flatMap((entry) => payload.probeDisk(fd(entry), `${path}/${placePath(entry.place)}/${diskPath}`) ?? []);
+  const disks = held.flatMap(
+    (entry) => payload.probeDisk(fd(entry), `${path}/${placePath(entry.place)}/${diskPath}`) ?? [],
+  );
   const suspects = disks.filter((disk) => disk.openElsewhere !== false);
   if (suspects.length === 0) return { holders: [], complete: true };
   const { holders, complete } = findHolders(suspects);
-  const unseen = suspects.filter((disk) => disk.openElsewhere && !holders.some((holder) => holder.path === disk.path));
-  return { holders, complete: unseen.length === 0 && (complete || suspects.every((disk) => disk.openElsewhere)) };
+  const unseen = suspects.filter(
+    (disk) => disk.openElsewhere && !holders.some((holder) => holder.path === disk.path),
+  );
+  return {
+    holders,
+    complete: unseen.length === 0 && (complete || suspects.every((disk) => disk.openElsewhere)),
+  };
 }
 
 function placePath(place: Place): string {

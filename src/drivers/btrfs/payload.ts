@@ -106,7 +106,10 @@ export function payloadUuid(entry: number): string | undefined {
 export function diskSize(entry: number): number {
   const status = statusIfAny(entry, diskPath);
   if (status) return status.bytes;
-  throw new CoppiceError('damaged', `The disk ${diskPath} of this volume is gone; "coppice pool check" says more.`);
+  throw new CoppiceError(
+    'damaged',
+    `The disk ${diskPath} of this volume is gone; "coppice pool check" says more.`,
+  );
 }
 
 export function inspectDisk(entry: number): PayloadState | undefined {
@@ -156,7 +159,7 @@ function explainReflink(error: unknown): unknown {
   if (!hasErrno(error, 'EINVAL', 'EXDEV', 'EOPNOTSUPP')) return error;
   return new CoppiceError(
     'unsupported',
-    'The clone can\'t share blocks with its source, because one is nodatacow (chattr +C) and the other is not; give both the same attribute.',
+    "The clone can't share blocks with its source, because one is nodatacow (chattr +C) and the other is not; give both the same attribute.",
     { cause: error },
   );
 }

@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { readdirSync } from 'node:fs';
 import { readAttribute, readAttributeByPath, writeAttribute } from '../../linux/attributes.ts';
 import {
-  Descriptor,
+  type Descriptor,
   descriptorPath,
   makeDirectoryAt,
   moveAt,
@@ -68,7 +68,9 @@ export class Places implements Disposable {
       name,
       metadata: decoded(readAttributeByPath(`${base}/${name}`, metadataAttribute)),
       bytes: statusIfAny(volumes, `${name}/${diskPath}`)?.bytes,
-      snapshots: statusIfAny(volumes, `${name}/snapshots`) ? readdirSync(`${base}/${name}/snapshots`).length : 0,
+      snapshots: statusIfAny(volumes, `${name}/snapshots`)
+        ? readdirSync(`${base}/${name}/snapshots`).length
+        : 0,
     }));
   }
 
@@ -92,7 +94,9 @@ export class Places implements Disposable {
   }
 
   hold(place: Place, mode: LockMode, wait: boolean): HeldDirectory | 'absent' | 'busy' {
-    return this.#within(place, 'look', (parent, name) => this.#holdIn(parent, name, place, mode, wait)) ?? 'absent';
+    return (
+      this.#within(place, 'look', (parent, name) => this.#holdIn(parent, name, place, mode, wait)) ?? 'absent'
+    );
   }
 
   /** A sweep may take and clear a new entry between its making and its locking; then another is made. */
@@ -135,7 +139,13 @@ export class Places implements Disposable {
     return this.#within(place, 'look', use);
   }
 
-  #holdIn(parent: number, name: string, place: Place, mode: LockMode, wait: boolean): HeldDirectory | 'absent' | 'busy' {
+  #holdIn(
+    parent: number,
+    name: string,
+    place: Place,
+    mode: LockMode,
+    wait: boolean,
+  ): HeldDirectory | 'absent' | 'busy' {
     for (;;) {
       const descriptor = openIfAny(parent, name);
       if (!descriptor) return 'absent';
@@ -144,12 +154,17 @@ export class Places implements Disposable {
         return 'busy';
       }
       // Between the opening and the lock somebody may have renamed, removed or replaced it: the lock must be on what the name means now.
-      if (statusIfAny(parent, name)?.inode === statusAt(descriptor.fd, '').inode) return new HeldDirectory(descriptor, place);
+      if (statusIfAny(parent, name)?.inode === statusAt(descriptor.fd, '').inode)
+        return new HeldDirectory(descriptor, place);
       descriptor[Symbol.dispose]();
     }
   }
 
-  #within<T>(place: Place, purpose: 'look' | 'make', use: (parent: number, name: string) => T): T | undefined {
+  #within<T>(
+    place: Place,
+    purpose: 'look' | 'make',
+    use: (parent: number, name: string) => T,
+  ): T | undefined {
     switch (place.area) {
       case 'pool':
         return use(this.#root, '.');

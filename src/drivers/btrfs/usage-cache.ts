@@ -6,7 +6,9 @@ const usageAttribute = 'user.coppice.usage';
 
 export function recallUsage(entry: number): CachedUsage | undefined {
   const match = /^(\d+) (\S+)$/.exec(readAttribute(entry, usageAttribute)?.toString() ?? '');
-  return match?.[1] !== undefined && match[2] !== undefined ? { exclusiveBytes: Number(match[1]), at: match[2] } : undefined;
+  return match?.[1] !== undefined && match[2] !== undefined
+    ? { exclusiveBytes: Number(match[1]), at: match[2] }
+    : undefined;
 }
 
 export function rememberUsage(entry: number, usage: CachedUsage): void {

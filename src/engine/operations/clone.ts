@@ -51,7 +51,13 @@ export function clone(context: Context, sourceText: string, nameText: string, op
     };
     context.driver.write(staged, metadata);
     publish(context, staged, name);
-    return { name, id, bytes, method, ...(options.bytes !== undefined && bytes !== options.bytes && { roundedFrom: options.bytes }) };
+    return {
+      name,
+      id,
+      bytes,
+      method,
+      ...(options.bytes !== undefined && bytes !== options.bytes && { roundedFrom: options.bytes }),
+    };
   });
 }
 
@@ -74,4 +80,3 @@ function cloneSize(sourceBytes: number, wanted: number | undefined, source: stri
     `A clone can't be smaller than its source: ${source} has ${formatSize(sourceBytes)}, and ${formatSize(bytes)} would cut off its end; leave the size out or give a larger one.`,
   );
 }
-

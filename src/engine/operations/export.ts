@@ -2,8 +2,8 @@ import { randomBytes, randomUUID } from 'node:crypto';
 import { constants, fstatSync, fsyncSync, ftruncateSync, openSync, renameSync, unlinkSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
 import type { ImageFormat } from '../../images/format.ts';
-import { copySparse } from '../../images/raw.ts';
 import { writeQcow2 } from '../../images/qcow2.ts';
+import { copySparse } from '../../images/raw.ts';
 import { reflink } from '../../linux/extents.ts';
 import { Descriptor, moveAt } from '../../linux/files.ts';
 import { hasErrno } from '../../linux/libc.ts';
@@ -48,7 +48,10 @@ export async function exportImage(
     using source = new Descriptor(openSync(context.driver.path(copy), 'r'));
     using target = openTarget(temporary, file);
     const bytes = fstatSync(source.fd).size;
-    const progress = { onFraction: (fraction: number) => control.report({ step: 'copying', fraction }), signal: control.signal };
+    const progress = {
+      onFraction: (fraction: number) => control.report({ step: 'copying', fraction }),
+      signal: control.signal,
+    };
     if (format === 'qcow2') await writeQcow2(source.fd, target.fd, file, progress.onFraction, control.signal);
     else await writeRaw(source.fd, target.fd, bytes, progress);
     control.signal?.throwIfAborted();
@@ -57,9 +60,17 @@ export async function exportImage(
     return { source: sourceText, file, format, bytes };
   } catch (error) {
     removeIfAny(temporary);
-    if (control.signal?.aborted) throw new CoppiceError('cancelled', `The export of ${sourceText} was cancelled; nothing of it is left.`);
+    if (control.signal?.aborted)
+      throw new CoppiceError(
+        'cancelled',
+        `The export of ${sourceText} was cancelled; nothing of it is left.`,
+      );
     if (hasErrno(error, 'ENOSPC')) {
-      throw new CoppiceError('no_space', `There is not enough space in ${dirname(file)} for the export of ${sourceText}.`, { cause: error });
+      throw new CoppiceError(
+        'no_space',
+        `There is not enough space in ${dirname(file)} for the export of ${sourceText}.`,
+        { cause: error },
+      );
     }
     throw error;
   } finally {
@@ -85,14 +96,26 @@ function frozenCopy(context: Context, sourceText: string): ReturnType<Context['d
 
 function openTarget(temporary: string, file: string): Descriptor {
   try {
-    return new Descriptor(openSync(temporary, constants.O_RDWR | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW, 0o600));
+    return new Descriptor(
+      openSync(
+        temporary,
+        constants.O_RDWR | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW,
+        0o600,
+      ),
+    );
   } catch (error) {
-    if (hasErrno(error, 'ENOENT', 'ENOTDIR')) throw new CoppiceError('not_found', `There is no directory ${dirname(file)} to export to.`);
+    if (hasErrno(error, 'ENOENT', 'ENOTDIR'))
+      throw new CoppiceError('not_found', `There is no directory ${dirname(file)} to export to.`);
     throw error;
   }
 }
 
-async function writeRaw(source: number, target: number, bytes: number, progress: Parameters<typeof copySparse>[3]): Promise<void> {
+async function writeRaw(
+  source: number,
+  target: number,
+  bytes: number,
+  progress: Parameters<typeof copySparse>[3],
+): Promise<void> {
   ftruncateSync(target, bytes);
   try {
     reflink(source, target);
@@ -110,7 +133,11 @@ function publishFile(temporary: string, file: string, overwrite: boolean): void 
       moveAt(directory.fd, basename(temporary), directory.fd, basename(file));
     } catch (error) {
       if (!hasErrno(error, 'EEXIST')) throw error;
-      throw new CoppiceError('already_exists', `${file} exists already; choose another name, or use --overwrite.`, { cause: error });
+      throw new CoppiceError(
+        'already_exists',
+        `${file} exists already; choose another name, or use --overwrite.`,
+        { cause: error },
+      );
     }
   }
   fsyncSync(directory.fd);

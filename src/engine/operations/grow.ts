@@ -30,5 +30,11 @@ export function grow(context: Context, nameText: string, options: { readonly byt
   }
   if (bytes > previousBytes) context.driver.grow(volume.held, bytes);
   const inUse = context.driver.holders([volume.held]).holders.length > 0;
-  return { name, bytes, previousBytes, inUse, ...(bytes !== options.bytes && { roundedFrom: options.bytes }) };
+  return {
+    name,
+    bytes,
+    previousBytes,
+    inUse,
+    ...(bytes !== options.bytes && { roundedFrom: options.bytes }),
+  };
 }

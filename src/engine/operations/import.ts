@@ -53,7 +53,8 @@ export async function importImage(
   const before = fstatSync(source.fd, { bigint: true });
   const format = detectFormat(source.fd, sourcePath, options.format);
   const imageBytes = format === 'qcow2' ? readQcow2Size(source.fd, sourcePath) : Number(before.size);
-  if (imageBytes === 0) throw new CoppiceError('invalid_image', `${sourcePath} is empty; an image has at least one byte.`);
+  if (imageBytes === 0)
+    throw new CoppiceError('invalid_image', `${sourcePath} is empty; an image has at least one byte.`);
   const bytes = roundSize(imageBytes);
   requireFree(context, name);
 
@@ -61,7 +62,9 @@ export async function importImage(
   try {
     const id = randomUUID();
     explaining(`import ${name}`, () => context.driver.create(work, bytes, id));
-    using target = new Descriptor(openSync(context.driver.path(work), constants.O_RDWR | constants.O_NOFOLLOW));
+    using target = new Descriptor(
+      openSync(context.driver.path(work), constants.O_RDWR | constants.O_NOFOLLOW),
+    );
     const fraction = (step: string) => (value: number) => control.report({ step, fraction: value });
     if (options.sha256 !== undefined) {
       const progress = { onFraction: fraction('checking'), signal: control.signal };
@@ -88,7 +91,8 @@ export async function importImage(
     return { ...sealed, format, shared, ...(bytes !== imageBytes && { roundedFrom: imageBytes }) };
   } catch (error) {
     abandon(context, work);
-    if (control.signal?.aborted) throw new CoppiceError('cancelled', `The import of ${name} was cancelled; nothing of it is left.`);
+    if (control.signal?.aborted)
+      throw new CoppiceError('cancelled', `The import of ${name} was cancelled; nothing of it is left.`);
     throw error;
   }
 }
@@ -117,9 +121,12 @@ function openSource(path: string): Descriptor {
     // Not blocking: a pipe put in the place of an image must not hang us.
     descriptor = new Descriptor(openSync(resolve(path), constants.O_RDONLY | constants.O_NONBLOCK));
   } catch (error) {
-    if (hasErrno(error, 'ENOENT', 'ENOTDIR')) throw new CoppiceError('not_found', `There is no file ${path}.`, { cause: error });
+    if (hasErrno(error, 'ENOENT', 'ENOTDIR'))
+      throw new CoppiceError('not_found', `There is no file ${path}.`, { cause: error });
     if (hasErrno(error, 'EACCES', 'EPERM', 'ENXIO')) {
-      throw new CoppiceError('permission_denied', `${path} can't be read; check its owner and mode.`, { cause: error });
+      throw new CoppiceError('permission_denied', `${path} can't be read; check its owner and mode.`, {
+        cause: error,
+      });
     }
     throw error;
   }
@@ -145,5 +152,8 @@ function tryReflink(source: number, target: number, bytes: number): boolean {
 function requireUnchanged(fd: number, before: { size: bigint; mtimeNs: bigint }, path: string): void {
   const after = fstatSync(fd, { bigint: true });
   if (after.size === before.size && after.mtimeNs === before.mtimeNs) return;
-  throw new CoppiceError('invalid_image', `${path} was changed while it was imported; import it again when nobody writes to it.`);
+  throw new CoppiceError(
+    'invalid_image',
+    `${path} was changed while it was imported; import it again when nobody writes to it.`,
+  );
 }

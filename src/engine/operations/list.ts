@@ -34,7 +34,13 @@ export function list(context: Context): VolumeSummary[] {
 
 /** The snapshots of one volume, or of all, the oldest first. */
 export function listSnapshots(context: Context, volume?: string): SnapshotSummary[] {
-  const volumes = volume === undefined ? context.driver.list().filter((record) => record.snapshots > 0).sort(byName) : [{ name: volume }];
+  const volumes =
+    volume === undefined
+      ? context.driver
+          .list()
+          .filter((record) => record.snapshots > 0)
+          .sort(byName)
+      : [{ name: volume }];
   return volumes.flatMap(({ name }) => snapshotsOf(context, name));
 }
 
@@ -77,8 +83,7 @@ export function path(context: Context, referenceText: string): string {
 }
 
 function snapshotsOf(context: Context, volume: string): SnapshotSummary[] {
-  return context.driver
-    .listSnapshots(parseName(volume))
+  return [...context.driver.listSnapshots(parseName(volume))]
     .sort((a, b) => Number(generationOf(a) - generationOf(b)) || byName(a, b))
     .map((record) => ({
       reference: `${volume}@${record.name}`,

@@ -42,7 +42,12 @@ export function remove(context: Context, references: readonly string[], options:
   const doomed = ordered(references).flatMap((reference) => find(context, reference, options, held));
   const blockers = [
     ...doomed.flatMap((entry) => (options.withSnapshots ? [] : snapshotBlockers(entry, references))),
-    ...(options.force || doomed.length === 0 ? [] : openBlockers(context, doomed.map((entry) => entry.held))),
+    ...(options.force || doomed.length === 0
+      ? []
+      : openBlockers(
+          context,
+          doomed.map((entry) => entry.held),
+        )),
   ];
   const result: Removed = {
     removed: doomed.map((entry) => entry.label),
@@ -66,10 +71,19 @@ function ordered(references: readonly string[]): string[] {
 function find(context: Context, text: string, options: RemoveOptions, stack: DisposableStack): Doomed[] {
   const reference = parseReference(text);
   try {
-    const volume = stack.use(holdVolume(context, reference.volume, reference.snapshot ? 'shared' : 'exclusive'));
+    const volume = stack.use(
+      holdVolume(context, reference.volume, reference.snapshot ? 'shared' : 'exclusive'),
+    );
     const label = formatReference(reference);
     if (reference.snapshot) {
-      return [{ label, volume, held: stack.use(holdSnapshot(context, volume, reference.snapshot, 'exclusive')), snapshots: [] }];
+      return [
+        {
+          label,
+          volume,
+          held: stack.use(holdSnapshot(context, volume, reference.snapshot, 'exclusive')),
+          snapshots: [],
+        },
+      ];
     }
     const snapshots = context.driver.listSnapshots(reference.volume).map((snapshot) => snapshot.name);
     return [{ label, volume, held: volume.held, snapshots }];
@@ -113,11 +127,19 @@ function bury(context: Context, entry: Doomed): void {
 function collectTombstones(context: Context): void {
   const ids = context.driver.listEntries('tombstones');
   if (ids.length === 0) return;
-  const records = ids.map((id) => ({ place: { area: 'tombstones', id } as const, metadata: context.driver.peek({ area: 'tombstones', id }) }));
-  const origins = [...context.driver.list().map((record) => record.metadata), ...records.map((record) => record.metadata)];
+  const records = ids.map((id) => ({
+    place: { area: 'tombstones', id } as const,
+    metadata: context.driver.peek({ area: 'tombstones', id }),
+  }));
+  const origins = [
+    ...context.driver.list().map((record) => record.metadata),
+    ...records.map((record) => record.metadata),
+  ];
   const needed = new Set(
     origins.flatMap((metadata) =>
-      metadata?.type === 'volume' || metadata?.type === 'tombstone' ? metadata.origin.map((ancestor) => ancestor.id) : [],
+      metadata?.type === 'volume' || metadata?.type === 'tombstone'
+        ? metadata.origin.map((ancestor) => ancestor.id)
+        : [],
     ),
   );
   for (const { place, metadata } of records) {

@@ -62,7 +62,13 @@ export function recoverRollback(context: Context, staged: Held, intent: Rollback
   return true;
 }
 
-function prepare(context: Context, volume: HeldVolume, target: Held, staged: Held, snapshot: Name): RollbackIntent {
+function prepare(
+  context: Context,
+  volume: HeldVolume,
+  target: Held,
+  staged: Held,
+  snapshot: Name,
+): RollbackIntent {
   context.driver.stageRollback(target, staged);
   // A payload that somebody deleted can be rolled back too; the exchange needs something to exchange with.
   if (!context.driver.payloadUuid(volume.held)) context.driver.create(volume.held, 0, volume.metadata.id);
@@ -126,7 +132,8 @@ function findById(context: Context, intent: RollbackIntent): HeldVolume | undefi
     try {
       return holdVolume({ ...context, wait: false }, name as Name, 'exclusive');
     } catch (error) {
-      if (error instanceof CoppiceError && (error.code === 'busy' || error.code === 'not_found')) return undefined;
+      if (error instanceof CoppiceError && (error.code === 'busy' || error.code === 'not_found'))
+        return undefined;
       throw error;
     }
   }
@@ -136,6 +143,8 @@ function findById(context: Context, intent: RollbackIntent): HeldVolume | undefi
 function requireUuid(context: Context, held: Held): string {
   const uuid = context.driver.payloadUuid(held);
   if (uuid) return uuid;
-  throw new CoppiceError('damaged', 'The data of the volume has vanished during the rollback; look at it with "coppice pool check".');
+  throw new CoppiceError(
+    'damaged',
+    'The data of the volume has vanished during the rollback; look at it with "coppice pool check".',
+  );
 }
-

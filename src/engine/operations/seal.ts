@@ -26,8 +26,17 @@ export function seal(context: Context, sourceText: string, nameText: string): Se
   const id = randomUUID();
   return staging(context, (work) => {
     context.driver.flush(volume.source);
-    context.driver.clone(volume.source, work, { bytes, identity: id, replicable: true, knownExtents: undefined });
-    const sealed = sealStaged(context, work, name, { id, origin: lineageFrom(volume.metadata, reference), method: 'snapshot' });
+    context.driver.clone(volume.source, work, {
+      bytes,
+      identity: id,
+      replicable: true,
+      knownExtents: undefined,
+    });
+    const sealed = sealStaged(context, work, name, {
+      id,
+      origin: lineageFrom(volume.metadata, reference),
+      method: 'snapshot',
+    });
     context.driver.discard(work);
     return sealed;
   });

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
-import { CoppiceError } from '../../model/errors.ts';
 import { hasErrno } from '../../linux/libc.ts';
+import { CoppiceError } from '../../model/errors.ts';
 import type { SnapshotMetadata } from '../../model/metadata.ts';
 import { type Name, parseReference } from '../../model/names.ts';
 import type { Context } from '../context.ts';
@@ -44,11 +44,22 @@ export function snapshot(context: Context, referenceText: string): Snapshotted {
     const name = reference.snapshot
       ? publishAs(context, staged, volume, reference.snapshot)
       : publishNumbered(context, staged, volume.held, timestampName('snap', created));
-    return { reference: `${volume.name}@${name}`, volume: volume.name, name, id: metadata.id, consistency: 'sync' };
+    return {
+      reference: `${volume.name}@${name}`,
+      volume: volume.name,
+      name,
+      id: metadata.id,
+      consistency: 'sync',
+    };
   });
 }
 
-function publishAs(context: Context, staged: Parameters<Context['driver']['move']>[0], volume: HeldVolume, name: Name): Name {
+function publishAs(
+  context: Context,
+  staged: Parameters<Context['driver']['move']>[0],
+  volume: HeldVolume,
+  name: Name,
+): Name {
   try {
     context.driver.move(staged, { area: 'snapshots', volume: volume.held, name });
     return name;
@@ -58,9 +69,13 @@ function publishAs(context: Context, staged: Parameters<Context['driver']['move'
 }
 
 function requireFreeSnapshot(context: Context, volume: HeldVolume, name: Name): void {
-  if (context.driver.exists({ area: 'snapshots', volume: volume.held, name })) throw snapshotTaken(volume, name);
+  if (context.driver.exists({ area: 'snapshots', volume: volume.held, name }))
+    throw snapshotTaken(volume, name);
 }
 
 function snapshotTaken(volume: HeldVolume, name: Name): CoppiceError {
-  return new CoppiceError('already_exists', `${volume.name} already has a snapshot named ${name}; choose another name.`);
+  return new CoppiceError(
+    'already_exists',
+    `${volume.name} already has a snapshot named ${name}; choose another name.`,
+  );
 }

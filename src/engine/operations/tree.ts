@@ -1,6 +1,6 @@
+import { CoppiceError } from '../../model/errors.ts';
 import type { Ancestor } from '../../model/metadata.ts';
 import { parseReference } from '../../model/names.ts';
-import { CoppiceError } from '../../model/errors.ts';
 import type { Context } from '../context.ts';
 import { noSuchVolume } from '../holding.ts';
 
@@ -40,11 +40,16 @@ function collect(context: Context): Map<string, Entry> {
   const entries = new Map<string, Entry>();
   for (const { name, metadata } of context.driver.list()) {
     if (metadata?.type !== 'volume') continue;
-    entries.set(metadata.id, { name, type: metadata.sealed ? 'template' : 'volume', origin: metadata.origin });
+    entries.set(metadata.id, {
+      name,
+      type: metadata.sealed ? 'template' : 'volume',
+      origin: metadata.origin,
+    });
   }
   for (const id of context.driver.listEntries('tombstones')) {
     const metadata = context.driver.peek({ area: 'tombstones', id });
-    if (metadata?.type === 'tombstone') entries.set(metadata.id, { name: metadata.name, type: 'removed', origin: metadata.origin });
+    if (metadata?.type === 'tombstone')
+      entries.set(metadata.id, { name: metadata.name, type: 'removed', origin: metadata.origin });
   }
   for (const { origin } of [...entries.values()]) {
     for (const [index, ancestor] of origin.entries()) {
@@ -72,7 +77,13 @@ function build(
     if (!entry || seen.has(next.id)) continue;
     seen.add(next.id);
     const fromSnapshot = entry.origin[0]?.snapshot;
-    const node: Open = { name: entry.name, id: next.id, type: entry.type, ...(fromSnapshot && { fromSnapshot }), children: [] };
+    const node: Open = {
+      name: entry.name,
+      id: next.id,
+      type: entry.type,
+      ...(fromSnapshot && { fromSnapshot }),
+      children: [],
+    };
     next.into.push(node);
     for (const id of children.get(next.id) ?? []) pending.push({ id, into: node.children });
   }
@@ -86,7 +97,11 @@ function build(
 
 function idOf(context: Context, entries: ReadonlyMap<string, Entry>, text: string): string {
   const { volume, snapshot } = parseReference(text);
-  if (snapshot) throw new CoppiceError('invalid_argument', `"${text}" is a snapshot, but a lineage is drawn for a volume: write ${volume}.`);
+  if (snapshot)
+    throw new CoppiceError(
+      'invalid_argument',
+      `"${text}" is a snapshot, but a lineage is drawn for a volume: write ${volume}.`,
+    );
   for (const [id, entry] of entries) {
     if (entry.name === volume && entry.type !== 'removed') return id;
   }

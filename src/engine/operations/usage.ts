@@ -1,5 +1,5 @@
-import { formatReference, parseReference, type Reference, type Name } from '../../model/names.ts';
 import type { Held } from '../../drivers/driver.ts';
+import { formatReference, type Name, parseReference, type Reference } from '../../model/names.ts';
 import type { Context } from '../context.ts';
 import { holdSource } from '../holding.ts';
 

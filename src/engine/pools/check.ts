@@ -20,7 +20,13 @@ export interface Finding {
  * changed behind its back, work that was interrupted and could not be finished. Changes nothing.
  */
 export function checkPool(context: Context): Finding[] {
-  return [...spaceFindings(context), ...backingFindings(context), ...foreignEntries(context), ...volumeFindings(context), ...leftovers(context)];
+  return [
+    ...spaceFindings(context),
+    ...backingFindings(context),
+    ...foreignEntries(context),
+    ...volumeFindings(context),
+    ...leftovers(context),
+  ];
 }
 
 function spaceFindings(context: Context): Finding[] {
@@ -54,7 +60,11 @@ function backingFindings(context: Context): Finding[] {
   const mount = mountOf(context.path);
   const findings: Finding[] = [];
   if (mount?.options.includes('ro')) {
-    findings.push({ severity: 'error', subject: context.path, message: `${context.path} is mounted read-only; look at "dmesg" for the reason.` });
+    findings.push({
+      severity: 'error',
+      subject: context.path,
+      message: `${context.path} is mounted read-only; look at "dmesg" for the reason.`,
+    });
   }
   if (backing.type === 'loop' && mount) {
     const file = loopBackingFile(mount.source);
@@ -72,7 +82,11 @@ function backingFindings(context: Context): Finding[] {
 function foreignEntries(context: Context): Finding[] {
   const findings: Finding[] = readdirSync(descriptorPath(context.root))
     .filter((name) => !(name in areas))
-    .map((name) => ({ severity: 'warning', subject: `${context.path}/${name}`, message: `${context.path}/${name} was not made by Coppice; it is left alone.` }));
+    .map((name) => ({
+      severity: 'warning',
+      subject: `${context.path}/${name}`,
+      message: `${context.path}/${name} was not made by Coppice; it is left alone.`,
+    }));
   for (const record of context.driver.list()) {
     if (record.metadata?.type === 'volume') continue;
     findings.push({
@@ -91,14 +105,18 @@ function volumeFindings(context: Context): Finding[] {
     if (typeof held === 'string') return [];
     using volume = held;
     const problems = problemsOf(name, metadata, context.driver.inspect(volume));
-    const changed = context.driver.listSnapshots(name as Name).filter((snapshot) => snapshot.bytes === undefined || snapshot.metadata?.type !== 'snapshot');
+    const changed = context.driver
+      .listSnapshots(name as Name)
+      .filter((snapshot) => snapshot.bytes === undefined || snapshot.metadata?.type !== 'snapshot');
     return [
       ...problems.map((message): Finding => ({ severity: 'error', subject: name, message })),
-      ...changed.map((snapshot): Finding => ({
-        severity: 'error',
-        subject: `${name}@${snapshot.name}`,
-        message: `${name}@${snapshot.name} was not made by Coppice, or its data or metadata is gone.`,
-      })),
+      ...changed.map(
+        (snapshot): Finding => ({
+          severity: 'error',
+          subject: `${name}@${snapshot.name}`,
+          message: `${name}@${snapshot.name} was not made by Coppice, or its data or metadata is gone.`,
+        }),
+      ),
     ];
   });
 }
@@ -115,7 +133,13 @@ function leftovers(context: Context): Finding[] {
         metadata?.type === 'rollback'
           ? `the state of ${metadata.volume} that a rollback replaced, and whose volume is gone`
           : 'an unfinished entry that could not be cleared';
-      return [{ severity: 'warning', subject: `${context.path}/.${area}/${id}`, message: `${context.path}/.${area}/${id} holds ${what}.` }];
+      return [
+        {
+          severity: 'warning',
+          subject: `${context.path}/.${area}/${id}`,
+          message: `${context.path}/.${area}/${id} holds ${what}.`,
+        },
+      ];
     }),
   );
 }

@@ -12,27 +12,12 @@ import { runProgram } from '../../linux/programs.ts';
 import { fileSystemSpace } from '../../linux/space.ts';
 import { CoppiceError } from '../../model/errors.ts';
 import { type Backing, encodeMetadata, type PoolMetadata, poolFormat } from '../../model/metadata.ts';
+import type { CreatePoolOptions } from './claim.ts';
 import { claimDevice } from './device.ts';
 import { claimLoopFile } from './loop-file.ts';
 import { openRoot, poolAttribute, readPoolMetadata } from './open.ts';
 
 export const defaultPoolPath = '/var/lib/coppice';
-
-export interface CreatePoolOptions {
-  /** The directory of the pool. /var/lib/coppice when absent. */
-  readonly path?: string;
-  /** A sparse file under the pool, and its size in bytes. PATH.img of 50 GiB when neither this, a device nor existing is given. */
-  readonly file?: string;
-  readonly bytes?: number;
-  /** Reserve all of the file's blocks at once, so that the host can't run out of space under the pool. */
-  readonly preallocate?: boolean;
-  /** A block device to format. */
-  readonly device?: string;
-  /** Format the device although there is something on it. */
-  readonly force?: boolean;
-  /** Adopt a directory that lies on btrfs already; nothing is formatted or mounted. */
-  readonly existing?: boolean;
-}
 
 export interface PoolCreated {
   readonly path: string;
@@ -41,15 +26,6 @@ export interface PoolCreated {
   /** What was done, one short phrase each; empty when everything was there already. */
   readonly steps: readonly string[];
 }
-
-/** What a claim gives: the thing to mount, locked against a second `pool create` at the same time. */
-export interface Claim extends Disposable {
-  readonly source: string;
-  readonly backing: Backing;
-  readonly mountOptions: readonly string[];
-}
-
-export const mountOptions = ['noatime', 'nodev', 'nosuid'] as const;
 
 /** Makes a pool. Can be run again at any time, also after it was interrupted: each step is done only where it is missing. */
 export function createPool(options: CreatePoolOptions): PoolCreated {
@@ -64,7 +40,10 @@ export function createPool(options: CreatePoolOptions): PoolCreated {
   const did = (step: string): void => void steps.push(step);
   if (options.existing) return adopt(path, steps, did);
   requireMountPoint(path);
-  using claim = options.device !== undefined ? claimDevice(options.device, options.force ?? false, did) : claimLoopFile(path, options, did);
+  using claim =
+    options.device !== undefined
+      ? claimDevice(options.device, options.force ?? false, did)
+      : claimLoopFile(path, options, did);
   // Another process may have done all of it while this one waited for the lock.
   const meanwhile = openIfPool(path);
   if (meanwhile) return { path, id: meanwhile.id, backing: meanwhile.backing, steps };
@@ -80,14 +59,23 @@ export function createPool(options: CreatePoolOptions): PoolCreated {
 function adopt(path: string, steps: string[], did: (step: string) => void): PoolCreated {
   using root = openExisting(path);
   if (fileSystemSpace(root.fd).type !== btrfsMagic) {
-    throw new CoppiceError('unsupported', `${path} is not on btrfs, so it can't be adopted; leave out --existing to make a pool in a file.`);
+    throw new CoppiceError(
+      'unsupported',
+      `${path} is not on btrfs, so it can't be adopted; leave out --existing to make a pool in a file.`,
+    );
   }
   lock(root.fd, 'exclusive', true);
   return initialise(root.fd, path, { type: 'existing' }, steps, did);
 }
 
 /** The marker comes last: what has it is whole. */
-function initialise(root: number, path: string, backing: Backing, steps: string[], did: (step: string) => void): PoolCreated {
+function initialise(
+  root: number,
+  path: string,
+  backing: Backing,
+  steps: string[],
+  did: (step: string) => void,
+): PoolCreated {
   const there = readPoolMetadata(root);
   if (there) return { path, id: there.id, backing: there.backing, steps };
   for (const [name, mode] of Object.entries(areas)) makeArea(root, path, name, mode);
@@ -111,14 +99,26 @@ function makeArea(root: number, path: string, name: string, mode: number): void 
   } catch (error) {
     if (!hasErrno(error, 'EEXIST')) throw error;
     if (readdirSync(`${descriptorPath(root)}/${name}`).length === 0) return; // from an interrupted run
-    throw new CoppiceError('already_exists', `${path}/${name} exists and is not empty; adopt another directory, or move it away.`, { cause: error });
+    throw new CoppiceError(
+      'already_exists',
+      `${path}/${name} exists and is not empty; adopt another directory, or move it away.`,
+      { cause: error },
+    );
   }
 }
 
 function checkOptions(options: CreatePoolOptions): void {
-  const kinds = [options.device !== undefined && 'a device', options.existing && 'an existing directory', (options.file !== undefined || options.bytes !== undefined || options.preallocate) && 'a file'];
+  const kinds = [
+    options.device !== undefined && 'a device',
+    options.existing && 'an existing directory',
+    (options.file !== undefined || options.bytes !== undefined || options.preallocate) && 'a file',
+  ];
   const given = kinds.filter(Boolean);
-  if (given.length > 1) throw new CoppiceError('invalid_argument', `A pool lies on one thing, but ${given.join(' and ')} were given; choose one.`);
+  if (given.length > 1)
+    throw new CoppiceError(
+      'invalid_argument',
+      `A pool lies on one thing, but ${given.join(' and ')} were given; choose one.`,
+    );
 }
 
 /** Mounting over files would hide them. */
@@ -128,25 +128,42 @@ function requireMountPoint(path: string): void {
     entries = readdirSync(path);
   } catch (error) {
     if (hasErrno(error, 'ENOENT')) return;
-    throw new CoppiceError('invalid_argument', `${path} can't be used as the directory of a pool: it is not a directory.`, { cause: error });
+    throw new CoppiceError(
+      'invalid_argument',
+      `${path} can't be used as the directory of a pool: it is not a directory.`,
+      { cause: error },
+    );
   }
   const mounted = readMounts().findLast((mount) => mount.mountPoint === path);
   if (mounted) {
     if (mounted.type === 'btrfs' && entries.every((name) => name in areas)) return; // an interrupted run got as far as the mount
-    throw new CoppiceError('already_exists', `${mounted.source} (${mounted.type}) is mounted on ${path}; choose another directory, or adopt it with --existing.`);
+    throw new CoppiceError(
+      'already_exists',
+      `${mounted.source} (${mounted.type}) is mounted on ${path}; choose another directory, or adopt it with --existing.`,
+    );
   }
   if (entries.length > 0) {
-    throw new CoppiceError('already_exists', `${path} is not empty, and a mount there would hide what is in it; choose another directory.`);
+    throw new CoppiceError(
+      'already_exists',
+      `${path} is not empty, and a mount there would hide what is in it; choose another directory.`,
+    );
   }
 }
 
 function checkSame(path: string, present: PoolMetadata, options: CreatePoolOptions): void {
   const other =
     (options.existing && present.backing.type !== 'existing') ||
-    (options.device !== undefined && !(present.backing.type === 'device' && present.backing.device === options.device)) ||
-    (options.file !== undefined && !(present.backing.type === 'loop' && present.backing.file === resolve(options.file)));
+    (options.device !== undefined &&
+      !(present.backing.type === 'device' && present.backing.device === options.device)) ||
+    (options.file !== undefined &&
+      !(present.backing.type === 'loop' && present.backing.file === resolve(options.file)));
   if (!other) return;
-  const on = present.backing.type === 'loop' ? present.backing.file : present.backing.type === 'device' ? present.backing.device : 'an existing file system';
+  const on =
+    present.backing.type === 'loop'
+      ? present.backing.file
+      : present.backing.type === 'device'
+        ? present.backing.device
+        : 'an existing file system';
   throw new CoppiceError('already_exists', `${path} is a pool already, on ${on}; choose another directory.`);
 }
 

@@ -1,5 +1,5 @@
-import { loopBackingFile, mountOf } from '../../linux/mounts.ts';
 import type { Capability } from '../../drivers/driver.ts';
+import { loopBackingFile, mountOf } from '../../linux/mounts.ts';
 import type { Backing } from '../../model/metadata.ts';
 import type { Context } from '../context.ts';
 import { list } from '../operations/list.ts';

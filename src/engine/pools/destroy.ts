@@ -7,12 +7,12 @@ import { hasErrno } from '../../linux/libc.ts';
 import { loopBackingFile, mountOf } from '../../linux/mounts.ts';
 import { runProgram } from '../../linux/programs.ts';
 import { blockedBy, CoppiceError } from '../../model/errors.ts';
+import type { Name } from '../../model/names.ts';
 import { openBlockers } from '../blockers.ts';
 import { createContext } from '../context.ts';
 import { list } from '../operations/list.ts';
 import { openRoot, poolAttribute } from './open.ts';
 import { type PersistOptions, unpersistPool } from './persist.ts';
-import type { Name } from '../../model/names.ts';
 
 export interface PoolLoss {
   readonly path: string;
@@ -40,7 +40,10 @@ export function describeLoss(pathText: string): PoolLoss {
 }
 
 /** Destroys a pool with everything in it. An adopted directory keeps its file system and what was not made by Coppice. */
-export function destroyPool(pathText: string, options: PersistOptions & { readonly force?: boolean }): PoolLoss {
+export function destroyPool(
+  pathText: string,
+  options: PersistOptions & { readonly force?: boolean },
+): PoolLoss {
   const loss = describeLoss(pathText);
   const { backing } = clear(loss.path, options.force ?? false);
   if (backing.type !== 'existing') unmount(loss.path, backing.type === 'loop' ? backing.file : undefined);
@@ -57,7 +60,11 @@ function clear(path: string, force: boolean): ReturnType<typeof openRoot>['metad
   using held = new DisposableStack();
   const volumes = names.flatMap((name) => {
     const volume = context.driver.hold({ area: 'volumes', name }, 'exclusive', false);
-    if (volume === 'busy') throw new CoppiceError('busy', `${name} is in use by another operation; try again when that has ended.`);
+    if (volume === 'busy')
+      throw new CoppiceError(
+        'busy',
+        `${name} is in use by another operation; try again when that has ended.`,
+      );
     return volume === 'absent' ? [] : [held.use(volume)];
   });
   const blockers = force ? [] : openBlockers(context, volumes);
@@ -82,10 +89,14 @@ function unmount(path: string, file: string | undefined): void {
   try {
     runProgram('umount', ['--', path]);
   } catch (error) {
-    throw new CoppiceError('blocked', `Could not destroy the pool ${path}: it is in use and can't be unmounted; "fuser -vm ${path}" shows by whom.`, {
-      cause: error,
-      blockers: [{ kind: 'mounted', what: `${path} is in use`, remedy: `end what uses it` }],
-    });
+    throw new CoppiceError(
+      'blocked',
+      `Could not destroy the pool ${path}: it is in use and can't be unmounted; "fuser -vm ${path}" shows by whom.`,
+      {
+        cause: error,
+        blockers: [{ kind: 'mounted', what: `${path} is in use`, remedy: `end what uses it` }],
+      },
+    );
   }
   // Only the file that really was under the mount; the recorded name may mean another by now.
   if (file !== undefined && actual !== undefined && sameFile(actual, file)) unlinkSync(file);
@@ -107,4 +118,3 @@ function removeIfEmpty(root: number, name: string): void {
     if (!hasErrno(error, 'ENOTEMPTY', 'ENOENT')) throw error;
   }
 }
-

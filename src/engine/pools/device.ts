@@ -4,8 +4,7 @@ import { hasErrno } from '../../linux/libc.ts';
 import { lock } from '../../linux/locks.ts';
 import { runProgram } from '../../linux/programs.ts';
 import { CoppiceError } from '../../model/errors.ts';
-import { type Claim, mountOptions } from './create.ts';
-import { poolLabel } from './loop-file.ts';
+import { type Claim, mountOptions, poolLabel } from './claim.ts';
 
 /** Formats a block device, or takes one that an earlier run formatted. What is on it is never overwritten unasked. */
 export function claimDevice(device: string, force: boolean, did: (step: string) => void): Claim {
@@ -42,9 +41,14 @@ function openDevice(device: string): Descriptor {
   try {
     if (statSync(device).isBlockDevice()) return new Descriptor(openSync(device, constants.O_RDONLY));
   } catch (error) {
-    throw hasErrno(error, 'ENOENT') ? new CoppiceError('not_found', `There is no device ${device}.`, { cause: error }) : error;
+    throw hasErrno(error, 'ENOENT')
+      ? new CoppiceError('not_found', `There is no device ${device}.`, { cause: error })
+      : error;
   }
-  throw new CoppiceError('invalid_argument', `${device} is not a block device; for a pool in a file use --file.`);
+  throw new CoppiceError(
+    'invalid_argument',
+    `${device} is not a block device; for a pool in a file use --file.`,
+  );
 }
 
 /** The kernel refuses an exclusive opening of a device that is mounted or part of something. */
@@ -53,17 +57,23 @@ function requireUnused(device: string): void {
     new Descriptor(openSync(device, constants.O_RDONLY | constants.O_EXCL))[Symbol.dispose]();
   } catch (error) {
     if (!hasErrno(error, 'EBUSY')) throw error;
-    throw new CoppiceError('blocked', `${device} is in use: it is mounted, or part of a volume group or array.`, {
-      cause: error,
-      blockers: [{ kind: 'mounted', what: `${device} is in use`, remedy: 'unmount it' }],
-    });
+    throw new CoppiceError(
+      'blocked',
+      `${device} is in use: it is mounted, or part of a volume group or array.`,
+      {
+        cause: error,
+        blockers: [{ kind: 'mounted', what: `${device} is in use`, remedy: 'unmount it' }],
+      },
+    );
   }
 }
 
 function contentsOf(device: string): Array<{ type: string; label: string }> {
   const lines = runProgram('wipefs', ['--noheadings', '--output', 'TYPE,LABEL', '--', device]).split('\n');
-  return lines.filter((line) => line.trim() !== '').map((line) => {
-    const [type = '', ...label] = line.trim().split(/\s+/);
-    return { type, label: label.join(' ') };
-  });
+  return lines
+    .filter((line) => line.trim() !== '')
+    .map((line) => {
+      const [type = '', ...label] = line.trim().split(/\s+/);
+      return { type, label: label.join(' ') };
+    });
 }

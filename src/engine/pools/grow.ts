@@ -35,11 +35,15 @@ export function growPool(path: string, bytesText: number): PoolGrown {
   }
   const device = mountOf(root.path)?.source ?? '';
   const file = loopBackingFile(device);
-  if (file === undefined) throw new CoppiceError('damaged', `The loop device under ${path} was not found; mount the pool again.`);
+  if (file === undefined)
+    throw new CoppiceError('damaged', `The loop device under ${path} was not found; mount the pool again.`);
   using target = new Descriptor(openSync(file, constants.O_RDWR | constants.O_NOFOLLOW));
   const previousBytes = fstatSync(target.fd).size;
   if (bytes < previousBytes) {
-    throw new CoppiceError('invalid_argument', `A pool is never made smaller: ${file} has ${formatSize(previousBytes)}, and ${formatSize(bytes)} was asked for.`);
+    throw new CoppiceError(
+      'invalid_argument',
+      `A pool is never made smaller: ${file} has ${formatSize(previousBytes)}, and ${formatSize(bytes)} was asked for.`,
+    );
   }
   const hostFree = freeBytesOf(dirname(file));
   if (backing.preallocated) {

@@ -7,11 +7,10 @@ import { runProgram } from '../../linux/programs.ts';
 import { fileSystemSpace } from '../../linux/space.ts';
 import { CoppiceError } from '../../model/errors.ts';
 import { checkSize, formatSize, roundSize } from '../../model/sizes.ts';
-import { type Claim, type CreatePoolOptions, mountOptions } from './create.ts';
+import { type Claim, type CreatePoolOptions, mountOptions, poolLabel } from './claim.ts';
 
 const defaultBytes = 50 * 2 ** 30;
 const smallestBytes = 256 * 2 ** 20;
-export const poolLabel = 'coppice';
 
 /**
  * Makes the file under a pool, formatted, or takes the one that an earlier run made. It is made under another name and renamed
@@ -32,7 +31,12 @@ export function claimLoopFile(path: string, options: CreatePoolOptions, did: (st
   };
 }
 
-function takeLocked(directory: number, file: string, options: CreatePoolOptions, did: (step: string) => void): Descriptor {
+function takeLocked(
+  directory: number,
+  file: string,
+  options: CreatePoolOptions,
+  did: (step: string) => void,
+): Descriptor {
   const partial = join(dirname(file), `.${basename(file)}.coppice-partial`);
   for (;;) {
     const finished = statusIfAny(directory, basename(file)) !== undefined;
@@ -62,21 +66,43 @@ function openForLock(path: string, finished: boolean): Descriptor | undefined {
   } catch (error) {
     if (hasErrno(error, 'ENOENT')) return undefined;
     if (hasErrno(error, 'EACCES', 'EPERM')) {
-      throw new CoppiceError('permission_denied', `A pool in a file needs root: ${path} can't be opened for writing.`, { cause: error });
+      throw new CoppiceError(
+        'permission_denied',
+        `A pool in a file needs root: ${path} can't be opened for writing.`,
+        { cause: error },
+      );
     }
     throw error;
   }
 }
 
-function make(fd: number, directory: number, partial: string, file: string, options: CreatePoolOptions, did: (step: string) => void): void {
+function make(
+  fd: number,
+  directory: number,
+  partial: string,
+  file: string,
+  options: CreatePoolOptions,
+  did: (step: string) => void,
+): void {
   const bytes = roundSize(checkSize(options.bytes ?? defaultBytes));
   if (bytes < smallestBytes) {
-    throw new CoppiceError('invalid_argument', `A pool of ${formatSize(bytes)} is too small for btrfs; give it at least ${formatSize(smallestBytes)}, and better 4 GiB or more.`);
+    throw new CoppiceError(
+      'invalid_argument',
+      `A pool of ${formatSize(bytes)} is too small for btrfs; give it at least ${formatSize(smallestBytes)}, and better 4 GiB or more.`,
+    );
   }
   resizeFile(fd, 0);
   if (options.preallocate) reserve(fd, bytes, directory, file);
   else resizeFile(fd, bytes);
-  runProgram('mkfs.btrfs', ['-q', '-f', '-L', poolLabel, ...(options.preallocate ? ['-K'] : []), '--', partial]);
+  runProgram('mkfs.btrfs', [
+    '-q',
+    '-f',
+    '-L',
+    poolLabel,
+    ...(options.preallocate ? ['-K'] : []),
+    '--',
+    partial,
+  ]);
   flush(fd);
   moveAt(directory, basename(partial), directory, basename(file));
   flush(directory);
@@ -107,6 +133,8 @@ function requireOurs(fd: number, file: string): void {
   const isBtrfs = superblock.toString('latin1', 64, 72) === '_BHRfS_M';
   const label = superblock.toString('utf8', 0x12b, 0x12b + 256).replace(/\0.*$/s, '');
   if (isBtrfs && label === poolLabel) return;
-  throw new CoppiceError('already_exists', `${file} exists and is not the file of a pool; choose another --file, or move it away.`);
+  throw new CoppiceError(
+    'already_exists',
+    `${file} exists and is not the file of a pool; choose another --file, or move it away.`,
+  );
 }
-

@@ -24,7 +24,12 @@ export function openRoot(pathText: string): OpenRoot {
   const path = existing(pathText);
   const descriptor = new Descriptor(openSync(path, constants.O_RDONLY | constants.O_DIRECTORY));
   try {
-    return { path, fd: descriptor.fd, metadata: verify(descriptor.fd, path), [Symbol.dispose]: () => descriptor[Symbol.dispose]() };
+    return {
+      path,
+      fd: descriptor.fd,
+      metadata: verify(descriptor.fd, path),
+      [Symbol.dispose]: () => descriptor[Symbol.dispose](),
+    };
   } catch (error) {
     descriptor[Symbol.dispose]();
     throw error;
@@ -66,6 +71,10 @@ function existing(path: string): string {
     return realpathSync(path);
   } catch (error) {
     if (!hasErrno(error, 'ENOENT', 'ENOTDIR')) throw error;
-    throw new CoppiceError('not_a_pool', `There is no directory ${path}; "coppice pool create ${path}" makes a pool there.`, { cause: error });
+    throw new CoppiceError(
+      'not_a_pool',
+      `There is no directory ${path}; "coppice pool create ${path}" makes a pool there.`,
+      { cause: error },
+    );
   }
 }

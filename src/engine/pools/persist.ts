@@ -1,10 +1,22 @@
-import { closeSync, constants, fchmodSync, fchownSync, fstatSync, fsyncSync, openSync, readFileSync, renameSync, unlinkSync, writeSync } from 'node:fs';
+import {
+  closeSync,
+  constants,
+  fchmodSync,
+  fchownSync,
+  fstatSync,
+  fsyncSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  unlinkSync,
+  writeSync,
+} from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { hasErrno } from '../../linux/libc.ts';
 import { mountOf } from '../../linux/mounts.ts';
 import { CoppiceError } from '../../model/errors.ts';
 import type { Backing, PoolMetadata } from '../../model/metadata.ts';
-import { mountOptions } from './create.ts';
+import { mountOptions } from './claim.ts';
 import { openRoot } from './open.ts';
 
 export interface PersistOptions {
@@ -43,7 +55,7 @@ export function persistPool(pathText: string, options: PersistOptions): Persiste
     return { file, text, changed, requiresMountsFor };
   }
   const file = options.fstab ?? '/etc/fstab';
-  const text = `${escape(source)} ${escape(path)} btrfs ${mountWith} 0 0`;
+  const text = `${escapeField(source)} ${escapeField(path)} btrfs ${mountWith} 0 0`;
   const before = readIfAny(file) ?? '';
   const after = `${withoutMountPoint(before, path)}${text}\n`;
   if (after !== before && !options.dryRun) replaceFile(file, after, 0o644);
@@ -74,7 +86,10 @@ function sourceOf(backing: Backing, path: string): string {
   if (backing.type === 'loop') return backing.file;
   if (backing.type === 'device') return backing.device;
   const mount = mountOf(path);
-  throw new CoppiceError('unsupported', `The pool ${path} was adopted on a file system that is mounted by others (${mount?.source ?? 'unknown'} on ${mount?.mountPoint ?? 'unknown'}); make that mount permanent.`);
+  throw new CoppiceError(
+    'unsupported',
+    `The pool ${path} was adopted on a file system that is mounted by others (${mount?.source ?? 'unknown'} on ${mount?.mountPoint ?? 'unknown'}); make that mount permanent.`,
+  );
 }
 
 function mountOptionsOf(metadata: PoolMetadata): string[] {
@@ -117,13 +132,13 @@ function withoutMountPoint(fstab: string, path: string): string {
   const lines = fstab.split(/(?<=\n)/);
   const kept = lines.filter((line) => {
     const fields = line.trim().split(/\s+/);
-    return line.trim().startsWith('#') || fields[1] !== escape(path) || fields[2] !== 'btrfs';
+    return line.trim().startsWith('#') || fields[1] !== escapeField(path) || fields[2] !== 'btrfs';
   });
   const text = kept.join('');
   return text === '' || text.endsWith('\n') ? text : `${text}\n`;
 }
 
-function escape(text: string): string {
+function escapeField(text: string): string {
   return text.replace(/[\s\\#]/g, (character) => `\\${character.charCodeAt(0).toString(8).padStart(3, '0')}`);
 }
 
@@ -135,7 +150,11 @@ function replaceFile(file: string, text: string, mode: number): void {
   } catch (error) {
     if (!hasErrno(error, 'ENOENT')) throw error;
   }
-  const fd = openSync(temporary, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW, mode);
+  const fd = openSync(
+    temporary,
+    constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW,
+    mode,
+  );
   try {
     copyOwner(file, fd);
     writeSync(fd, text);

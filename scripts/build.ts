@@ -1,0 +1,55 @@
+// Builds what is published: dist/cli.js, dist/index.js, dist/worker.js and the declarations in dist/types.
+import { execFileSync } from 'node:child_process';
+import { chmodSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { type BuildOptions, build } from 'esbuild';
+
+const root = path.dirname(import.meta.dirname);
+process.chdir(root);
+
+const shared = {
+  bundle: true,
+  format: 'esm',
+  platform: 'node',
+  target: 'node24',
+  // koffi finds its native library next to its own files, so it can't move into a bundle.
+  external: ['koffi'],
+  define: { COPPICE_VERSION: JSON.stringify(versionOf('package.json')) },
+  logLevel: 'warning',
+} satisfies BuildOptions;
+
+await Promise.all([
+  // One file without chunks: it starts faster, and a command's modules run only when it is imported.
+  bundle('src/cli/main.ts', 'dist/cli.js', { banner: { js: '#!/usr/bin/env node' } }),
+  bundle('src/index.ts', 'dist/index.js'),
+  bundle('src/engine/worker.ts', 'dist/worker.js'),
+]).catch(stop);
+chmodSync('dist/cli.js', 0o755);
+declarations('dist/types');
+
+function versionOf(manifest: string): string {
+  const { version } = JSON.parse(readFileSync(manifest, 'utf8')) as { version: string };
+  return version;
+}
+
+/** Publishes by rename: a program that is starting while this builds sees the old file or the new one. */
+async function bundle(entry: string, outfile: string, options: BuildOptions = {}): Promise<void> {
+  const { outputFiles } = await build({ ...shared, ...options, entryPoints: [entry], outfile, write: false });
+  mkdirSync(path.dirname(outfile), { recursive: true });
+  for (const file of outputFiles) {
+    const unfinished = `${file.path}.${process.pid}`;
+    writeFileSync(unfinished, file.contents);
+    renameSync(unfinished, file.path);
+  }
+}
+
+function declarations(folder: string): void {
+  rmSync(folder, { recursive: true, force: true });
+  execFileSync('tsc', ['-p', 'tsconfig.types.json'], { stdio: 'inherit' });
+}
+
+/** esbuild has already printed what is wrong and where; its stack trace would only hide that. */
+function stop(error: unknown): never {
+  if (error instanceof Error && 'errors' in error) process.exit(1);
+  throw error;
+}

@@ -1,0 +1,29 @@
+import type { Backing } from '../../model/metadata.ts';
+
+export interface CreatePoolOptions {
+  /** The directory of the pool. /var/lib/coppice when absent. */
+  readonly path?: string;
+  /** A sparse file under the pool, and its size in bytes. PATH.img of 50 GiB when neither this, a device nor existing is given. */
+  readonly file?: string;
+  readonly bytes?: number;
+  /** Reserve all of the file's blocks at once, so that the host can't run out of space under the pool. */
+  readonly preallocate?: boolean;
+  /** A block device to format. */
+  readonly device?: string;
+  /** Format the device although there is something on it. */
+  readonly force?: boolean;
+  /** Adopt a directory that lies on btrfs already; nothing is formatted or mounted. */
+  readonly existing?: boolean;
+}
+
+/** What a claim gives: the thing to mount, locked against a second `pool create` at the same time. */
+export interface Claim extends Disposable {
+  readonly source: string;
+  readonly backing: Backing;
+  readonly mountOptions: readonly string[];
+}
+
+export const mountOptions = ['noatime', 'nodev', 'nosuid'] as const;
+
+/** The label of the file systems that Coppice makes, by which an interrupted run knows its own work. */
+export const poolLabel = 'coppice';
