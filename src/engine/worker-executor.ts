@@ -85,7 +85,11 @@ class Thread {
 
   constructor(handle: PoolHandle, onFree: () => void) {
     const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
-    this.#worker = new Worker(new URL(`./worker.${extension}`, import.meta.url), { workerData: handle });
+    this.#worker = new Worker(new URL(`./worker.${extension}`, import.meta.url), {
+      workerData: handle,
+      // Node would print a warning for each descriptor that it closes without having opened it: all that openat2 gave.
+      trackUnmanagedFds: false,
+    });
     this.#worker.unref();
     this.#worker.on('message', (message: WorkerMessage) => {
       const task = this.#tasks.get(message.id);
