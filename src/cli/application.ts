@@ -1,0 +1,85 @@
+import { type Application, buildApplication, buildRouteMap, text_en } from '@stricli/core';
+import { version } from '../model/version.ts';
+import { cloneCommand } from './commands/clone.ts';
+import { createCommand } from './commands/create.ts';
+import { exportCommand } from './commands/export.ts';
+import { growCommand } from './commands/grow.ts';
+import { importCommand } from './commands/import.ts';
+import { listCommand } from './commands/list.ts';
+import { pathCommand } from './commands/path.ts';
+import { poolCheckCommand } from './commands/pool/check.ts';
+import { poolCreateCommand } from './commands/pool/create.ts';
+import { poolDestroyCommand } from './commands/pool/destroy.ts';
+import { poolGrowCommand } from './commands/pool/grow.ts';
+import { poolPersistCommand } from './commands/pool/persist.ts';
+import { poolShowCommand } from './commands/pool/show.ts';
+import { removeCommand } from './commands/remove.ts';
+import { renameCommand } from './commands/rename.ts';
+import { rollbackCommand } from './commands/rollback.ts';
+import { sealCommand } from './commands/seal.ts';
+import { showCommand } from './commands/show.ts';
+import { snapshotCommand } from './commands/snapshot.ts';
+import { treeCommand } from './commands/tree.ts';
+import { usageCommand } from './commands/usage.ts';
+import { versionCommand } from './commands/version.ts';
+import type { CliContext } from './context.ts';
+import { Shown } from './failure.ts';
+
+const pool = buildRouteMap({
+  docs: { brief: 'Make, grow, check and destroy pools' },
+  routes: {
+    create: poolCreateCommand,
+    show: poolShowCommand,
+    grow: poolGrowCommand,
+    persist: poolPersistCommand,
+    check: poolCheckCommand,
+    destroy: poolDestroyCommand,
+  },
+});
+
+const root = buildRouteMap({
+  docs: {
+    brief: 'Copy-on-write storage for virtual machines',
+    fullDescription: `Copy-on-write storage for virtual machines: clone a disk in milliseconds, snapshot it, roll it back, undo that.
+
+FIRST STEPS
+  coppice pool create                     make a pool in /var/lib/coppice
+  coppice import debian-12 image.qcow2    make a template from a disk image
+  coppice clone debian-12 vm --count 10   make ten disks from it
+  coppice path vm-1                       the file that a VMM opens
+  coppice COMMAND --help                  each command, with examples`,
+  },
+  routes: {
+    pool,
+    import: importCommand,
+    create: createCommand,
+    clone: cloneCommand,
+    snapshot: snapshotCommand,
+    rollback: rollbackCommand,
+    list: listCommand,
+    show: showCommand,
+    tree: treeCommand,
+    usage: usageCommand,
+    path: pathCommand,
+    grow: growCommand,
+    rename: renameCommand,
+    seal: sealCommand,
+    remove: removeCommand,
+    export: exportCommand,
+    version: versionCommand,
+  },
+  aliases: { ls: 'list', rm: 'remove' },
+});
+
+const shown = (error: unknown): string => (error instanceof Error ? error.message : String(error));
+
+export const application: Application<CliContext> = buildApplication(root, {
+  name: 'coppice',
+  versionInfo: { currentVersion: version },
+  scanner: { caseStyle: 'allow-kebab-for-camel', allowArgumentEscapeSequence: true },
+  documentation: { caseStyle: 'convert-camel-to-kebab' },
+  localization: {
+    text: { ...text_en, commandErrorResult: shown, exceptionWhileRunningCommand: shown },
+  },
+  determineExitCode: (error) => (error instanceof Shown ? error.exitCode : 1),
+});

@@ -1,0 +1,32 @@
+import { buildCommand, type Command } from '@stricli/core';
+import { formatSize, parseSize } from '../../model/sizes.ts';
+import { print, reporting } from '../command.ts';
+import { type CliContext, type PoolFlags, poolFlags, sizeText, withExamples, word } from '../context.ts';
+
+interface Flags extends PoolFlags {
+  readonly size: string;
+}
+
+export const createCommand: Command<CliContext> = buildCommand<Flags, [string], CliContext>({
+  docs: {
+    brief: 'Make an empty volume',
+    fullDescription: withExamples(
+      'Makes an empty volume. It takes no space until something is written to it.',
+      'coppice create data --size 10G',
+    ),
+  },
+  parameters: {
+    flags: { ...poolFlags, size: sizeText('Size of the disk') },
+    positional: { kind: 'tuple', parameters: [word('NAME', 'Name of the new volume')] },
+  },
+  func: reporting(async (context, flags: Flags, name: string) => {
+    const { withPool } = await import('../session.ts');
+    const bytes = parseSize(flags.size);
+    const created = await withPool(context, flags, (pool) => pool.create(name, { bytes }));
+    print(context, flags, created, () => {
+      const rounded =
+        created.roundedFrom === undefined ? '' : ` (rounded up from ${created.roundedFrom} bytes)`;
+      return `Created volume ${name}: ${formatSize(created.bytes)}${rounded}.`;
+    });
+  }),
+});

@@ -1,0 +1,83 @@
+import { buildCommand, type Command } from '@stricli/core';
+import { formatSize } from '../../model/sizes.ts';
+import { print, reporting } from '../command.ts';
+import { type CliContext, type PoolFlags, poolFlags, withExamples } from '../context.ts';
+import { table } from '../table.ts';
+
+type Type = 'all' | 'template' | 'volume' | 'snapshot';
+
+interface Flags extends PoolFlags {
+  readonly type: Type;
+}
+
+export const listCommand: Command<CliContext> = buildCommand<Flags, [], CliContext>({
+  docs: {
+    brief: 'List templates and volumes, or snapshots',
+    fullDescription: withExamples(
+      'Lists the templates and volumes of a pool, or with --type snapshot the snapshots. What Coppice did not make is shown as "foreign" and never touched.',
+      'coppice list',
+      'coppice list --type snapshot',
+      'coppice list --json',
+    ),
+  },
+  parameters: {
+    flags: {
+      ...poolFlags,
+      type: {
+        kind: 'enum',
+        values: ['all', 'template', 'volume', 'snapshot'],
+        brief: 'What to list',
+        default: 'all',
+      },
+    },
+    aliases: { t: 'type' },
+  },
+  func: reporting(async (context, flags: Flags) => {
+    const { withPool } = await import('../session.ts');
+    if (flags.type === 'snapshot') {
+      const snapshots = await withPool(context, flags, (pool) => pool.listSnapshots());
+      print(context, flags, snapshots, () =>
+        snapshots.length === 0
+          ? 'No snapshots yet: coppice snapshot VOLUME'
+          : table(snapshots, [
+              { title: 'SNAPSHOT', value: (row) => row.reference },
+              { title: 'SIZE', value: (row) => size(row.bytes), align: 'right' },
+              { title: 'CONSISTENCY', value: (row) => row.consistency ?? '-' },
+              { title: 'REASON', value: (row) => row.reason ?? '-' },
+              { title: 'CREATED', value: (row) => when(row.created) },
+            ]),
+      );
+      return;
+    }
+    const all = await withPool(context, flags, (pool) => pool.list());
+    const entries = all.filter((entry) => flags.type === 'all' || entry.type === flags.type);
+    print(context, flags, entries, () =>
+      entries.length === 0
+        ? 'Nothing here yet: coppice import NAME SOURCE makes a template from a disk image.'
+        : table(entries, [
+            { title: 'NAME', value: (row) => row.name },
+            { title: 'TYPE', value: (row) => row.type },
+            { title: 'SIZE', value: (row) => size(row.bytes), align: 'right' },
+            { title: 'SNAPSHOTS', value: (row) => String(row.snapshots), align: 'right' },
+            {
+              title: 'ORIGIN',
+              value: (row) =>
+                row.origin
+                  ? `${row.origin.name}${row.origin.snapshot ? `@${row.origin.snapshot}` : ''}`
+                  : '-',
+            },
+            { title: 'CREATED', value: (row) => when(row.created) },
+          ]),
+    );
+  }),
+});
+
+function size(bytes: number | undefined): string {
+  return bytes === undefined ? 'missing' : formatSize(bytes);
+}
+
+/** Local time, to the minute, in an order that sorts. */
+function when(time: string | undefined): string {
+  if (time === undefined) return '-';
+  return new Date(time).toLocaleString('sv-SE').slice(0, 16);
+}

@@ -1,0 +1,23 @@
+import { buildCommand, type Command } from '@stricli/core';
+import { print, reporting } from '../command.ts';
+import { type CliContext, type PoolFlags, poolFlags, withExamples, word } from '../context.ts';
+
+export const pathCommand: Command<CliContext> = buildCommand<PoolFlags, [string], CliContext>({
+  docs: {
+    brief: 'Print the path that a virtual machine monitor opens',
+    fullDescription: withExamples(
+      'Prints the path of the disk: a regular file, for Firecracker, cloud-hypervisor, QEMU and every other tool.',
+      'qemu-system-x86_64 -drive file="$(coppice path vm-1)",format=raw',
+      'coppice path vm-1@before-upgrade',
+    ),
+  },
+  parameters: {
+    flags: poolFlags,
+    positional: { kind: 'tuple', parameters: [word('NAME[@SNAPSHOT]', 'A volume, template or snapshot')] },
+  },
+  func: reporting(async (context, flags: PoolFlags, reference: string) => {
+    const { withPool } = await import('../session.ts');
+    const path = await withPool(context, flags, (pool) => pool.diskPath(reference));
+    print(context, flags, { reference, path }, () => path);
+  }),
+});

@@ -1,0 +1,45 @@
+import { buildCommand, type Command } from '@stricli/core';
+import { print, reporting } from '../command.ts';
+import { type CliContext, type PoolFlags, poolFlags, toggle, withExamples, word } from '../context.ts';
+
+interface Flags extends PoolFlags {
+  readonly withSnapshots: boolean;
+  readonly force: boolean;
+  readonly ifExists: boolean;
+  readonly dryRun: boolean;
+}
+
+export const removeCommand: Command<CliContext> = buildCommand<Flags, string[], CliContext>({
+  docs: {
+    brief: 'Remove volumes, templates and snapshots',
+    fullDescription: withExamples(
+      "Removes volumes, templates and snapshots. All are looked at first: if one can't go, none goes. Clones of what is removed live on. A volume that has snapshots or is in use is refused.",
+      'coppice remove vm-1@before-upgrade',
+      'coppice remove vm-1 vm-2 --with-snapshots',
+      'coppice remove vm-1 --dry-run',
+    ),
+  },
+  parameters: {
+    flags: {
+      ...poolFlags,
+      withSnapshots: toggle('Remove the snapshots of a volume with it'),
+      force: toggle('Go on although a disk is open; what is written to it later is lost'),
+      ifExists: toggle('A name that is not there is fine'),
+      dryRun: toggle('Say what would happen, and change nothing'),
+    },
+    positional: { kind: 'array', minimum: 1, parameter: word('NAME[@SNAPSHOT]', 'What to remove') },
+  },
+  func: reporting(async (context, flags: Flags, ...references: string[]) => {
+    const { withPool } = await import('../session.ts');
+    const { withSnapshots, force, ifExists, dryRun } = flags;
+    const result = await withPool(context, flags, (pool) =>
+      pool.remove(references, { withSnapshots, force, ifExists, dryRun }),
+    );
+    print(context, flags, result, () => {
+      const names = [...result.removed, ...result.snapshots];
+      if (!dryRun) return names.length === 0 ? 'Nothing to remove.' : `Removed ${names.join(', ')}.`;
+      const blockers = (result.blockers ?? []).map((blocker) => `\n  but ${blocker.what}: ${blocker.remedy}`);
+      return `Would remove ${names.join(', ') || 'nothing'}.${blockers.join('')}`;
+    });
+  }),
+});

@@ -1,0 +1,41 @@
+import { buildCommand, type Command } from '@stricli/core';
+import { print, reporting } from '../command.ts';
+import { type CliContext, type PoolFlags, poolFlags, toggle, withExamples, word } from '../context.ts';
+
+interface Flags extends PoolFlags {
+  readonly force: boolean;
+  readonly dryRun: boolean;
+}
+
+export const rollbackCommand: Command<CliContext> = buildCommand<Flags, [string], CliContext>({
+  docs: {
+    brief: 'Put a volume back to one of its snapshots',
+    fullDescription: withExamples(
+      'Puts a volume back to one of its snapshots in one atomic step. Newer snapshots stay. The state that is replaced is kept as a snapshot too, and rolling back to that one undoes this. The volume must not be in use.',
+      'coppice rollback vm-1@before-upgrade',
+      'coppice rollback vm-1@before-upgrade --dry-run',
+    ),
+  },
+  parameters: {
+    flags: {
+      ...poolFlags,
+      force: toggle(
+        'Go on although the disk is open; who has it open keeps the replaced state, and loses what he writes to it',
+      ),
+      dryRun: toggle('Say what would happen, and change nothing'),
+    },
+    positional: { kind: 'tuple', parameters: [word('VOLUME@SNAPSHOT', 'The snapshot to go back to')] },
+  },
+  func: reporting(async (context, flags: Flags, reference: string) => {
+    const { withPool } = await import('../session.ts');
+    const result = await withPool(context, flags, (pool) =>
+      pool.rollback(reference, { force: flags.force, dryRun: flags.dryRun }),
+    );
+    print(context, flags, result, () => {
+      if (result.undo !== undefined)
+        return `Rolled ${result.volume} back to ${result.snapshot}.\nThe replaced state is kept; to undo: coppice rollback ${result.undo}`;
+      const blockers = (result.blockers ?? []).map((blocker) => `\n  but ${blocker.what}: ${blocker.remedy}`);
+      return `Would roll ${result.volume} back to ${result.snapshot}, and keep the replaced state as a snapshot.${blockers.join('')}`;
+    });
+  }),
+});

@@ -1,0 +1,56 @@
+import { buildCommand, type Command } from '@stricli/core';
+import { formatSize } from '../../model/sizes.ts';
+import { print, reporting } from '../command.ts';
+import { type CliContext, type PoolFlags, poolFlags, withExamples, word } from '../context.ts';
+import { properties } from '../table.ts';
+
+export const showCommand: Command<CliContext> = buildCommand<PoolFlags, [string], CliContext>({
+  docs: {
+    brief: 'Show everything about one template or volume',
+    fullDescription: withExamples(
+      "Shows everything about one template or volume: its lineage, its snapshots, and what was changed behind Coppice's back.",
+      'coppice show vm-1',
+    ),
+  },
+  parameters: {
+    flags: poolFlags,
+    positional: { kind: 'tuple', parameters: [word('NAME', 'A template or volume')] },
+  },
+  func: reporting(async (context, flags: PoolFlags, name: string) => {
+    const { withPool } = await import('../session.ts');
+    const details = await withPool(context, flags, (pool) => pool.show(name));
+    print(context, flags, details, () =>
+      [
+        properties([
+          ['Name', details.name],
+          ['Type', details.type],
+          [
+            'Size',
+            details.bytes === undefined ? 'missing' : `${formatSize(details.bytes)} (${details.bytes} bytes)`,
+          ],
+          ['Path', details.path],
+          ['Created', details.created],
+          ['Made by', details.method],
+          ['Extents', details.extents === undefined ? undefined : String(details.extents)],
+          [
+            'Lineage',
+            details.ancestors
+              .map((ancestor) => ancestor.name + (ancestor.snapshot ? `@${ancestor.snapshot}` : ''))
+              .join(' < ') || undefined,
+          ],
+          ['ID', details.id],
+        ]),
+        ...(details.snapshotList.length > 0
+          ? [
+              'Snapshots:',
+              ...details.snapshotList.map(
+                (entry) =>
+                  `  ${entry.name}  ${entry.created ?? ''}  ${entry.consistency ?? ''}${entry.reason === 'rollback' ? '  kept by a rollback' : ''}`,
+              ),
+            ]
+          : []),
+        ...details.problems.map((problem) => `PROBLEM: ${problem}`),
+      ].join('\n'),
+    );
+  }),
+});

@@ -1,0 +1,49 @@
+import { buildCommand, type Command } from '@stricli/core';
+import { formatSize } from '../../model/sizes.ts';
+import { note, print, reporting } from '../command.ts';
+import { type CliContext, type PoolFlags, poolFlags, toggle, withExamples, word } from '../context.ts';
+import { table } from '../table.ts';
+
+interface Flags extends PoolFlags {
+  readonly exact: boolean;
+}
+
+export const usageCommand: Command<CliContext> = buildCommand<Flags, string[], CliContext>({
+  docs: {
+    brief: 'Show how much space volumes and snapshots take',
+    fullDescription: withExamples(
+      'Shows three sizes: LOGICAL is the disk as a guest sees it; REFERENCED are the blocks that it uses, shared ones included; EXCLUSIVE are the blocks that nothing else uses, which removing just this would free. EXCLUSIVE is the last value measured, with its time; --exact measures it now by walking every extent.',
+      'coppice usage',
+      'coppice usage vm-1 vm-1@before-upgrade --exact',
+    ),
+  },
+  parameters: {
+    flags: { ...poolFlags, exact: toggle('Measure the exclusive bytes now, to the block') },
+    positional: {
+      kind: 'array',
+      parameter: word('NAME[@SNAPSHOT]', 'What to measure; everything when none is named'),
+    },
+  },
+  func: reporting(async (context, flags: Flags, ...references: string[]) => {
+    const { withPool } = await import('../session.ts');
+    const report = await withPool(context, flags, (pool) => pool.usage(references, { exact: flags.exact }));
+    print(context, flags, report, () =>
+      table(report.usages, [
+        { title: 'NAME', value: (row) => row.reference },
+        { title: 'LOGICAL', value: (row) => formatSize(row.logicalBytes), align: 'right' },
+        { title: 'REFERENCED', value: (row) => formatSize(row.referencedBytes), align: 'right' },
+        {
+          title: 'EXCLUSIVE',
+          value: (row) => (row.exclusiveBytes === undefined ? 'unknown' : formatSize(row.exclusiveBytes)),
+          align: 'right',
+        },
+        { title: 'TRUE AT', value: (row) => row.exclusiveAt ?? '-' },
+      ]),
+    );
+    if (report.settled === false)
+      note(
+        context,
+        "coppice: this kernel can't be waited for to free deleted blocks, so some may still count as shared.",
+      );
+  }),
+});

@@ -1,0 +1,19 @@
+import { buildCommand, type Command } from '@stricli/core';
+import { version } from '../../model/version.ts';
+import { print, reporting } from '../command.ts';
+import { type CliContext, jsonFlag } from '../context.ts';
+
+export const versionCommand: Command<CliContext> = buildCommand<{ readonly json: boolean }, [], CliContext>({
+  docs: { brief: 'Print the version of Coppice, Node and the kernel' },
+  parameters: { flags: { json: jsonFlag } },
+  func: reporting(async (context, flags: { readonly json: boolean }) => {
+    const { release } = await import('node:os');
+    const versions = { coppice: version, node: context.process.versions.node, kernel: release() };
+    print(
+      context,
+      flags,
+      versions,
+      () => `coppice ${version} (Node ${versions.node}, Linux ${versions.kernel})`,
+    );
+  }),
+});

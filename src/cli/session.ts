@@ -1,0 +1,36 @@
+import { openPool, type Pool } from '../engine/pool.ts';
+import { defaultPoolPath } from '../engine/pools/create.ts';
+import { formatSize } from '../model/sizes.ts';
+import { note } from './command.ts';
+import type { CliContext, PoolFlags } from './context.ts';
+
+/** Which pool is meant: the argument or flag, the environment, the default. */
+export function poolPath(context: CliContext, path: string | undefined): string {
+  return path ?? (context.process.env['COPPICE_POOL'] || defaultPoolPath);
+}
+
+/** Opens the pool for one command, and lets go of it afterwards. The kernel is called in this thread: it has nothing else to do. */
+export async function withPool<T>(
+  context: CliContext,
+  flags: Pick<PoolFlags, 'pool'>,
+  use: (pool: Pool) => Promise<T>,
+): Promise<T> {
+  await using pool = await openPool(poolPath(context, flags.pool), { inline: true });
+  return await use(pool);
+}
+
+/** After a change: a word of warning while there is still time to do something about the space. */
+export async function warnOfSpace(context: CliContext, pool: Pool): Promise<void> {
+  const { space } = await pool.describe();
+  if (space.host && space.host.freeBytes < 2 * space.host.reserveBytes) {
+    note(
+      context,
+      `coppice: warning: only ${formatSize(space.host.freeBytes)} are free on ${space.host.path}, under the pool; free space there before it turns read-only.`,
+    );
+  } else if (space.freeBytes < space.totalBytes * 0.05) {
+    note(
+      context,
+      `coppice: warning: the pool has only ${formatSize(space.freeBytes)} of ${formatSize(space.totalBytes)} free.`,
+    );
+  }
+}

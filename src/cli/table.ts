@@ -1,0 +1,35 @@
+export interface Column<T> {
+  readonly title: string;
+  readonly value: (row: T) => string;
+  readonly align?: 'left' | 'right';
+}
+
+/** Rows under titles, as wide as their widest value. */
+export function table<T>(rows: readonly T[], columns: readonly Column<T>[]): string {
+  const cells = [
+    columns.map((column) => column.title),
+    ...rows.map((row) => columns.map((column) => column.value(row))),
+  ];
+  const widths = columns.map((_, index) =>
+    cells.reduce((width, line) => Math.max(width, line[index]?.length ?? 0), 0),
+  );
+  return cells
+    .map((line) =>
+      line
+        .map((cell, index) =>
+          columns[index]?.align === 'right'
+            ? cell.padStart(widths[index] ?? 0)
+            : cell.padEnd(widths[index] ?? 0),
+        )
+        .join('  ')
+        .trimEnd(),
+    )
+    .join('\n');
+}
+
+/** Names and values, one pair a line. */
+export function properties(pairs: ReadonlyArray<readonly [name: string, value: string | undefined]>): string {
+  const shown = pairs.filter(([, value]) => value !== undefined);
+  const width = Math.max(...shown.map(([name]) => name.length));
+  return shown.map(([name, value]) => `${`${name}:`.padEnd(width + 2)}${value}`).join('\n');
+}
