@@ -29,7 +29,7 @@ function leadingFlagsLast(args: readonly string[]): string[] {
     leading += args[leading] === '--pool' ? 2 : 1;
   }
   const rest = args.slice(leading);
-  const escape = rest.indexOf('--');
-  const end = escape < 0 ? rest.length : escape;
+  const separator = rest.indexOf('--');
+  const end = separator < 0 ? rest.length : separator;
   return [...rest.slice(0, end), ...args.slice(0, leading), ...rest.slice(end)];
 }
