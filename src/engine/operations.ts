@@ -2,9 +2,9 @@ import type { Context } from './context.ts';
 import type { Control } from './control.ts';
 import { clone } from './operations/clone.ts';
 import { create } from './operations/create.ts';
-import { exportImage } from './operations/export.ts';
+import type { exportImage } from './operations/export.ts';
 import { grow } from './operations/grow.ts';
-import { importImage } from './operations/import.ts';
+import type { importImage } from './operations/import.ts';
 import { list, listSnapshots, path, show } from './operations/list.ts';
 import { remove } from './operations/remove.ts';
 import { rename } from './operations/rename.ts';
@@ -60,8 +60,9 @@ export const operations: Operations = {
   grow,
   seal,
   remove,
-  import: importImage,
-  export: exportImage,
+  // Loaded when they are wanted: what runs programs and hashes would slow down the start of every other command.
+  import: async (...args) => (await import('./operations/import.ts')).importImage(...args),
+  export: async (...args) => (await import('./operations/export.ts')).exportImage(...args),
   sweep,
   commit: (context) => context.driver.commit(),
 };

@@ -1,5 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { CoppiceError } from '../model/errors.ts';
+import type { PoolHandle } from './context.ts';
 import type { OperationProgress } from './control.ts';
 import { type Executor, inlineExecutor } from './executor.ts';
 import type { Cloned, CloneOptions } from './operations/clone.ts';
@@ -19,7 +20,6 @@ import type { Finding } from './pools/check.ts';
 import { defaultPoolPath } from './pools/create.ts';
 import type { PoolDescription } from './pools/describe.ts';
 import { openRoot } from './pools/open.ts';
-import { workerExecutor } from './worker-executor.ts';
 
 export interface OpenOptions {
   /** Run operations in the calling thread, which they block, instead of in worker threads. For short-lived processes. */
@@ -52,9 +52,10 @@ interface RunOptions {
 /** Opens a pool; @throws CoppiceError not_a_pool, unsupported. What a process that died had left unfinished is cleaned up. */
 export async function openPool(path: string = defaultPoolPath, options: OpenOptions = {}): Promise<Pool> {
   const root = openRoot(path);
-  const executor = options.inline
-    ? inlineExecutor({ path: root.path, root: root.fd, metadata: root.metadata })
-    : workerExecutor({ path: root.path, root: root.fd, metadata: root.metadata });
+  const executor = await makeExecutor(
+    { path: root.path, root: root.fd, metadata: root.metadata },
+    options.inline ?? false,
+  );
   const pool = new Pool(root.path, executor, root, options.lockTimeout ?? 30_000);
   try {
     await executor.run('sweep', []);
@@ -63,6 +64,12 @@ export async function openPool(path: string = defaultPoolPath, options: OpenOpti
     await pool.close();
     throw error;
   }
+}
+
+async function makeExecutor(handle: PoolHandle, inline: boolean): Promise<Executor> {
+  if (inline) return inlineExecutor(handle);
+  const { workerExecutor } = await import('./worker-executor.ts');
+  return workerExecutor(handle);
 }
 
 /**

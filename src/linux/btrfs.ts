@@ -1,4 +1,5 @@
 import { call, hasErrno } from './libc.ts';
+import { formatUuid } from './random.ts';
 
 /** The ioctls of btrfs, numbers and offsets from linux/btrfs.h. Names are one path component under an open directory. */
 
@@ -110,8 +111,4 @@ function argumentsV2(fd: bigint, flags: bigint, name: string): Buffer {
   request.writeBigUInt64LE(flags, 16);
   request.write(name, 56);
   return request;
-}
-
-function formatUuid(bytes: Buffer): string {
-  return bytes.toString('hex').replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5');
 }

@@ -27,10 +27,15 @@ export function hasErrno(error: unknown, ...codes: string[]): boolean {
   return error instanceof Error && 'code' in error && codes.includes(String(error.code));
 }
 
-let observer: ((syscall: string, subject: string) => void) | undefined;
+export type CallObserver = (syscall: string, subject: string) => number | undefined;
 
-/** Has a function called before every system call made here: how crash tests die, or take an image, at the Nth. */
-export function observeCalls(observe: ((syscall: string, subject: string) => void) | undefined): void {
+let observer: CallObserver | undefined;
+
+/**
+ * Has a function called before every system call made here: how crash tests die, or take an image, at the Nth. When it returns
+ * an errno, the call fails with that and is not made.
+ */
+export function observeCalls(observe: CallObserver | undefined): void {
   observer = observe;
 }
 
@@ -49,6 +54,7 @@ const prototypes = {
   lgetxattr: 'long lgetxattr(const char *, const char *, void *, size_t)',
   fsetxattr: 'int fsetxattr(int, const char *, void *, size_t, int)',
   fremovexattr: 'int fremovexattr(int, const char *)',
+  getrandom: 'long getrandom(void *, size_t, unsigned int)',
   flock: 'int flock(int, int)',
   fcntl: 'int fcntl(int, int, int)',
   fsync: 'int fsync(int)',
@@ -71,7 +77,8 @@ export function call(name: keyof typeof prototypes, subject: string, ...values: 
 
 /** The same where failure is an ordinary answer: returns the negated errno, and makes no error object. */
 export function attempt(name: keyof typeof prototypes, subject: string, ...values: unknown[]): number {
-  observer?.(name, subject);
+  const failure = observer?.(name, subject);
+  if (failure !== undefined) return -failure;
   let native = natives.get(name);
   if (!native) {
     native = library.func(prototypes[name]) as unknown as Native;

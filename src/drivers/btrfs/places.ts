@@ -1,4 +1,3 @@
-import { randomUUID } from 'node:crypto';
 import { readdirSync } from 'node:fs';
 import { readAttribute, readAttributeByPath, writeAttribute } from '../../linux/attributes.ts';
 import {
@@ -12,6 +11,7 @@ import {
 } from '../../linux/files.ts';
 import { attempt, hasErrno } from '../../linux/libc.ts';
 import { type LockMode, lock } from '../../linux/locks.ts';
+import { randomId } from '../../linux/random.ts';
 import { decodeMetadata, encodeMetadata, type Metadata } from '../../model/metadata.ts';
 import type { Name } from '../../model/names.ts';
 import type { Held, Place, SnapshotRecord, VolumeRecord } from '../driver.ts';
@@ -102,7 +102,7 @@ export class Places implements Disposable {
   /** A sweep may take and clear a new entry between its making and its locking; then another is made. */
   stage(): HeldDirectory {
     for (;;) {
-      const id = randomUUID();
+      const id = randomId();
       makeDirectoryAt(this.#staging.fd, id, 0o711);
       const held = this.#holdIn(this.#staging.fd, id, { area: 'staging', id }, 'exclusive', false);
       if (typeof held === 'object') return held;

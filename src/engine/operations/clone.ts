@@ -1,4 +1,4 @@
-import { randomUUID } from 'node:crypto';
+import { randomId } from '../../linux/random.ts';
 import { CoppiceError } from '../../model/errors.ts';
 import { type Ancestor, rememberedAncestors, type VolumeMetadata } from '../../model/metadata.ts';
 import { parseReference, parseVolumeName, type Reference } from '../../model/names.ts';
@@ -34,7 +34,7 @@ export function clone(context: Context, sourceText: string, nameText: string, op
   // What is sealed or a snapshot has no dirty data; a live disk's is written now, so that the calls below find little to do.
   if (!volume.metadata.sealed && !reference.snapshot) context.driver.flush(volume.source);
   return staging(context, (staged) => {
-    const id = randomUUID();
+    const id = randomId();
     const method = context.driver.clone(volume.source, staged, {
       bytes,
       identity: id,

@@ -1,4 +1,4 @@
-import { randomUUID } from 'node:crypto';
+import { randomId } from '../../linux/random.ts';
 import type { VolumeMetadata } from '../../model/metadata.ts';
 import { parseVolumeName } from '../../model/names.ts';
 import { checkSize, roundSize } from '../../model/sizes.ts';
@@ -26,7 +26,7 @@ export function create(context: Context, nameText: string, options: CreateOption
   requireFree(context, name);
   requireSpace(context, `create ${name}`, 0);
   return staging(context, (staged) => {
-    const id = randomUUID();
+    const id = randomId();
     context.driver.create(staged, bytes, id);
     const metadata: VolumeMetadata = {
       type: 'volume',

@@ -1,4 +1,3 @@
-import { randomBytes, randomUUID } from 'node:crypto';
 import { constants, fstatSync, fsyncSync, ftruncateSync, openSync, renameSync, unlinkSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
 import type { ImageFormat } from '../../images/format.ts';
@@ -7,6 +6,7 @@ import { copySparse } from '../../images/raw.ts';
 import { reflink } from '../../linux/extents.ts';
 import { Descriptor, moveAt } from '../../linux/files.ts';
 import { hasErrno } from '../../linux/libc.ts';
+import { randomId } from '../../linux/random.ts';
 import { CoppiceError } from '../../model/errors.ts';
 import { parseReference } from '../../model/names.ts';
 import type { Context } from '../context.ts';
@@ -43,7 +43,7 @@ export async function exportImage(
   const file = resolve(fileText);
   const format = options.format ?? 'raw';
   using copy = frozenCopy(context, sourceText);
-  const temporary = join(dirname(file), `.${basename(file)}.${randomBytes(6).toString('hex')}.partial`);
+  const temporary = join(dirname(file), `.${basename(file)}.${randomId()}.partial`);
   try {
     using source = new Descriptor(openSync(context.driver.path(copy), 'r'));
     using target = openTarget(temporary, file);
@@ -84,7 +84,7 @@ function frozenCopy(context: Context, sourceText: string): ReturnType<Context['d
   context.driver.flush(volume.source);
   const copy = context.driver.stage();
   try {
-    context.driver.write(copy, { type: 'work', action: 'export', volume: `export-${randomUUID()}` });
+    context.driver.write(copy, { type: 'work', action: 'export', volume: `export-${randomId()}` });
     context.driver.snapshot(volume.source, copy);
     return copy;
   } catch (error) {

@@ -1,4 +1,3 @@
-import { randomUUID } from 'node:crypto';
 import { constants, fstatSync, openSync } from 'node:fs';
 import { resolve } from 'node:path';
 import type { Held } from '../../drivers/driver.ts';
@@ -8,6 +7,7 @@ import { copySparse, hashFile } from '../../images/raw.ts';
 import { reflink } from '../../linux/extents.ts';
 import { Descriptor, resizeFile } from '../../linux/files.ts';
 import { hasErrno } from '../../linux/libc.ts';
+import { randomId } from '../../linux/random.ts';
 import { CoppiceError } from '../../model/errors.ts';
 import { parseVolumeName } from '../../model/names.ts';
 import { roundSize } from '../../model/sizes.ts';
@@ -60,7 +60,7 @@ export async function importImage(
 
   using work = beginWork(context, name);
   try {
-    const id = randomUUID();
+    const id = randomId();
     explaining(`import ${name}`, () => context.driver.create(work, bytes, id));
     using target = new Descriptor(
       openSync(context.driver.path(work), constants.O_RDWR | constants.O_NOFOLLOW),

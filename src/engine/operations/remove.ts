@@ -1,5 +1,5 @@
-import { randomUUID } from 'node:crypto';
 import type { Held } from '../../drivers/driver.ts';
+import { randomId } from '../../linux/random.ts';
 import { type Blocker, blockedBy, CoppiceError } from '../../model/errors.ts';
 import { rememberedAncestors, type TombstoneMetadata } from '../../model/metadata.ts';
 import { formatReference, parseReference } from '../../model/names.ts';
@@ -105,7 +105,7 @@ function snapshotBlockers(entry: Doomed, named: readonly string[]): Blocker[] {
 /** One rename, and it is gone for everybody; destroying the data can be interrupted, the next opening of the pool goes on. */
 function bury(context: Context, entry: Doomed): void {
   const { volume, held } = entry;
-  context.driver.move(held, { area: 'tombstones', id: randomUUID() });
+  context.driver.move(held, { area: 'tombstones', id: randomId() });
   const isVolume = held === volume.held;
   if (isVolume && volume.metadata.origin.length >= rememberedAncestors) {
     // Descendants remember this many ancestors; who lies further back, they learn from this one, so its record stays.

@@ -1,5 +1,5 @@
-import { randomUUID } from 'node:crypto';
 import type { Held } from '../../drivers/driver.ts';
+import { randomId } from '../../linux/random.ts';
 import type { VolumeMetadata } from '../../model/metadata.ts';
 import { type Name, parseReference, parseVolumeName } from '../../model/names.ts';
 import type { Context } from '../context.ts';
@@ -23,7 +23,7 @@ export function seal(context: Context, sourceText: string, nameText: string): Se
   requireSpace(context, `seal ${sourceText} as ${name}`, 0);
   using volume = holdSource(context, reference);
   const bytes = context.driver.size(volume.source);
-  const id = randomUUID();
+  const id = randomId();
   return staging(context, (work) => {
     context.driver.flush(volume.source);
     context.driver.clone(volume.source, work, {

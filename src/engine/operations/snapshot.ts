@@ -1,5 +1,5 @@
-import { randomUUID } from 'node:crypto';
 import { hasErrno } from '../../linux/libc.ts';
+import { randomId } from '../../linux/random.ts';
 import { CoppiceError } from '../../model/errors.ts';
 import type { SnapshotMetadata } from '../../model/metadata.ts';
 import { type Name, parseReference } from '../../model/names.ts';
@@ -33,7 +33,7 @@ export function snapshot(context: Context, referenceText: string): Snapshotted {
     const created = new Date();
     const metadata: SnapshotMetadata = {
       type: 'snapshot',
-      id: randomUUID(),
+      id: randomId(),
       volumeId: volume.metadata.id,
       created: created.toISOString(),
       consistency: 'sync',

@@ -1,4 +1,3 @@
-import { randomUUID } from 'node:crypto';
 import { constants, mkdirSync, openSync, readdirSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { areas } from '../../drivers/btrfs/places.ts';
@@ -9,6 +8,7 @@ import { hasErrno } from '../../linux/libc.ts';
 import { lock } from '../../linux/locks.ts';
 import { readMounts } from '../../linux/mounts.ts';
 import { runProgram } from '../../linux/programs.ts';
+import { randomId } from '../../linux/random.ts';
 import { fileSystemSpace } from '../../linux/space.ts';
 import { CoppiceError } from '../../model/errors.ts';
 import { type Backing, encodeMetadata, type PoolMetadata, poolFormat } from '../../model/metadata.ts';
@@ -82,7 +82,7 @@ function initialise(
   const metadata: PoolMetadata = {
     type: 'pool',
     format: poolFormat,
-    id: randomUUID(),
+    id: randomId(),
     created: new Date().toISOString(),
     filesystem: fileSystemUuid(root),
     backing,
