@@ -1,0 +1,49 @@
+import { beforeAll, describe, expect, test } from 'vitest';
+import { openPool } from '../../src/index.ts';
+import { makeTestPool, type TestPool } from '../support/test-pool.ts';
+import { runChild } from './run-child.ts';
+import { allowed, clear, importBase, type Scenario, scenarios } from './scenarios.ts';
+import { expectSound, readState, type State } from './state.ts';
+import { chosenSteps } from './steps.ts';
+
+/** `kill -9` before every step of every operation, then the pool is opened again. */
+
+let shared: TestPool;
+
+beforeAll(async () => {
+  shared = await makeTestPool();
+  await importBase(shared.pool, shared.scratch);
+  return () => shared[Symbol.asyncDispose]();
+});
+
+describe.each(scenarios)('kill -9 during $name', (scenario) => {
+  test('leaves all or nothing at every step', async () => {
+    let before = await prepared(scenario);
+    const call = scenario.call(shared.pool, shared.scratch);
+    const whole = await runChild({ pool: shared.path, call });
+    expect(await afterwards(scenario), 'when it returned').toEqual(scenario.after(before));
+    before = await prepared(scenario);
+    for (const step of chosenSteps(whole.steps.length)) {
+      const { died } = await runChild({ pool: shared.path, call, dieAt: step });
+      const state = await afterwards(scenario);
+      const where = `killed before step ${step} of ${whole.steps.length}: ${whole.steps[step - 1]}`;
+      if (died) expect(allowed(scenario, before), where).toContainEqual(state);
+      else expect(state, 'when it returned').toEqual(scenario.after(before));
+      // What the digests don't show of a damaged volume may be different too.
+      if (state.join() !== before.join() || scenario.damaged) before = await prepared(scenario);
+    }
+  });
+});
+
+async function prepared(scenario: Scenario): Promise<State> {
+  await clear(shared.pool);
+  await scenario.prepare?.(shared.pool, shared.scratch);
+  return readState(shared.pool);
+}
+
+/** Opens the pool as the next process would, which clears up, and looks at everything. */
+async function afterwards(scenario: Scenario): Promise<State> {
+  await using pool = await openPool(shared.path, { inline: true });
+  await expectSound(pool, scenario.damaged);
+  return await readState(pool);
+}

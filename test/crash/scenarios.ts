@@ -1,0 +1,265 @@
+import { rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Pool } from '../../src/index.ts';
+import { destroySubvolume } from '../../src/linux/btrfs.ts';
+import { openDirectoryAt } from '../../src/linux/files.ts';
+import { runProgram } from '../../src/linux/programs.ts';
+import { openRoot } from '../../src/engine/pools/open.ts';
+import { disk, diskBytes, extended, overwrite, overwritten } from './content.ts';
+import { line, type State, withLines, without } from './state.ts';
+
+/**
+ * The operations that crash tests interrupt, each with what was there before, what must be there once it has returned, and, where
+ * it is not one atomic step, what may be there in between. `base`, a template, is in every pool; the rest is made here.
+ */
+export interface Scenario {
+  readonly name: string;
+  prepare?(pool: Pool, scratch: string): Promise<void>;
+  call(pool: Pool, scratch: string): readonly [method: string, ...args: unknown[]];
+  after(before: State): State;
+  between?(before: State): readonly State[];
+  /** Returned before it is durable: a power cut may undo it. */
+  readonly deferred?: boolean;
+  /** What the check of the pool rightly finds, because the scenario damages it. */
+  readonly damaged?: readonly string[];
+}
+
+export const base: Buffer = disk('base');
+const [first, second, third] = [
+  overwritten(base, 'first'),
+  overwritten(base, 'second'),
+  overwritten(base, 'third'),
+];
+
+/** A volume with two snapshots and a present state that is like neither. */
+async function makeVolume(pool: Pool): Promise<void> {
+  await pool.clone('base', 'vm', { durability: 'deferred' });
+  const path = await pool.diskPath('vm');
+  overwrite(path, 'first');
+  await pool.snapshot('vm@s1', { durability: 'deferred' });
+  overwrite(path, 'second');
+  await pool.snapshot('vm@s2', { durability: 'deferred' });
+  overwrite(path, 'third');
+  await pool.sync();
+}
+
+async function makeDisks(pool: Pool, ...names: string[]): Promise<void> {
+  for (const name of names) {
+    await pool.clone('base', name, { durability: 'deferred' });
+    overwrite(await pool.diskPath(name), name);
+  }
+  await pool.sync();
+}
+
+/** A chain so long that the last do not remember the first: removing one from its middle must leave a record. */
+async function makeChain(pool: Pool): Promise<void> {
+  let source = 'base';
+  for (let depth = 1; depth <= 18; depth++) {
+    await pool.clone(source, `depth-${depth}`, { durability: 'deferred' });
+    source = `depth-${depth}`;
+  }
+  await pool.sync();
+}
+
+function damage(pool: Pool, what: 'disk' | 'subvolume'): void {
+  if (what === 'disk') return rmSync(join(pool.path, 'volumes/vm/data/disk.raw'));
+  using root = openRoot(pool.path);
+  using volume = openDirectoryAt(root.fd, 'volumes/vm');
+  destroySubvolume(volume.fd, 'data');
+}
+
+const rolledBack = (before: State, replaced: string): State =>
+  withLines(without(before, 'vm'), line('vm', 'volume', first), replaced);
+
+export const scenarios: readonly Scenario[] = [
+  {
+    name: 'create',
+    call: () => ['create', 'new', { bytes: diskBytes }],
+    after: (before) => withLines(before, line('new', 'volume', Buffer.alloc(diskBytes))),
+  },
+  {
+    name: 'clone by reflink',
+    call: () => ['clone', 'base', 'copy', {}],
+    after: (before) => withLines(before, line('copy', 'volume', base)),
+  },
+  {
+    name: 'clone by reflink, deferred',
+    call: () => ['clone', 'base', 'copy', { durability: 'deferred' }],
+    after: (before) => withLines(before, line('copy', 'volume', base)),
+    deferred: true,
+  },
+  {
+    name: 'clone by snapshot',
+    call: () => ['clone', 'base', 'copy', { replicable: true }],
+    after: (before) => withLines(before, line('copy', 'volume', base)),
+  },
+  {
+    name: 'clone to a bigger size',
+    call: () => ['clone', 'base', 'copy', { bytes: 2 * diskBytes }],
+    after: (before) => withLines(before, line('copy', 'volume', extended(base, 2 * diskBytes))),
+  },
+  {
+    name: 'clone to a bigger size by snapshot',
+    call: () => ['clone', 'base', 'copy', { bytes: 2 * diskBytes, replicable: true }],
+    after: (before) => withLines(before, line('copy', 'volume', extended(base, 2 * diskBytes))),
+  },
+  {
+    name: 'clone of a snapshot',
+    prepare: makeVolume,
+    call: () => ['clone', 'vm@s1', 'copy', {}],
+    after: (before) => withLines(before, line('copy', 'volume', first)),
+  },
+  {
+    name: 'clone of a volume that was just written to',
+    async prepare(pool) {
+      await makeDisks(pool, 'vm');
+      overwrite(await pool.diskPath('vm'), 'first', false);
+    },
+    call: () => ['clone', 'vm', 'copy', {}],
+    after: (before) => withLines(before, line('copy', 'volume', first)),
+  },
+  {
+    name: 'snapshot',
+    prepare: (pool) => makeDisks(pool, 'vm'),
+    call: () => ['snapshot', 'vm@s1'],
+    after: (before) => withLines(before, line('vm@s1', 'user', overwritten(base, 'vm'))),
+  },
+  {
+    name: 'snapshot with a generated name',
+    prepare: makeVolume,
+    call: () => ['snapshot', 'vm'],
+    after: (before) => withLines(before, line('vm@snap', 'user', third)),
+  },
+  {
+    name: 'rollback',
+    prepare: makeVolume,
+    call: () => ['rollback', 'vm@s1', {}],
+    after: (before) => rolledBack(before, line('vm@pre-rollback', 'rollback', third)),
+  },
+  {
+    name: 'rollback of a volume whose disk is gone',
+    async prepare(pool) {
+      await makeVolume(pool);
+      damage(pool, 'disk');
+      await pool.sync();
+    },
+    call: () => ['rollback', 'vm@s1', {}],
+    after: (before) => rolledBack(before, 'vm@pre-rollback rollback gone'),
+    damaged: ['vm', 'vm@pre-rollback'],
+  },
+  {
+    name: 'rollback of a volume whose data is gone',
+    async prepare(pool) {
+      await makeVolume(pool);
+      damage(pool, 'subvolume');
+      await pool.sync();
+    },
+    call: () => ['rollback', 'vm@s1', {}],
+    after: (before) => rolledBack(before, line('vm@pre-rollback', 'rollback', Buffer.alloc(0))),
+    between: (before) => [withLines(without(before, 'vm'), line('vm', 'volume', Buffer.alloc(0)))],
+    damaged: ['vm', 'vm@pre-rollback'],
+  },
+  {
+    name: 'rename',
+    prepare: makeVolume,
+    call: () => ['rename', 'vm', 'moved'],
+    after: (before) => before.map((entry) => entry.replace(/^vm/, 'moved')).sort(),
+  },
+  {
+    name: 'grow',
+    prepare: (pool) => makeDisks(pool, 'vm'),
+    call: () => ['grow', 'vm', { bytes: 2 * diskBytes }],
+    after: (before) =>
+      withLines(
+        without(before, 'vm'),
+        line('vm', 'volume', extended(overwritten(base, 'vm'), 2 * diskBytes)),
+      ),
+  },
+  {
+    name: 'seal',
+    async prepare(pool) {
+      await makeDisks(pool, 'vm');
+      overwrite(await pool.diskPath('vm'), 'first', false);
+    },
+    call: () => ['seal', 'vm', 'sealed'],
+    after: (before) => withLines(before, line('sealed', 'template', first)),
+  },
+  {
+    name: 'remove a volume',
+    prepare: (pool) => makeDisks(pool, 'vm'),
+    call: () => ['remove', 'vm', {}],
+    after: (before) => without(before, 'vm'),
+  },
+  {
+    name: 'remove a volume with its snapshots',
+    prepare: makeVolume,
+    call: () => ['remove', 'vm', { withSnapshots: true }],
+    after: (before) => without(before, 'vm', 'vm@s1', 'vm@s2'),
+  },
+  {
+    name: 'remove several volumes',
+    prepare: (pool) => makeDisks(pool, 'vm-a', 'vm-b', 'vm-c'),
+    call: () => ['remove', ['vm-c', 'vm-a', 'vm-b'], {}],
+    after: (before) => without(before, 'vm-a', 'vm-b', 'vm-c'),
+    between: (before) => [without(before, 'vm-a'), without(before, 'vm-a', 'vm-b')],
+  },
+  {
+    name: 'remove a snapshot',
+    prepare: makeVolume,
+    call: () => ['remove', 'vm@s1', {}],
+    after: (before) => without(before, 'vm@s1'),
+  },
+  {
+    name: 'remove one of a deep lineage',
+    prepare: makeChain,
+    call: () => ['remove', 'depth-17', {}],
+    after: (before) => withLines(without(before, 'depth-17'), 'depth-17 tombstone'),
+  },
+  {
+    name: 'import of a raw image',
+    async prepare(_pool, scratch) {
+      writeFileSync(join(scratch, 'image.raw'), first);
+    },
+    call: (_pool, scratch) => ['import', 'image', join(scratch, 'image.raw'), {}],
+    after: (before) => withLines(before, line('image', 'template', first)),
+  },
+  {
+    name: 'import of a raw image on the same file system',
+    prepare: (pool) => makeDisks(pool, 'vm'),
+    call: (pool) => ['import', 'image', join(pool.path, 'volumes/vm/data/disk.raw'), {}],
+    after: (before) => withLines(before, line('image', 'template', overwritten(base, 'vm'))),
+  },
+  {
+    name: 'import of a qcow2 image',
+    async prepare(_pool, scratch) {
+      const [raw, qcow2] = [join(scratch, 'image.raw'), join(scratch, 'image.qcow2')];
+      writeFileSync(raw, second);
+      runProgram('qemu-img', ['convert', '-f', 'raw', '-O', 'qcow2', raw, qcow2]);
+    },
+    call: (_pool, scratch) => ['import', 'image', join(scratch, 'image.qcow2'), {}],
+    after: (before) => withLines(before, line('image', 'template', second)),
+  },
+  {
+    name: 'usage --exact',
+    prepare: makeVolume,
+    call: () => ['usage', [], { exact: true }],
+    after: (before) => before,
+  },
+];
+
+/** Takes away what a scenario made or left. */
+export async function clear(pool: Pool): Promise<void> {
+  const names = (await pool.list()).map((volume) => volume.name).filter((name) => name !== 'base');
+  if (names.length > 0) await pool.remove(names, { withSnapshots: true, durability: 'deferred' });
+}
+
+export async function importBase(pool: Pool, scratch: string): Promise<void> {
+  const file = join(scratch, 'base.raw');
+  writeFileSync(file, base);
+  await pool.import('base', file);
+}
+
+/** Whether a pool holds a state that the scenario allows. */
+export function allowed(scenario: Scenario, before: State): readonly State[] {
+  return [before, ...(scenario.between?.(before) ?? []), scenario.after(before)];
+}

@@ -1,0 +1,77 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { expect } from 'vitest';
+import type { Finding, Pool } from '../../src/index.ts';
+import { metadataAttribute } from '../../src/drivers/btrfs/places.ts';
+import { readAttributeByPath } from '../../src/linux/attributes.ts';
+import { decodeMetadata } from '../../src/model/metadata.ts';
+import { digest } from './content.ts';
+
+/**
+ * Everything that a pool holds, as sorted lines to compare: what it is called, what it is, how long its disk is and the digest
+ * of every byte. Names made from the time lose it.
+ */
+export type State = readonly string[];
+
+export type Kind = 'template' | 'volume' | 'user' | 'rollback';
+
+export function line(reference: string, kind: Kind, content: Buffer): string {
+  return `${reference} ${kind} ${content.length} ${digest(content)}`;
+}
+
+export function withLines(state: State, ...lines: string[]): State {
+  return [...state, ...lines].sort();
+}
+
+export function without(state: State, ...references: string[]): State {
+  return state.filter((entry) => !references.includes(entry.split(' ', 1)[0] ?? ''));
+}
+
+export async function readState(pool: Pool): Promise<State> {
+  const lines: string[] = [];
+  for (const volume of await pool.list()) {
+    lines.push(await describe(pool, volume.name, volume.type));
+    if (volume.snapshots === 0) continue;
+    for (const snapshot of await pool.listSnapshots(volume.name))
+      lines.push(await describe(pool, snapshot.reference, snapshot.reason ?? 'foreign'));
+  }
+  return [...lines, ...records(pool.path)].sort();
+}
+
+async function describe(pool: Pool, reference: string, kind: string): Promise<string> {
+  const name = timeless(reference);
+  try {
+    const content = readFileSync(await pool.diskPath(reference));
+    return `${name} ${kind} ${content.length} ${digest(content)}`;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+    return `${name} ${kind} gone`;
+  }
+}
+
+function timeless(reference: string): string {
+  return reference.replace(/@(pre-rollback|snap)-\d{8}-\d{6}/, '@$1');
+}
+
+/** The records of lineage that removed volumes leave. */
+function records(path: string): string[] {
+  const directory = join(path, '.tombstones');
+  return readdirSync(directory).map((id) => {
+    const bytes = readAttributeByPath(join(directory, id), metadataAttribute);
+    const metadata = bytes && decodeMetadata(bytes);
+    const data = readdirSync(join(directory, id)).join();
+    return `${metadata && 'name' in metadata ? metadata.name : id} ${metadata?.type ?? 'unknown'}${data && ` with ${data}`}`;
+  });
+}
+
+/** What must be true of a pool after every crash, once it has been opened again. */
+export async function expectSound(pool: Pool, damaged: readonly string[] = []): Promise<void> {
+  expect(readdirSync(join(pool.path, '.staging')), 'in staging').toEqual([]);
+  const description = await pool.describe();
+  const findings = (await pool.check()).filter(
+    // How much space the machine has that runs the tests is not what they are about.
+    (finding: Finding) =>
+      finding.subject !== description.space.host?.path && !damaged.includes(timeless(finding.subject)),
+  );
+  expect(findings, 'found by the check').toEqual([]);
+}
