@@ -90,18 +90,29 @@ export function growToDevice(fd: number): void {
   call('ioctl', 'RESIZE', fd, ioctls.resize, request);
 }
 
-/** Waits until the space of all subvolumes deleted so far is free. Returns false where the kernel (before 6.13) can't wait. */
-export function waitForDeletedSubvolumes(fd: number): boolean {
-  const waitForQueued = 1;
+const subvolumeWaitModes = { untilQueuedAreGone: 1, count: 2 } as const;
+
+/** How many deleted subvolumes still wait for the kernel to free them; undefined where it (before 6.13) can't say. */
+export function countDeletedSubvolumes(fd: number): number | undefined {
   const request = Buffer.alloc(16);
-  request.writeUInt32LE(waitForQueued, 8);
+  request.writeUInt32LE(subvolumeWaitModes.count, 8);
   try {
     call('ioctl', 'SUBVOL_SYNC_WAIT', fd, ioctls.subvolumeWait, request);
-    return true;
+    return request.readUInt32LE(12);
   } catch (error) {
-    if (hasErrno(error, 'ENOENT')) return true; // nothing is queued
-    if (hasErrno(error, 'ENOTTY')) return false;
+    if (hasErrno(error, 'ENOTTY')) return undefined;
     throw error;
+  }
+}
+
+/** Waits until the space of all subvolumes deleted so far is free; looks once a second. */
+export function waitForDeletedSubvolumes(fd: number): void {
+  const request = Buffer.alloc(16);
+  request.writeUInt32LE(subvolumeWaitModes.untilQueuedAreGone, 8);
+  try {
+    call('ioctl', 'SUBVOL_SYNC_WAIT', fd, ioctls.subvolumeWait, request);
+  } catch (error) {
+    if (!hasErrno(error, 'ENOENT')) throw error; // nothing is queued
   }
 }
 

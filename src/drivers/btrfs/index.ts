@@ -1,4 +1,4 @@
-import { commitTransaction, waitForDeletedSubvolumes } from '../../linux/btrfs.ts';
+import { commitTransaction } from '../../linux/btrfs.ts';
 import { findHolders } from '../../linux/holders.ts';
 import type { LockMode } from '../../linux/locks.ts';
 import { fileSystemSpace } from '../../linux/space.ts';
@@ -8,6 +8,7 @@ import type { CloneRequest, Driver, DriverInfo, Held, Holders, Place } from '../
 import { discardContent, discardEntry } from './discard.ts';
 import * as payload from './payload.ts';
 import { diskPath, type HeldDirectory, Places } from './places.ts';
+import { settleDeleted } from './settle.ts';
 import { recallUsage, rememberUsage } from './usage-cache.ts';
 
 /**
@@ -52,11 +53,7 @@ export function openBtrfs(root: number, path: string): Driver {
 
     commit: () => commitTransaction(root),
     space: () => fileSystemSpace(root),
-    settle: () => {
-      // Only a commit wakes the thread that cleans; without one this would wait for the next, up to 30 s.
-      commitTransaction(root);
-      return waitForDeletedSubvolumes(root);
-    },
+    settle: () => settleDeleted(root),
     [Symbol.dispose]: () => places[Symbol.dispose](),
   };
 }

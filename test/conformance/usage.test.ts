@@ -1,0 +1,111 @@
+import { expect, test } from 'vitest';
+import type { Usage } from '../../src/index.ts';
+import { writePattern } from '../support/content.ts';
+import { refusal } from '../support/errors.ts';
+import { conformance } from './suite.ts';
+
+const MiB = 2 ** 20;
+
+conformance('usage', (suite) => {
+  const exact = async (reference: string): Promise<Usage> => {
+    const { usages, settled } = await suite.pool.usage([reference], { exact: true });
+    expect(settled).toBe(true);
+    const [usage] = usages;
+    if (!usage) throw new Error(`no usage of ${reference}`);
+    return usage;
+  };
+
+  test('right to the block after a known write pattern', async () => {
+    const { name, path } = await suite.volume(64 * MiB);
+    writePattern(path, 1, 0, 3 * MiB);
+    writePattern(path, 2, 10 * MiB, 4096);
+    writePattern(path, 3, 20 * MiB + 8192, 12288);
+    expect(await exact(name)).toEqual({
+      reference: name,
+      logicalBytes: 64 * MiB,
+      referencedBytes: 3 * MiB + 16384,
+      exclusiveBytes: 3 * MiB + 16384,
+      exclusiveAt: expect.stringMatching(/Z$/),
+    });
+  });
+
+  test('zero exclusive for a fresh clone; after a write exactly what was written', async () => {
+    const { pool } = suite;
+    const source = await suite.volume(8 * MiB);
+    writePattern(source.path, 4, 0, 8 * MiB);
+    const template = suite.name('t');
+    await pool.seal(source.name, template);
+    await pool.remove(source.name);
+    const name = suite.name('clone');
+    await pool.clone(template, name);
+    expect(await exact(name)).toMatchObject({ referencedBytes: 8 * MiB, exclusiveBytes: 0 });
+    expect(await exact(template)).toMatchObject({ referencedBytes: 8 * MiB, exclusiveBytes: 0 });
+    writePattern(await pool.diskPath(name), 5, 2 * MiB, 40960);
+    expect(await exact(name)).toMatchObject({ referencedBytes: 8 * MiB, exclusiveBytes: 40960 });
+  });
+
+  test('the last holder of shared data has all of it', async () => {
+    const { pool } = suite;
+    const source = await suite.volume(8 * MiB);
+    writePattern(source.path, 6, 0, 8 * MiB);
+    const template = suite.name('t');
+    await pool.seal(source.name, template);
+    const name = suite.name('clone');
+    await pool.clone(template, name);
+    await pool.remove([source.name, template]);
+    expect(await exact(name)).toMatchObject({ exclusiveBytes: 8 * MiB });
+  });
+
+  suite.needs('snapshots')('a snapshot shares with its volume until that is overwritten', async () => {
+    const { pool } = suite;
+    const { name, path } = await suite.volume(4 * MiB);
+    writePattern(path, 7, 0, 4 * MiB);
+    await pool.snapshot(`${name}@s`);
+    expect(await exact(`${name}@s`)).toMatchObject({ referencedBytes: 4 * MiB, exclusiveBytes: 0 });
+    writePattern(path, 8, 0, 4 * MiB);
+    expect(await exact(`${name}@s`)).toMatchObject({ exclusiveBytes: 4 * MiB });
+    expect(await exact(name)).toMatchObject({ exclusiveBytes: 4 * MiB });
+    await pool.remove(`${name}@s`);
+    expect(await exact(name)).toMatchObject({ exclusiveBytes: 4 * MiB });
+  });
+
+  test('the cached answer says when it was true, and a new measurement replaces it', async () => {
+    const { pool } = suite;
+    const { name, path } = await suite.volume(4 * MiB);
+    const created = (await pool.show(name)).created;
+    const [born] = (await pool.usage([name])).usages;
+    expect(born).toMatchObject({ exclusiveBytes: 0, exclusiveAt: created });
+    writePattern(path, 9, 0, MiB);
+    const measured = await exact(name);
+    writePattern(path, 10, MiB, MiB);
+    const [cached] = (await pool.usage([name])).usages;
+    expect(cached).toEqual({ ...measured, referencedBytes: 2 * MiB }); // referenced is read live
+    expect((await suite.home.reopen().then((again) => again.usage([name]))).usages).toEqual([cached]);
+    expect((await exact(name)).exclusiveBytes).toBe(2 * MiB);
+  });
+
+  test('what was never measured is not invented', async () => {
+    const { pool } = suite;
+    const { name, path } = await suite.volume(MiB);
+    writePattern(path, 11, 0, MiB);
+    await pool.snapshot(`${name}@s`);
+    const [usage] = (await pool.usage([`${name}@s`])).usages;
+    expect(usage).toEqual({ reference: `${name}@s`, logicalBytes: MiB, referencedBytes: MiB });
+  });
+
+  test('of everything: each volume and each snapshot once', async () => {
+    const { pool } = suite;
+    const expected = [
+      ...(await pool.list()).map((volume) => volume.name),
+      ...(await pool.listSnapshots()).map((snapshot) => snapshot.reference),
+    ];
+    const { usages } = await pool.usage();
+    expect(usages.map((usage) => usage.reference).sort()).toEqual(expected.sort());
+  });
+
+  test('of what is not there is refused', async () => {
+    await refusal(() => suite.pool.usage(['never-made']), 'not_found');
+    const { name } = await suite.volume();
+    await refusal(() => suite.pool.usage([`${name}@never`]), 'not_found');
+  });
+});

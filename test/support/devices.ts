@@ -1,0 +1,54 @@
+import { closeSync, ftruncateSync, mkdirSync, openSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { runProgram } from '../../src/linux/programs.ts';
+import { runDirectory } from './run-directory.ts';
+
+let count = 0;
+
+/** A new empty directory of this run. */
+export function scratchDirectory(label = 'scratch'): string {
+  const path = join(runDirectory(), `${label}-${process.pid}-${++count}`);
+  mkdirSync(path);
+  return path;
+}
+
+/** A sparse file of this run, or at the given path. */
+export function sparseFile(bytes: number, path: string = join(scratchDirectory('file'), 'disk.img')): string {
+  const fd = openSync(path, 'w', 0o600);
+  ftruncateSync(fd, bytes);
+  closeSync(fd);
+  return path;
+}
+
+export interface LoopDevice extends Disposable {
+  readonly device: string;
+}
+
+/** A loop device on a file. */
+export function loopDevice(file: string): LoopDevice {
+  const device = runProgram('losetup', ['--find', '--show', '--', file]).trim();
+  return { device, [Symbol.dispose]: () => void runProgram('losetup', ['--detach', device]) };
+}
+
+export interface MountedFileSystem extends Disposable {
+  readonly path: string;
+  readonly file: string;
+}
+
+/** A small file system in a file of this run, mounted. */
+export function mountedFileSystem(type: 'ext4' | 'btrfs' | 'xfs', bytes: number): MountedFileSystem {
+  const directory = scratchDirectory(type);
+  const file = sparseFile(bytes, join(directory, 'fs.img'));
+  runProgram(`mkfs.${type}`, type === 'ext4' ? ['-q', '-F', '-m', '0', file] : ['-q', '-f', file]);
+  const path = join(directory, 'mnt');
+  mkdirSync(path);
+  runProgram('mount', ['-o', 'loop', '--', file, path]);
+  return {
+    path,
+    file,
+    [Symbol.dispose]() {
+      runProgram('umount', ['--', path]);
+      rmSync(directory, { recursive: true, force: true });
+    },
+  };
+}
