@@ -69,7 +69,8 @@ function isHole(data: Buffer, at: number): boolean {
   return piece.equals(piece.length === holeBytes ? zeros : zeros.subarray(0, piece.length));
 }
 
-function nextData(fd: number, position: number, end: number): number {
+/** Where the next data of a sparse file begins, at or after a position; its end when only a hole is left. Bytes. */
+export function nextData(fd: number, position: number, end: number): number {
   const SEEK_DATA = 3;
   const ENXIO = 6; // no data behind this position
   const next = attempt('lseek', 'source', fd, position, SEEK_DATA);
