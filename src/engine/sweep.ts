@@ -1,6 +1,7 @@
 import type { Held } from '../drivers/driver.ts';
 import { hasErrno } from '../linux/libc.ts';
 import type { Context } from './context.ts';
+import { finishRemoval } from './operations/remove.ts';
 import { recoverRollback } from './operations/rollback.ts';
 
 /**
@@ -19,11 +20,7 @@ export function sweep(context: Context): number {
     });
   }
   for (const id of context.driver.listEntries('tombstones')) {
-    settled += settle(context, { area: 'tombstones', id }, (held) => {
-      if (context.driver.read(held)?.type === 'tombstone') return false; // a record of lineage, without data
-      context.driver.discard(held);
-      return true;
-    });
+    settled += settle(context, { area: 'tombstones', id }, (held) => finishRemoval(context, held));
   }
   return settled;
 }

@@ -1,9 +1,9 @@
-import { beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { openPool } from '../../src/index.ts';
 import { makeTestPool, type TestPool } from '../support/test-pool.ts';
 import { runChild } from './run-child.ts';
-import { allowed, clear, importBase, type Scenario, scenarios } from './scenarios.ts';
-import { expectSound, readState, type State } from './state.ts';
+import { allowed, base, clear, importBase, type Scenario, scenarios } from './scenarios.ts';
+import { expectSound, line, readState, type State } from './state.ts';
 import { chosenSteps } from './steps.ts';
 
 /** `kill -9` before every step of every operation, then the pool is opened again. */
@@ -13,8 +13,9 @@ let shared: TestPool;
 beforeAll(async () => {
   shared = await makeTestPool();
   await importBase(shared.pool, shared.scratch);
-  return () => shared[Symbol.asyncDispose]();
 });
+
+afterAll(() => shared[Symbol.asyncDispose]());
 
 describe.each(scenarios)('kill -9 during $name', (scenario) => {
   test('leaves all or nothing at every step', async () => {
@@ -37,6 +38,9 @@ describe.each(scenarios)('kill -9 during $name', (scenario) => {
 
 async function prepared(scenario: Scenario): Promise<State> {
   await clear(shared.pool);
+  expect(await readState(shared.pool), 'when everything else was removed').toEqual([
+    line('base', 'template', base),
+  ]);
   await scenario.prepare?.(shared.pool, shared.scratch);
   return readState(shared.pool);
 }

@@ -38,6 +38,13 @@ interface Doomed {
  * A name is gone at once; the kernel frees the space a little later.
  */
 export function remove(context: Context, references: readonly string[], options: RemoveOptions): Removed {
+  const result = removeAll(context, references, options);
+  // Only now, when their locks are gone, can the records of what was just removed be looked at.
+  if (!options.dryRun) collectTombstones(context);
+  return result;
+}
+
+function removeAll(context: Context, references: readonly string[], options: RemoveOptions): Removed {
   using held = new DisposableStack();
   const doomed = ordered(references).flatMap((reference) => find(context, reference, options, held));
   const blockers = [
@@ -56,7 +63,6 @@ export function remove(context: Context, references: readonly string[], options:
   if (options.dryRun) return { ...result, blockers };
   if (blockers.length > 0) throw blockedBy(`Could not remove ${references.join(', ')}`, blockers);
   for (const entry of doomed) bury(context, entry);
-  collectTombstones(context);
   return result;
 }
 
@@ -103,50 +109,67 @@ function snapshotBlockers(entry: Doomed, named: readonly string[]): Blocker[] {
 }
 
 /** One rename, and it is gone for everybody; destroying the data can be interrupted, the next opening of the pool goes on. */
-function bury(context: Context, entry: Doomed): void {
-  const { volume, held } = entry;
-  context.driver.move(held, { area: 'tombstones', id: randomId() });
-  const isVolume = held === volume.held;
-  if (isVolume && volume.metadata.origin.length >= rememberedAncestors) {
-    // Descendants remember this many ancestors; who lies further back, they learn from this one, so its record stays.
-    const record: TombstoneMetadata = {
-      type: 'tombstone',
-      id: volume.metadata.id,
-      name: volume.name,
-      removed: new Date().toISOString(),
-      origin: volume.metadata.origin,
-    };
-    context.driver.discardData(held);
-    context.driver.write(held, record);
-    return;
+function bury(context: Context, { volume, held }: Doomed): void {
+  // The name goes into the id, because the record of a removed volume needs it and its metadata does not have it.
+  context.driver.move(held, { area: 'tombstones', id: `${volume.name}.${randomId()}` });
+  finishRemoval(context, held);
+}
+
+/**
+ * Destroys what lies in a tombstone. Of a volume so deep that its descendants learn their further ancestors only from it, the
+ * record stays. Returns whether there was anything to do.
+ */
+export function finishRemoval(context: Context, held: Held): boolean {
+  const metadata = context.driver.read(held);
+  if (metadata?.type === 'tombstone') return false;
+  if (metadata?.type !== 'volume' || metadata.origin.length < rememberedAncestors) {
+    context.driver.discard(held);
+    return true;
   }
-  context.driver.discard(held);
+  const buried = held.place.area === 'tombstones' ? held.place.id : '';
+  const record: TombstoneMetadata = {
+    type: 'tombstone',
+    id: metadata.id,
+    name: buried.slice(0, buried.lastIndexOf('.')),
+    removed: new Date().toISOString(),
+    origin: metadata.origin,
+  };
+  context.driver.discardData(held);
+  context.driver.write(held, record);
+  return true;
 }
 
 /** Drops the records of lineage that nobody descends from any more. Reads the pool only where such records are. */
 function collectTombstones(context: Context): void {
-  const ids = context.driver.listEntries('tombstones');
-  if (ids.length === 0) return;
-  const records = ids.map((id) => ({
-    place: { area: 'tombstones', id } as const,
-    metadata: context.driver.peek({ area: 'tombstones', id }),
-  }));
-  const origins = [
-    ...context.driver.list().map((record) => record.metadata),
-    ...records.map((record) => record.metadata),
-  ];
-  const needed = new Set(
-    origins.flatMap((metadata) =>
-      metadata?.type === 'volume' || metadata?.type === 'tombstone'
-        ? metadata.origin.map((ancestor) => ancestor.id)
-        : [],
-    ),
-  );
+  const records = context.driver.listEntries('tombstones').flatMap((id) => {
+    const place = { area: 'tombstones', id } as const;
+    const metadata = context.driver.peek(place);
+    return metadata?.type === 'tombstone' ? [{ place, metadata }] : [];
+  });
+  if (records.length === 0) return;
+  const needed = ancestorsOfTheLiving(context, new Map(records.map(({ metadata }) => [metadata.id, metadata])));
   for (const { place, metadata } of records) {
-    if (metadata?.type !== 'tombstone' || needed.has(metadata.id)) continue;
+    if (needed.has(metadata.id)) continue;
     const held = context.driver.hold(place, 'exclusive', false);
     if (typeof held === 'string') continue;
     using entry = held;
     context.driver.discard(entry);
   }
+}
+
+/** The ids of all ancestors of what there is, also of those that only a record remembers. */
+function ancestorsOfTheLiving(
+  context: Context,
+  records: ReadonlyMap<string, TombstoneMetadata>,
+): ReadonlySet<string> {
+  const ancestors = new Set<string>();
+  const pending = context.driver
+    .list()
+    .flatMap(({ metadata }) => (metadata?.type === 'volume' ? metadata.origin : []));
+  for (let next = pending.pop(); next; next = pending.pop()) {
+    if (ancestors.has(next.id)) continue;
+    ancestors.add(next.id);
+    pending.push(...(records.get(next.id)?.origin ?? []));
+  }
+  return ancestors;
 }
