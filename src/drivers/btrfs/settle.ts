@@ -11,10 +11,15 @@ export function settleDeleted(root: number): boolean {
   for (let pause = 1; pause < 200; pause *= 2) {
     wakeCleaner(root);
     const left = countDeletedSubvolumes(root);
-    if (left === undefined || left === 0) return left === 0;
+    if (left === undefined) return false;
+    if (left === 0) {
+      commitTransaction(root); // only then does the file system count the space as free
+      return true;
+    }
     Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, pause);
   }
   waitForDeletedSubvolumes(root);
+  commitTransaction(root);
   return true;
 }
 
