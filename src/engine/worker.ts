@@ -1,9 +1,9 @@
 import { parentPort, workerData } from 'node:worker_threads';
 import { CoppiceError, type ErrorData } from '../model/errors.ts';
 import { createContext, type PoolHandle } from './context.ts';
-import type { OperationProgress } from './control.ts';
+import type { Control, OperationProgress } from './control.ts';
 import { perform } from './executor.ts';
-import type { OperationArguments, OperationName } from './operations.ts';
+import { longOperations, type OperationArguments, type OperationName } from './operations.ts';
 
 /** A thread that runs one whole operation for each message, so that the main thread is never blocked by the kernel. */
 
@@ -38,20 +38,21 @@ if (port) {
   });
 
   const serve = async ({ id, name, args }: WorkerRequest): Promise<void> => {
-    const controller = new AbortController();
-    cancellation.set(id, controller);
-    const report = (progress: OperationProgress): void => port.postMessage({ id, progress });
     try {
-      const result = await perform(context, name, args as OperationArguments<typeof name>, {
-        signal: controller.signal,
-        report,
-      });
+      const control = longOperations.has(name) ? controlOf(id) : undefined;
+      const result = await perform(context, name, args as OperationArguments<typeof name>, control);
       port.postMessage({ id, result } satisfies WorkerMessage);
     } catch (error) {
       port.postMessage({ id, error: asFailure(error) } satisfies WorkerMessage);
     } finally {
       cancellation.delete(id);
     }
+  };
+
+  const controlOf = (id: number): Control => {
+    const controller = new AbortController();
+    cancellation.set(id, controller);
+    return { signal: controller.signal, report: (progress) => port.postMessage({ id, progress }) };
   };
 }
 

@@ -8,9 +8,10 @@ export interface FileSystemSpace {
   readonly freeBytes: number;
 }
 
+const buffer = Buffer.alloc(120);
+
 /** The space of the file system that a descriptor lies on. */
 export function fileSystemSpace(fd: number): FileSystemSpace {
-  const buffer = Buffer.alloc(120);
   call('fstatfs', 'file system', fd, buffer);
   const blockBytes = Number(buffer.readBigInt64LE(8));
   return {
