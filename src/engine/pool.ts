@@ -3,6 +3,7 @@ import { CoppiceError } from '../model/errors.ts';
 import type { PoolHandle } from './context.ts';
 import type { OperationProgress } from './control.ts';
 import { type Executor, inlineExecutor } from './executor.ts';
+import { explainFailure } from './failures.ts';
 import type { Cloned, CloneOptions } from './operations/clone.ts';
 import type { Created } from './operations/create.ts';
 import type { Exported, ExportOptions } from './operations/export.ts';
@@ -51,17 +52,25 @@ interface RunOptions {
 
 /** Opens a pool; @throws CoppiceError not_a_pool, unsupported. What a process that died had left unfinished is cleaned up. */
 export async function openPool(path: string = defaultPoolPath, options: OpenOptions = {}): Promise<Pool> {
-  const root = openRoot(path);
-  const executor = await makeExecutor(
-    { path: root.path, root: root.fd, metadata: root.metadata },
-    options.inline ?? false,
-  );
-  const pool = new Pool(root.path, executor, root, options.lockTimeout ?? 30_000);
   try {
-    await executor.run('sweep', []);
-    return pool;
+    return await open(path, options);
   } catch (error) {
-    await pool.close();
+    throw explainFailure(`open the pool ${path}`, error);
+  }
+}
+
+async function open(path: string, options: OpenOptions): Promise<Pool> {
+  const root = openRoot(path);
+  try {
+    const handle = { path: root.path, root: root.fd, metadata: root.metadata };
+    const executor = await makeExecutor(handle, options.inline ?? false);
+    await executor.run('sweep', []).catch(async (error) => {
+      await executor.close();
+      throw error;
+    });
+    return new Pool(root.path, executor, root, options.lockTimeout ?? 30_000);
+  } catch (error) {
+    root[Symbol.dispose]();
     throw error;
   }
 }
@@ -85,6 +94,7 @@ export class Pool implements AsyncDisposable {
   readonly #lockTimeout: number;
   /** The last exclusive operation on each volume: the next waits here, not in a thread. */
   readonly #queues = new Map<string, Promise<unknown>>();
+  readonly #underWay = new Set<Promise<unknown>>();
   #commitRunning: Promise<void> | undefined;
   #commitNext: Promise<void> | undefined;
 
@@ -235,8 +245,9 @@ export class Pool implements AsyncDisposable {
     return this.#commitNext;
   }
 
-  /** Ends the threads and lets go of the pool. */
+  /** Waits for what is under way, ends the threads and lets go of the pool. */
   async close(): Promise<void> {
+    await Promise.allSettled(this.#underWay);
     await this.#executor.close();
     this.#root[Symbol.dispose]();
   }
@@ -245,10 +256,22 @@ export class Pool implements AsyncDisposable {
     return this.close();
   }
 
-  async #run<N extends OperationName>(
+  #run<N extends OperationName>(
     name: N,
     args: OperationArguments<N>,
     options: RunOptions = {},
+  ): Promise<OperationResult<N>> {
+    const running = this.#runWithLocks(name, args, options);
+    this.#underWay.add(running);
+    const ended = (): void => void this.#underWay.delete(running);
+    running.then(ended, ended);
+    return running;
+  }
+
+  async #runWithLocks<N extends OperationName>(
+    name: N,
+    args: OperationArguments<N>,
+    options: RunOptions,
   ): Promise<OperationResult<N>> {
     const control = { signal: options.signal, report: options.onProgress ?? (() => {}) };
     const deadline = Date.now() + this.#lockTimeout;

@@ -46,14 +46,12 @@ export function readQcow2Size(fd: number, path: string): number {
   return Number(bytes);
 }
 
-/** @throws CoppiceError invalid_image when the image is damaged, io_error when the disk can't be written */
-export async function convertQcow2(
+/** Checks a whole image, and says how many bytes its data will take. @throws CoppiceError invalid_image when it is damaged */
+export async function checkQcow2(
   source: number,
-  target: number,
   path: string,
-  onFraction: (fraction: number) => void,
   signal: AbortSignal | undefined,
-): Promise<void> {
+): Promise<number> {
   const check = await runInSandbox(['check', '-q', '-f', 'qcow2', '/proc/self/fd/3'], [source], { signal });
   // 3: clusters that nothing uses; they take space and harm nobody.
   if (check.code !== 0 && check.code !== 3) {
@@ -62,6 +60,22 @@ export async function convertQcow2(
       `${path} is damaged or truncated: ${lastLine(check.errors) || lastLine(check.output)}.`,
     );
   }
+  // As if for another qcow2: for raw, qemu answers with the size of the whole disk, holes included.
+  const measure = ['measure', '-f', 'qcow2', '-O', 'qcow2', '--output', 'json', '/proc/self/fd/3'];
+  const { code, output, errors } = await runInSandbox(measure, [source], { signal });
+  const required = /"required":\s*(\d+)/.exec(output)?.[1];
+  if (code === 0 && required !== undefined) return Number(required);
+  throw new CoppiceError('invalid_image', `${path} can't be measured: ${lastLine(errors)}.`);
+}
+
+/** Writes the data of an image that was checked. @throws CoppiceError io_error, no_space */
+export async function convertQcow2(
+  source: number,
+  target: number,
+  path: string,
+  onFraction: (fraction: number) => void,
+  signal: AbortSignal | undefined,
+): Promise<void> {
   const args = [
     'convert',
     '-p',

@@ -98,17 +98,19 @@ export function encodeMetadata(metadata: Metadata): Buffer {
   return Buffer.from(JSON.stringify(metadata));
 }
 
+/** The format of a pool's marker. Of a newer one nothing else is known, so this is all that is asked of it. */
+export function decodePoolFormat(bytes: Buffer): number | undefined {
+  const fields = parseObject(bytes);
+  const format = fields?.['format'];
+  return fields?.['type'] === 'pool' && typeof format === 'number' ? format : undefined;
+}
+
 /** Parses an attribute; undefined when it is not metadata that this version understands. */
 export function decodeMetadata(bytes: Buffer): Metadata | undefined {
-  let value: unknown;
-  try {
-    value = JSON.parse(bytes.toString('utf8'));
-  } catch {
-    return undefined;
-  }
-  if (typeof value !== 'object' || value === null) return undefined;
-  const fields = value as Record<string, unknown>;
-  const required = requiredStrings[String(fields['type'])];
+  const fields = parseObject(bytes);
+  if (!fields) return undefined;
+  const value: unknown = fields;
+  const required = requiredStrings.get(fields['type']);
   if (!required?.every((field) => typeof fields[field] === 'string')) return undefined;
   switch (fields['type']) {
     case 'volume':
@@ -124,14 +126,23 @@ export function decodeMetadata(bytes: Buffer): Metadata | undefined {
   }
 }
 
-const requiredStrings: Readonly<Record<string, readonly string[]>> = {
-  volume: ['id', 'kind', 'created', 'method'],
-  snapshot: ['id', 'volumeId', 'created', 'consistency', 'reason', 'generation'],
-  rollback: ['volumeId', 'volume', 'target', 'keep', 'replacedUuid', 'stagedUuid', 'created'],
-  tombstone: ['id', 'name', 'removed'],
-  work: ['action', 'volume'],
-  pool: ['id', 'created', 'filesystem'],
-};
+function parseObject(bytes: Buffer): Record<string, unknown> | undefined {
+  try {
+    const value: unknown = JSON.parse(bytes.toString('utf8'));
+    return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+const requiredStrings: ReadonlyMap<unknown, readonly string[]> = new Map([
+  ['volume', ['id', 'kind', 'created', 'method']],
+  ['snapshot', ['id', 'volumeId', 'created', 'consistency', 'reason', 'generation']],
+  ['rollback', ['volumeId', 'volume', 'target', 'keep', 'replacedUuid', 'stagedUuid', 'created']],
+  ['tombstone', ['id', 'name', 'removed']],
+  ['work', ['action', 'volume']],
+  ['pool', ['id', 'created', 'filesystem']],
+]);
 
 function isLineage(value: unknown): boolean {
   return Array.isArray(value) && value.every((ancestor) => hasStrings(ancestor, ['id', 'name']));

@@ -2,7 +2,7 @@ import { constants, fstatSync, openSync } from 'node:fs';
 import { resolve } from 'node:path';
 import type { Held } from '../../drivers/driver.ts';
 import { detectFormat, type ImageFormat } from '../../images/format.ts';
-import { convertQcow2, readQcow2Size } from '../../images/qcow2.ts';
+import { checkQcow2, convertQcow2, readQcow2Size } from '../../images/qcow2.ts';
 import { copySparse, hashFile } from '../../images/raw.ts';
 import { reflink } from '../../linux/extents.ts';
 import { Descriptor, resizeFile } from '../../linux/files.ts';
@@ -78,7 +78,11 @@ export async function importImage(
     }
     const shared = format === 'raw' && tryReflink(source.fd, target.fd, bytes);
     if (!shared) {
-      requireSpace(context, `import ${sourcePath}`, Number(before.blocks) * 512);
+      const dataBytes =
+        format === 'qcow2'
+          ? await checkQcow2(source.fd, sourcePath, control.signal)
+          : Number(before.blocks) * 512;
+      requireSpace(context, `import ${sourcePath}`, dataBytes);
       const progress = { onFraction: fraction('copying'), signal: control.signal };
       if (format === 'raw') await copySparse(source.fd, target.fd, imageBytes, progress);
       else await convertQcow2(source.fd, target.fd, sourcePath, progress.onFraction, control.signal);

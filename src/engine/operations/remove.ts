@@ -147,7 +147,10 @@ function collectTombstones(context: Context): void {
     return metadata?.type === 'tombstone' ? [{ place, metadata }] : [];
   });
   if (records.length === 0) return;
-  const needed = ancestorsOfTheLiving(context, new Map(records.map(({ metadata }) => [metadata.id, metadata])));
+  const needed = ancestorsOfTheLiving(
+    context,
+    new Map(records.map(({ metadata }) => [metadata.id, metadata])),
+  );
   for (const { place, metadata } of records) {
     if (needed.has(metadata.id)) continue;
     const held = context.driver.hold(place, 'exclusive', false);

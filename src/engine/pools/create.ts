@@ -12,6 +12,7 @@ import { randomId } from '../../linux/random.ts';
 import { fileSystemSpace } from '../../linux/space.ts';
 import { CoppiceError } from '../../model/errors.ts';
 import { type Backing, encodeMetadata, type PoolMetadata, poolFormat } from '../../model/metadata.ts';
+import { explaining } from '../failures.ts';
 import type { CreatePoolOptions } from './claim.ts';
 import { claimDevice } from './device.ts';
 import { claimLoopFile } from './loop-file.ts';
@@ -29,6 +30,10 @@ export interface PoolCreated {
 
 /** Makes a pool. Can be run again at any time, also after it was interrupted: each step is done only where it is missing. */
 export function createPool(options: CreatePoolOptions): PoolCreated {
+  return explaining(`create the pool ${options.path ?? defaultPoolPath}`, () => create(options));
+}
+
+function create(options: CreatePoolOptions): PoolCreated {
   const path = resolve(options.path ?? defaultPoolPath);
   checkOptions(options);
   const present = openIfPool(path);

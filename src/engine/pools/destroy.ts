@@ -10,6 +10,7 @@ import { blockedBy, CoppiceError } from '../../model/errors.ts';
 import type { Name } from '../../model/names.ts';
 import { openBlockers } from '../blockers.ts';
 import { createContext } from '../context.ts';
+import { explaining } from '../failures.ts';
 import { list } from '../operations/list.ts';
 import { openRoot, poolAttribute } from './open.ts';
 import { type PersistOptions, unpersistPool } from './persist.ts';
@@ -25,6 +26,10 @@ export interface PoolLoss {
 
 /** What destroying a pool would lose. */
 export function describeLoss(pathText: string): PoolLoss {
+  return explaining(`look into the pool ${pathText}`, () => lookInto(pathText));
+}
+
+function lookInto(pathText: string): PoolLoss {
   using root = openRoot(pathText);
   using context = createContext({ path: root.path, root: root.fd, metadata: root.metadata }, true);
   const entries = list(context);
@@ -44,6 +49,10 @@ export function destroyPool(
   pathText: string,
   options: PersistOptions & { readonly force?: boolean },
 ): PoolLoss {
+  return explaining(`destroy the pool ${pathText}`, () => destroy(pathText, options));
+}
+
+function destroy(pathText: string, options: PersistOptions & { readonly force?: boolean }): PoolLoss {
   const loss = describeLoss(pathText);
   const { backing } = clear(loss.path, options.force ?? false);
   if (backing.type !== 'existing') unmount(loss.path, backing.type === 'loop' ? backing.file : undefined);

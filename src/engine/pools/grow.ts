@@ -8,6 +8,7 @@ import { loopBackingFile, mountOf } from '../../linux/mounts.ts';
 import { fileSystemSpace } from '../../linux/space.ts';
 import { CoppiceError } from '../../model/errors.ts';
 import { checkSize, formatSize, roundSize } from '../../model/sizes.ts';
+import { explaining } from '../failures.ts';
 import { openRoot } from './open.ts';
 
 export interface PoolGrown {
@@ -21,6 +22,10 @@ export interface PoolGrown {
 
 /** Makes a pool larger while it is in use: the file, the loop device, the file system. Run again, it finishes what was interrupted. */
 export function growPool(path: string, bytesText: number): PoolGrown {
+  return explaining(`grow the pool ${path}`, () => grow(path, bytesText));
+}
+
+function grow(path: string, bytesText: number): PoolGrown {
   const bytes = roundSize(checkSize(bytesText));
   using root = openRoot(path);
   lock(root.fd, 'exclusive', true);

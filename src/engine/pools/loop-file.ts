@@ -1,6 +1,14 @@
 import { constants, fstatSync, mkdirSync, openSync, readSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
-import { allocateFile, Descriptor, flush, moveAt, resizeFile, statusIfAny } from '../../linux/files.ts';
+import {
+  allocateFile,
+  Descriptor,
+  flush,
+  moveAt,
+  removeFileAt,
+  resizeFile,
+  statusIfAny,
+} from '../../linux/files.ts';
 import { hasErrno } from '../../linux/libc.ts';
 import { lock } from '../../linux/locks.ts';
 import { runProgram } from '../../linux/programs.ts';
@@ -18,9 +26,10 @@ const smallestBytes = 256 * 2 ** 20;
  */
 export function claimLoopFile(path: string, options: CreatePoolOptions, did: (step: string) => void): Claim {
   const file = resolve(options.file ?? `${path}.img`);
+  const bytes = fileBytes(options);
   mkdirSync(dirname(file), { recursive: true, mode: 0o755 });
   using directory = new Descriptor(openSync(dirname(file), 'r'));
-  const descriptor = takeLocked(directory.fd, file, options, did);
+  const descriptor = takeLocked(directory.fd, file, bytes, options, did);
   // The kernel trims the preallocated blocks away again if it is let.
   const preallocated = options.preallocate ?? false;
   return {
@@ -31,9 +40,19 @@ export function claimLoopFile(path: string, options: CreatePoolOptions, did: (st
   };
 }
 
+function fileBytes(options: CreatePoolOptions): number {
+  const bytes = roundSize(checkSize(options.bytes ?? defaultBytes));
+  if (bytes >= smallestBytes) return bytes;
+  throw new CoppiceError(
+    'invalid_argument',
+    `A pool of ${formatSize(bytes)} is too small for btrfs; give it at least ${formatSize(smallestBytes)}, and better 4 GiB or more.`,
+  );
+}
+
 function takeLocked(
   directory: number,
   file: string,
+  bytes: number,
   options: CreatePoolOptions,
   did: (step: string) => void,
 ): Descriptor {
@@ -50,9 +69,12 @@ function takeLocked(
     }
     try {
       if (finished) requireOurs(descriptor.fd, file);
-      else make(descriptor.fd, directory, partial, file, options, did);
+      else make(descriptor.fd, directory, partial, file, bytes, options, did);
       return descriptor;
     } catch (error) {
+      // Still under its lock, and only while it has this name: a whole file is never touched.
+      if (!finished && statusIfAny(directory, basename(partial))?.inode === ino)
+        removeFileAt(directory, basename(partial));
       descriptor[Symbol.dispose]();
       throw error;
     }
@@ -81,16 +103,10 @@ function make(
   directory: number,
   partial: string,
   file: string,
+  bytes: number,
   options: CreatePoolOptions,
   did: (step: string) => void,
 ): void {
-  const bytes = roundSize(checkSize(options.bytes ?? defaultBytes));
-  if (bytes < smallestBytes) {
-    throw new CoppiceError(
-      'invalid_argument',
-      `A pool of ${formatSize(bytes)} is too small for btrfs; give it at least ${formatSize(smallestBytes)}, and better 4 GiB or more.`,
-    );
-  }
   resizeFile(fd, 0);
   if (options.preallocate) reserve(fd, bytes, directory, file);
   else resizeFile(fd, bytes);

@@ -5,7 +5,7 @@ import { Descriptor } from '../../linux/files.ts';
 import { hasErrno } from '../../linux/libc.ts';
 import { fileSystemSpace } from '../../linux/space.ts';
 import { CoppiceError } from '../../model/errors.ts';
-import { decodeMetadata, type PoolMetadata, poolFormat } from '../../model/metadata.ts';
+import { decodeMetadata, decodePoolFormat, type PoolMetadata, poolFormat } from '../../model/metadata.ts';
 
 export const poolAttribute = 'user.coppice';
 
@@ -22,7 +22,7 @@ export interface OpenRoot extends Disposable {
  */
 export function openRoot(pathText: string): OpenRoot {
   const path = existing(pathText);
-  const descriptor = new Descriptor(openSync(path, constants.O_RDONLY | constants.O_DIRECTORY));
+  const descriptor = openExisting(path);
   try {
     return {
       path,
@@ -44,17 +44,19 @@ export function readPoolMetadata(fd: number): PoolMetadata | undefined {
 }
 
 function verify(fd: number, path: string): PoolMetadata {
+  const bytes = readAttribute(fd, poolAttribute);
+  const format = bytes && decodePoolFormat(bytes);
+  if (format !== undefined && format > poolFormat) {
+    throw new CoppiceError(
+      'unsupported',
+      `The pool ${path} has format ${format}, and this version of Coppice knows formats up to ${poolFormat}; install a newer one.`,
+    );
+  }
   const metadata = readPoolMetadata(fd);
   if (!metadata) {
     throw new CoppiceError(
       'not_a_pool',
       `${path} is not a pool: if it was one, it is not mounted now (try "mount ${path}"); "coppice pool create ${path}" makes one.`,
-    );
-  }
-  if (metadata.format > poolFormat) {
-    throw new CoppiceError(
-      'unsupported',
-      `The pool ${path} has format ${metadata.format}, and this version of Coppice knows formats up to ${poolFormat}; install a newer one.`,
     );
   }
   if (fileSystemSpace(fd).type !== btrfsMagic || fileSystemUuid(fd) !== metadata.filesystem) {
@@ -64,6 +66,17 @@ function verify(fd: number, path: string): PoolMetadata {
     );
   }
   return metadata;
+}
+
+function openExisting(path: string): Descriptor {
+  try {
+    return new Descriptor(openSync(path, constants.O_RDONLY | constants.O_DIRECTORY));
+  } catch (error) {
+    if (!hasErrno(error, 'ENOTDIR')) throw error;
+    throw new CoppiceError('not_a_pool', `${path} is not a directory, so it can't be a pool.`, {
+      cause: error,
+    });
+  }
 }
 
 function existing(path: string): string {

@@ -16,6 +16,7 @@ import { hasErrno } from '../../linux/libc.ts';
 import { mountOf } from '../../linux/mounts.ts';
 import { CoppiceError } from '../../model/errors.ts';
 import type { Backing, PoolMetadata } from '../../model/metadata.ts';
+import { explaining } from '../failures.ts';
 import { mountOptions } from './claim.ts';
 import { openRoot } from './open.ts';
 
@@ -42,6 +43,10 @@ export interface Persisted {
  * say so themselves (`RequiresMountsFor`), and Coppice refuses to write to a directory that is not the mounted pool.
  */
 export function persistPool(pathText: string, options: PersistOptions): Persisted {
+  return explaining(`make the mount of ${pathText} permanent`, () => persist(pathText, options));
+}
+
+function persist(pathText: string, options: PersistOptions): Persisted {
   using root = openRoot(pathText);
   const { path } = root;
   const source = sourceOf(root.metadata.backing, path);
