@@ -2,8 +2,8 @@ import { openSync } from 'node:fs';
 import { openBtrfs } from '../drivers/btrfs/index.ts';
 import type { Driver } from '../drivers/driver.ts';
 import { Descriptor } from '../linux/files.ts';
+import { backingDirectory, loopBackingFile, mountOf } from '../linux/mounts.ts';
 import type { PoolMetadata } from '../model/metadata.ts';
-import { hostDirectoryOf } from './space.ts';
 
 /** What every operation works with: an open, verified pool, as one thread sees it. */
 export interface Context extends Disposable {
@@ -39,4 +39,11 @@ export function createContext(handle: PoolHandle, wait: boolean): Context {
       host?.[Symbol.dispose]();
     },
   };
+}
+
+/** The directory of the file under a loop pool; undefined for a pool on a device, or when the file can't be found. */
+function hostDirectoryOf(poolPath: string): string | undefined {
+  const mount = mountOf(poolPath);
+  const file = mount && loopBackingFile(mount.source);
+  return file === undefined ? undefined : backingDirectory(file);
 }

@@ -31,7 +31,8 @@ export function explainFailure(action: string, error: unknown): unknown {
       `${error.message}: a link or a mount stands inside the pool where data should be; remove it.`,
     );
   }
-  if ('code' in error && 'syscall' in error) return fail('io_error', error.message);
+  if (hasErrno(error, 'ERR_INVALID_ARG_VALUE')) return fail('invalid_argument', `${error.message}.`);
+  if ('code' in error && 'syscall' in error) return fail('io_error', `${error.message}.`);
   return error;
 }
 

@@ -1,4 +1,3 @@
-import { backingDirectory, loopBackingFile, mountOf } from '../linux/mounts.ts';
 import { fileSystemSpace } from '../linux/space.ts';
 import { CoppiceError } from '../model/errors.ts';
 import { formatSize } from '../model/sizes.ts';
@@ -45,13 +44,6 @@ export function requireSpace(context: Context, action: string, bytes: number): v
       { neededBytes: bytes, availableBytes: space.freeBytes },
     );
   }
-}
-
-/** The directory of the file under a loop pool; undefined for a pool on a device, or when the file can't be found. */
-export function hostDirectoryOf(poolPath: string): string | undefined {
-  const mount = mountOf(poolPath);
-  const file = mount && loopBackingFile(mount.source);
-  return file === undefined ? undefined : backingDirectory(file);
 }
 
 /** Two percent of the host's file system, but at least 64 MiB and at most 1 GiB. */

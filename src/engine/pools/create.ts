@@ -81,8 +81,10 @@ function initialise(
   steps: string[],
   did: (step: string) => void,
 ): PoolCreated {
-  const there = readPoolMetadata(root);
-  if (there) return { path, id: there.id, backing: there.backing, steps };
+  if (readPoolMetadata(root)) {
+    using pool = openRoot(path); // refuses a copy of another pool's directory
+    return { path, id: pool.metadata.id, backing: pool.metadata.backing, steps };
+  }
   for (const [name, mode] of Object.entries(areas)) makeArea(root, path, name, mode);
   const metadata: PoolMetadata = {
     type: 'pool',

@@ -116,8 +116,14 @@ function unmount(path: string, file: string | undefined): void {
   }
 }
 
+/** False when one of them has been deleted. */
 function sameFile(a: string, b: string): boolean {
-  return realpathSync(a) === realpathSync(b);
+  try {
+    return realpathSync(a) === realpathSync(b);
+  } catch (error) {
+    if (hasErrno(error, 'ENOENT', 'ENOTDIR')) return false;
+    throw error;
+  }
 }
 
 function removeIfEmpty(root: number, name: string): void {

@@ -42,6 +42,12 @@ function grow(path: string, bytesText: number): PoolGrown {
   const file = loopBackingFile(device);
   if (file === undefined)
     throw new CoppiceError('damaged', `The loop device under ${path} was not found; mount the pool again.`);
+  if (file.endsWith(' (deleted)')) {
+    throw new CoppiceError(
+      'damaged',
+      `The file under ${path} has been deleted and lives only as long as it is mounted; copy the volumes out with "coppice export".`,
+    );
+  }
   using target = new Descriptor(openSync(file, constants.O_RDWR | constants.O_NOFOLLOW));
   const previousBytes = fstatSync(target.fd).size;
   if (bytes < previousBytes) {

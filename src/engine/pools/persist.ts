@@ -60,7 +60,7 @@ function persist(pathText: string, options: PersistOptions): Persisted {
     return { file, text, changed, requiresMountsFor };
   }
   const file = options.fstab ?? '/etc/fstab';
-  const text = `${escapeField(source)} ${escapeField(path)} btrfs ${mountWith} 0 0`;
+  const text = `${escapeField(source)} ${escapeField(path)} btrfs ${escapeField(mountWith)} 0 0`;
   const before = readIfAny(file) ?? '';
   const after = `${withoutMountPoint(before, path)}${text}\n`;
   if (after !== before && !options.dryRun) replaceFile(file, after, 0o644);
