@@ -24,7 +24,7 @@ export function findHolders(files: readonly FileIdentity[]): { holders: FoundHol
   const holders = loopDevicesOn(wanted);
   let complete = true;
   for (const pid of readdirSync('/proc')) {
-    if (!/^\d+$/.test(pid) || Number(pid) === process.pid) continue;
+    if (!/^\d+$/.test(pid)) continue;
     try {
       const path = openFileOf(pid, wanted);
       if (path) holders.push({ pid: Number(pid), command: commandOf(pid), path });

@@ -12,6 +12,7 @@ import {
   writeSync,
 } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
+import { Descriptor, flush } from '../../linux/files.ts';
 import { hasErrno } from '../../linux/libc.ts';
 import { mountOf } from '../../linux/mounts.ts';
 import { CoppiceError } from '../../model/errors.ts';
@@ -168,6 +169,8 @@ function replaceFile(file: string, text: string, mode: number): void {
     closeSync(fd);
   }
   renameSync(temporary, file);
+  using directory = new Descriptor(openSync(dirname(file), 'r'));
+  flush(directory.fd);
 }
 
 function copyOwner(file: string, fd: number): void {
