@@ -79,6 +79,9 @@ export type OperationResult<N extends OperationName> = ReturnType<WithoutContext
 /** These take as long as their data, report progress and can be cancelled. */
 export const longOperations: ReadonlySet<OperationName> = new Set(['import', 'export']);
 
+/** These usually take well under a millisecond, so several are given to a thread at once and answered together. */
+export const quickOperations: ReadonlySet<OperationName> = new Set(['clone', 'create', 'rename', 'path']);
+
 /** These are followed by a commit before they count as done. */
 export const changes: ReadonlySet<OperationName> = new Set([
   'create',
