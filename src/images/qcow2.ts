@@ -50,6 +50,7 @@ export function readQcow2Size(fd: number, path: string): number {
 export async function checkQcow2(
   source: number,
   path: string,
+  bytes: number,
   signal: AbortSignal | undefined,
 ): Promise<number> {
   const check = await runInSandbox(['check', '-q', '-f', 'qcow2', '/proc/self/fd/3'], [source], { signal });
@@ -64,7 +65,10 @@ export async function checkQcow2(
   const measure = ['measure', '-f', 'qcow2', '-O', 'qcow2', '--output', 'json', '/proc/self/fd/3'];
   const { code, output, errors } = await runInSandbox(measure, [source], { signal });
   const required = /"required":\s*(\d+)/.exec(output)?.[1];
-  if (code === 0 && required !== undefined) return Number(required);
+  const fullyAllocated = /"fully-allocated":\s*(\d+)/.exec(output)?.[1];
+  // Both contain the tables of a qcow2, which for a large disk are large and which raw has not.
+  if (code === 0 && required !== undefined && fullyAllocated !== undefined)
+    return Math.max(0, Number(required) - (Number(fullyAllocated) - bytes));
   throw new CoppiceError('invalid_image', `${path} can't be measured: ${lastLine(errors)}.`);
 }
 

@@ -80,7 +80,7 @@ export async function importImage(
     if (!shared) {
       const dataBytes =
         format === 'qcow2'
-          ? await checkQcow2(source.fd, sourcePath, control.signal)
+          ? await checkQcow2(source.fd, sourcePath, imageBytes, control.signal)
           : Number(before.blocks) * 512;
       requireSpace(context, `import ${sourcePath}`, dataBytes);
       const progress = { onFraction: fraction('copying'), signal: control.signal };
@@ -153,9 +153,10 @@ function tryReflink(source: number, target: number, bytes: number): boolean {
   }
 }
 
-function requireUnchanged(fd: number, before: { size: bigint; mtimeNs: bigint }, path: string): void {
+/** The time of the last change of the file's own record can't be set back, as that of its data can. */
+function requireUnchanged(fd: number, before: { size: bigint; ctimeNs: bigint }, path: string): void {
   const after = fstatSync(fd, { bigint: true });
-  if (after.size === before.size && after.mtimeNs === before.mtimeNs) return;
+  if (after.size === before.size && after.ctimeNs === before.ctimeNs) return;
   throw new CoppiceError(
     'invalid_image',
     `${path} was changed while it was imported; import it again when nobody writes to it.`,
