@@ -13,14 +13,7 @@ export type { Sealed } from './engine/operations/seal.ts';
 export type { Snapshotted } from './engine/operations/snapshot.ts';
 export type { TreeNode } from './engine/operations/tree.ts';
 export type { Usage, UsageOptions, UsageReport } from './engine/operations/usage.ts';
-export {
-  type Durability,
-  type LongOptions,
-  type ManyCloned,
-  type OpenOptions,
-  openPool,
-  type Pool,
-} from './engine/pool.ts';
+export { type ManyCloned, type OpenOptions, openPool, type Pool } from './engine/pool.ts';
 export type { Finding } from './engine/pools/check.ts';
 export type { CreatePoolOptions } from './engine/pools/claim.ts';
 export {
@@ -32,6 +25,7 @@ export type { PoolDescription } from './engine/pools/describe.ts';
 export { describeLoss, destroyPool, type PoolLoss } from './engine/pools/destroy.ts';
 export { growPool, type PoolGrown } from './engine/pools/grow.ts';
 export { type Persisted, type PersistOptions, persistPool } from './engine/pools/persist.ts';
+export type { Durability, LongOptions } from './engine/runner.ts';
 export type { PoolSpace } from './engine/space.ts';
 export { type Blocker, CoppiceError, type ErrorCode, type ErrorData, errorCodes } from './model/errors.ts';
 export type { Ancestor, Backing, Consistency } from './model/metadata.ts';

@@ -1,0 +1,105 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import { CoppiceError } from '../model/errors.ts';
+import type { OperationProgress } from './control.ts';
+import type { Executor } from './executor.ts';
+import { changes, type OperationArguments, type OperationName, type OperationResult } from './operations.ts';
+
+export interface Durability {
+  /** `deferred`: return before it survives a power cut; `sync()` later makes everything durable at once. */
+  readonly durability?: 'durable' | 'deferred';
+}
+
+export interface LongOptions {
+  readonly signal?: AbortSignal;
+  readonly onProgress?: (progress: OperationProgress) => void;
+}
+
+interface RunOptions {
+  readonly durability?: Durability['durability'] | undefined;
+  readonly signal?: AbortSignal | undefined;
+  readonly onProgress?: LongOptions['onProgress'] | undefined;
+}
+
+/** Runs the operations of one open pool: lets them wait for locks, and has those that arrive together share a commit. */
+export class Runner {
+  readonly #executor: Executor;
+  readonly #lockTimeout: number;
+  /** The last exclusive operation on each volume: the next waits here, not in a thread. */
+  readonly #queues = new Map<string, Promise<unknown>>();
+  readonly #underWay = new Set<Promise<unknown>>();
+  #commitRunning: Promise<void> | undefined;
+  #commitNext: Promise<void> | undefined;
+  #closing: Promise<void> | undefined;
+
+  /** @param lockTimeout milliseconds */
+  constructor(executor: Executor, lockTimeout: number) {
+    this.#executor = executor;
+    this.#lockTimeout = lockTimeout;
+  }
+
+  run<N extends OperationName>(
+    name: N,
+    args: OperationArguments<N>,
+    options: RunOptions = {},
+  ): Promise<OperationResult<N>> {
+    if (this.#closing !== undefined)
+      return Promise.reject(new CoppiceError('cancelled', 'The pool has been closed; open it again.'));
+    const running = this.#runWithLocks(name, args, options);
+    this.#underWay.add(running);
+    const ended = (): void => void this.#underWay.delete(running);
+    running.then(ended, ended);
+    return running;
+  }
+
+  /** Runs after the other exclusive operations of this process on the same volumes. */
+  exclusive<T>(references: readonly string[], run: () => Promise<T>): Promise<T> {
+    const keys = new Set(references.map((reference) => reference.split('@', 1)[0] ?? ''));
+    const before = [...keys].map((key) => this.#queues.get(key)?.catch(() => {}));
+    const mine = Promise.all(before).then(run);
+    for (const key of keys) this.#queues.set(key, mine);
+    const forget = (): void => {
+      for (const key of keys) if (this.#queues.get(key) === mine) this.#queues.delete(key);
+    };
+    mine.then(forget, forget);
+    return mine;
+  }
+
+  /** Makes everything that has returned durable. Who asks while a commit is under way shares the next one. */
+  commit(): Promise<void> {
+    this.#commitNext ??= (this.#commitRunning ?? Promise.resolve())
+      .catch(() => {})
+      .then(() => {
+        this.#commitNext = undefined;
+        this.#commitRunning = this.#executor.run('commit', []);
+        return this.#commitRunning;
+      });
+    return this.#commitNext;
+  }
+
+  /** Waits for what is under way, and ends the threads. */
+  close(): Promise<void> {
+    this.#closing ??= Promise.allSettled(this.#underWay).then(() => this.#executor.close());
+    return this.#closing;
+  }
+
+  async #runWithLocks<N extends OperationName>(
+    name: N,
+    args: OperationArguments<N>,
+    options: RunOptions,
+  ): Promise<OperationResult<N>> {
+    const control = { signal: options.signal, report: options.onProgress ?? (() => {}) };
+    const deadline = performance.now() + this.#lockTimeout;
+    for (let pause = 1; ; pause = Math.min(pause * 2, 50)) {
+      try {
+        const result = await this.#executor.run(name, args, control);
+        if (changes.has(name) && options.durability !== 'deferred') await this.commit();
+        return result;
+      } catch (error) {
+        // Another process has the lock. The kernel tells nobody when it is free but those who block, and no thread shall block for it.
+        if (!(error instanceof CoppiceError && error.code === 'busy') || performance.now() > deadline)
+          throw error;
+        await delay(pause);
+      }
+    }
+  }
+}
