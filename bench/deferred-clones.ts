@@ -1,0 +1,75 @@
+import { execFileSync } from 'node:child_process';
+import { join } from 'node:path';
+import { runProgram } from '../src/linux/programs.ts';
+import { runDirectory } from '../test/support/run-directory.ts';
+import { compare, type Measured, measured, time } from './support/measure.ts';
+import { type BenchPool, benchPool, makeImage } from './support/pool.ts';
+import { requireSameCalls } from './support/same-calls.ts';
+
+const clones = 2000;
+const inFlight = 8;
+const rounds = 9;
+
+/**
+ * Clones that need not survive a power cut yet, 8 in flight, from a program that uses the library: against a C program that makes
+ * the same system calls one after the other. More threads do not make the C program faster: the file system has one queue.
+ */
+export async function deferredClones(): Promise<Measured[]> {
+  const limit = compileLimit();
+  await using bench = await benchPool();
+  const { id } = await bench.pool.import('template', makeImage(bench.aside, 3));
+  const limitArguments = (prefix: string, many: number): string[] => [
+    bench.path,
+    bench.host,
+    'template',
+    id,
+    prefix,
+    String(many),
+    '1',
+  ];
+  requireSameCalls(bench.path, limit, limitArguments);
+  await cloneMany(bench, 'warm', clones); // threads are made and code is compiled once, not in each round
+  const rates = await compare(
+    rounds,
+    async (round) => {
+      await bench.pool.sync();
+      return (clones / (await time(() => cloneMany(bench, `library-${round}`, clones)))) * 1000;
+    },
+    async (round) => {
+      await bench.pool.sync();
+      return clones / Number(execFileSync(limit, limitArguments(`limit-${round}`, clones)));
+    },
+  );
+  return [
+    measured(
+      'deferred-clones',
+      'of the rate in C',
+      rates.map(({ a, b }) => a / b),
+      { atLeast: 0.7 },
+    ),
+    measured(
+      'deferred-clones, library',
+      'clones/s',
+      rates.map(({ a }) => a),
+    ),
+    measured(
+      'deferred-clones, C',
+      'clones/s',
+      rates.map(({ b }) => b),
+    ),
+  ];
+}
+
+async function cloneMany({ pool }: BenchPool, prefix: string, many: number): Promise<void> {
+  let next = 0;
+  const lane = async (): Promise<void> => {
+    while (next < many) await pool.clone('template', `${prefix}-${next++}`, { durability: 'deferred' });
+  };
+  await Promise.all(Array.from({ length: inFlight }, lane));
+}
+
+function compileLimit(): string {
+  const program = join(runDirectory(), 'limit');
+  runProgram('gcc', ['-O2', '-Wall', '-pthread', '-o', program, join(import.meta.dirname, 'limit.c')]);
+  return program;
+}

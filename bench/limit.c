@@ -1,0 +1,156 @@
+/*
+ * The limit: clones a template with the system calls that the library makes for a deferred clone, in the same order and with the
+ * same arguments, and does nothing else. `deferred-clones.ts` compares the traces of the two before it measures.
+ *
+ * limit POOL HOST SOURCE SOURCE_ID PREFIX COUNT THREADS makes PREFIX-0 to PREFIX-(COUNT-1) and prints how many seconds it took.
+ */
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <linux/btrfs.h>
+#include <linux/fs.h>
+#include <linux/openat2.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/ioctl.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/vfs.h>
+#include <sys/xattr.h>
+#include <time.h>
+#include <unistd.h>
+
+static const char *pool, *host, *source, *source_id, *prefix;
+static int count;
+static atomic_int next;
+
+static long check(long result, const char *what)
+{
+	if (result >= 0)
+		return result;
+	perror(what);
+	exit(1);
+}
+
+static int open_beneath(int directory, const char *path, uint64_t flags, uint64_t mode)
+{
+	struct open_how how = {
+		.flags = flags | O_CLOEXEC,
+		.mode = mode,
+		.resolve = RESOLVE_NO_XDEV | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS | RESOLVE_BENEATH,
+	};
+	return check(syscall(SYS_openat2, directory, path, &how, sizeof how), path);
+}
+
+static int status(int directory, const char *path, struct statx *result)
+{
+	return statx(directory, path, AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW, STATX_BASIC_STATS, result);
+}
+
+/* Opens and locks an entry, and looks again that its name still means what is locked. */
+static int hold(int parent, const char *name, int operation)
+{
+	struct statx named, held;
+	int entry = open_beneath(parent, name, O_RDONLY | O_DIRECTORY, 0);
+	check(flock(entry, operation | LOCK_NB), "flock");
+	check(status(parent, name, &named), name);
+	check(status(entry, "", &held), name);
+	if (named.stx_ino != held.stx_ino)
+		exit(1);
+	return entry;
+}
+
+/* From the kernel's random numbers, fetched for 64 ids at once. */
+static void make_id(char id[37])
+{
+	static __thread unsigned char pool[1024];
+	static __thread size_t used = sizeof pool;
+	uint64_t high, low;
+	if (used == sizeof pool)
+		check(getrandom(pool, sizeof pool, 0), "getrandom"), used = 0;
+	memcpy(&high, pool + used, 8);
+	memcpy(&low, pool + used + 8, 8);
+	used += 16;
+	snprintf(id, 37, "%08x-%04x-4%03x-8%03x-%012llx", (unsigned)(high >> 32), (unsigned)(high >> 16) & 0xffff,
+		(unsigned)high & 0xfff, (unsigned)(low >> 52), (unsigned long long)low & 0xffffffffffff);
+}
+
+static void clone_one(int root, int volumes, int staging, int host_directory, int number)
+{
+	char name[64], entry_name[37], id[37], metadata[8000];
+	struct statx result;
+	struct statfs space;
+	snprintf(name, sizeof name, "%s-%d", prefix, number);
+	make_id(entry_name);
+	make_id(id);
+
+	if (status(volumes, name, &result) == 0)
+		exit(1);
+	check(fstatfs(root, &space), "fstatfs");
+	check(fstatfs(host_directory, &space), "fstatfs");
+
+	int template = hold(volumes, source, LOCK_SH);
+	check(fgetxattr(template, "user.coppice", metadata, sizeof metadata), "fgetxattr");
+	check(status(template, "data/disk.raw", &result), "data/disk.raw");
+
+	check(mkdirat(staging, entry_name, 0711), "mkdirat");
+	int entry = hold(staging, entry_name, LOCK_EX);
+
+	int original = open_beneath(template, "data/disk.raw", O_RDONLY, 0);
+	struct btrfs_ioctl_vol_args_v2 subvolume = { .name = "data" };
+	check(ioctl(entry, BTRFS_IOC_SUBVOL_CREATE_V2, &subvolume), "SUBVOL_CREATE");
+	int data = open_beneath(entry, "data", O_RDONLY | O_DIRECTORY, 0);
+	check(fsetxattr(data, "user.coppice.volume", id, strlen(id), 0), "fsetxattr");
+	int disk = open_beneath(data, "disk.raw", O_RDWR | O_CREAT | O_EXCL, 0600);
+	check(ioctl(disk, FICLONE, original), "FICLONE");
+	check(status(original, "", &result), "data/disk.raw");
+	if (geteuid() != result.stx_uid || getegid() != result.stx_gid)
+		exit(1);
+	close(disk);
+	close(data);
+	close(original);
+
+	int length = snprintf(metadata, sizeof metadata,
+		"{\"type\":\"volume\",\"id\":\"%s\",\"kind\":\"block\",\"created\":\"2026-01-01T00:00:00.000Z\","
+		"\"origin\":[{\"id\":\"%s\",\"name\":\"%s\"}],\"method\":\"reflink\"}", id, source_id, source);
+	check(fsetxattr(entry, "user.coppice", metadata, length, 0), "fsetxattr");
+	check(renameat2(staging, entry_name, volumes, name, RENAME_NOREPLACE), name);
+	close(entry);
+	close(template);
+}
+
+static void *work(void *unused)
+{
+	int root = check(open(pool, O_RDONLY | O_DIRECTORY | O_CLOEXEC), pool);
+	int volumes = open_beneath(root, "volumes", O_RDONLY | O_DIRECTORY, 0);
+	int staging = open_beneath(root, ".staging", O_RDONLY | O_DIRECTORY, 0);
+	int host_directory = check(open(host, O_RDONLY | O_CLOEXEC), host);
+	for (int number = next++; number < count; number = next++)
+		clone_one(root, volumes, staging, host_directory, number);
+	return unused;
+}
+
+int main(int argc, char **argv)
+{
+	if (argc != 8)
+		return 2;
+	pool = argv[1], host = argv[2], source = argv[3], source_id = argv[4], prefix = argv[5];
+	count = atoi(argv[6]);
+	int threads = atoi(argv[7]);
+
+	struct timespec begin, end;
+	pthread_t thread[64];
+	clock_gettime(CLOCK_MONOTONIC, &begin);
+	for (int i = 0; i < threads && i < 64; i++)
+		check(-pthread_create(&thread[i], NULL, work, NULL), "pthread_create");
+	for (int i = 0; i < threads && i < 64; i++)
+		pthread_join(thread[i], NULL);
+	clock_gettime(CLOCK_MONOTONIC, &end);
+	printf("%.9f\n", (double)(end.tv_sec - begin.tv_sec) + (double)(end.tv_nsec - begin.tv_nsec) / 1e9);
+	return 0;
+}

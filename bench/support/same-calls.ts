@@ -1,0 +1,104 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { runProgram } from '../../src/linux/programs.ts';
+import { runDirectory } from '../../test/support/run-directory.ts';
+
+/** What Node's own machinery does in any thread: waking, waiting, memory, clocks. */
+const runtimeCalls =
+  /^(futex|epoll_\w+|mmap|munmap|mprotect|madvise|brk|sched_yield|rt_sig\w+|getrusage|clock_\w+|rseq|set_robust_list|prctl)$/;
+
+/**
+ * Proves that the C program makes the system calls of the library: traces both, and compares what each does for one clone, call by
+ * call in order, with descriptors, ids and names of the run replaced by what they stand for.
+ */
+export function requireSameCalls(
+  poolPath: string,
+  limit: string,
+  limitArguments: (prefix: string, clones: number) => string[],
+): void {
+  const script = join(import.meta.dirname, 'clone-once.ts');
+  const ours = callsOfOneClone([process.execPath, script, poolPath, 'trace-a'], 'trace-a');
+  const theirs = callsOfOneClone([limit, ...limitArguments('trace-b', 3)], 'trace-b');
+  if (ours.join('\n') === theirs.join('\n')) return;
+  const first = ours.findIndex((call, index) => call !== theirs[index]);
+  throw new Error(
+    `bench/limit.c no longer makes the system calls of the library. Call ${first + 1} of a clone is there\n  ${theirs[first] ?? 'nothing'}\nand here\n  ${ours[first] ?? 'nothing'}\nAll calls of the library:\n  ${ours.join('\n  ')}`,
+  );
+}
+
+/** The second of three clones: the first may also set something up, and after the last comes the end of the program. */
+function callsOfOneClone(command: readonly string[], prefix: string): string[] {
+  const file = join(runDirectory(), `${prefix}.strace`);
+  runProgram('strace', ['-f', '-qq', '-e', 'signal=none', '-s', '64', '-o', file, '--', ...command]);
+  const lines = readFileSync(file, 'utf8').split('\n');
+  const begin = lines.findIndex((line) => line.includes(`"${prefix}-1"`));
+  const end = lines.findIndex((line) => line.includes(`"${prefix}-2"`));
+  const thread = /^\d+ /.exec(lines[begin] ?? '')?.[0] ?? 'no thread';
+  const calls = joined(
+    lines
+      .slice(begin, end)
+      .filter((line) => line.startsWith(thread))
+      .map((line) => line.slice(thread.length).trim()),
+  );
+  return nameDescriptors(
+    calls
+      .filter((line) => !runtimeCalls.test(line.slice(0, line.indexOf('('))) && !isWakeUp(line))
+      .map((line) => normalize(line, prefix)),
+  );
+}
+
+/** strace splits a call during which another thread made one. */
+function joined(lines: readonly string[]): string[] {
+  const calls: string[] = [];
+  let begun: string | undefined;
+  for (const line of lines) {
+    const rest = /^<\.\.\. \w+ resumed>(.*)$/.exec(line)?.[1];
+    if (rest === undefined) {
+      if (line.endsWith('<unfinished ...>')) begun = line.slice(0, line.lastIndexOf('<')).trimEnd();
+      else calls.push(line);
+    } else if (begun !== undefined) {
+      calls.push(begun + rest);
+      begun = undefined;
+    }
+  }
+  return calls;
+}
+
+/** Threads wake one another by eight bytes through an eventfd. */
+function isWakeUp(call: string): boolean {
+  return /^(write|read)\(\d+, ?"\\1\\0\\0\\0\\0\\0\\0\\0", (8|1024)\)/.test(call);
+}
+
+/** What differs between any two clones becomes a word: names, ids, answers, the text of metadata (but not its length). */
+function normalize(call: string, prefix: string): string {
+  return call
+    .replaceAll(prefix, 'NAME')
+    .replaceAll(/[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}/g, 'ID')
+    .replace(/^(statx\(.*STATX_BASIC_STATS), .*$/, '$1)')
+    .replace(/^(fstatfs\(\d+), .*$/, '$1)')
+    .replace(/^(fgetxattr\(\d+, "[^"]*"), .*, (\d+)\) += .*$/, '$1, $2)')
+    .replace(/^(fsetxattr\(\d+, "[^"]*"), .*, (\d+), 0\)(.*)$/, '$1, $2 bytes)$3')
+    .replace(/^(ioctl\(.*SUBVOL_CREATE\w*), .*\)( += .*)$/, '$1)$2');
+}
+
+/** Numbers descriptors by the order in which they are first seen or opened, and drops the results. */
+function nameDescriptors(calls: readonly string[]): string[] {
+  const names = new Map<string, string>();
+  let count = 0;
+  const nameOf = (descriptor: string): string => {
+    const name = names.get(descriptor) ?? `fd${++count}`;
+    names.set(descriptor, name);
+    return name;
+  };
+  return calls.map((call) => {
+    const result = / += (-?\d+)/.exec(call)?.[1];
+    const named = call
+      .replace(/ += .*$/, '')
+      .replace(/^(\w+\()(\d+)/, (_, begin: string, fd: string) => begin + nameOf(fd))
+      .replace(/^(renameat2\(\w+, "[^"]*", )(\d+)/, (_, begin: string, fd: string) => begin + nameOf(fd))
+      .replace(/(FICLONE, )(\d+)/, (_, begin: string, fd: string) => begin + nameOf(fd));
+    if (call.startsWith('close(')) names.delete(/\d+/.exec(call)?.[0] ?? '');
+    if (call.startsWith('openat2(') && result !== undefined) names.set(result, `fd${++count}`);
+    return named;
+  });
+}
