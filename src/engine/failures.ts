@@ -1,4 +1,4 @@
-import { hasErrno } from '../linux/libc.ts';
+import { hasErrno, SystemError } from '../linux/libc.ts';
 import { CoppiceError } from '../model/errors.ts';
 
 /**
@@ -25,10 +25,13 @@ export function explainFailure(action: string, error: unknown): unknown {
     return fail('permission_denied', `${error.message}; run it as root.`);
   if (hasErrno(error, 'ETXTBSY'))
     return fail('blocked', 'a swap file in it is active; turn it off with swapoff.');
-  if (hasErrno(error, 'EXDEV', 'ELOOP')) {
+  if (
+    hasErrno(error, 'EXDEV', 'ELOOP') ||
+    (error instanceof SystemError && hasErrno(error, 'ENOTDIR', 'EISDIR'))
+  ) {
     return fail(
       'damaged',
-      `${error.message}: a link or a mount stands inside the pool where data should be; remove it.`,
+      `${error.message}: a link, a mount or something else stands inside the pool where data should be; remove it.`,
     );
   }
   if (hasErrno(error, 'ERR_INVALID_ARG_VALUE')) return fail('invalid_argument', `${error.message}.`);

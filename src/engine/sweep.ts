@@ -36,8 +36,11 @@ function settle(
     using entry = held;
     return clear(entry) ? 1 : 0;
   } catch (error) {
-    // Opening a pool must work for those who may only read it, and when it is full: what is left over can wait.
-    if (hasErrno(error, 'EACCES', 'EPERM', 'EROFS', 'ENOSPC', 'EDQUOT')) return 0;
+    // Opening a pool must work for those who may only read it, when it is full, and when one entry can't be read: what is left
+    // over can wait, and `pool check` reports it.
+    if (hasErrno(error, 'EACCES', 'EPERM', 'EROFS', 'ENOSPC', 'EDQUOT', 'EIO')) return 0;
+    // Links and mounts that somebody has planted are not followed, and not ours to remove.
+    if (hasErrno(error, 'ELOOP', 'EXDEV', 'ENOTDIR')) return 0;
     throw error;
   }
 }

@@ -1,4 +1,4 @@
-import { fchmodSync, fchownSync, fstatSync } from 'node:fs';
+import { constants, fchmodSync, fchownSync, fstatSync } from 'node:fs';
 import { readAttribute, writeAttribute } from '../../linux/attributes.ts';
 import { createSnapshot, createSubvolume, subvolumeInfo } from '../../linux/btrfs.ts';
 import { countExtents, hasMoreExtentsThan, reflink, sumExtents } from '../../linux/extents.ts';
@@ -7,8 +7,8 @@ import {
   type Descriptor,
   exchangeAt,
   flush,
+  openAt,
   openDirectoryAt,
-  openFileAt,
   resizeFile,
   statusAt,
   statusIfAny,
@@ -39,7 +39,7 @@ export function createDisk(entry: number, bytes: number, identity: string): void
 }
 
 export function cloneDisk(source: number, entry: number, request: CloneRequest): CloneMethod {
-  using original = openFileAt(source, diskPath, 'read');
+  using original = openDisk(source, 'read');
   const many =
     request.knownExtents === undefined
       ? hasMoreExtentsThan(original.fd, manyExtents)
@@ -72,7 +72,7 @@ function cloneBySnapshot(source: number, entry: number, request: CloneRequest): 
   createSnapshot(payload.fd, entry, 'data', 'writable');
   using data = openDirectoryAt(entry, 'data');
   writeAttribute(data.fd, identityAttribute, Buffer.from(request.identity));
-  using disk = openFileAt(data.fd, 'disk.raw', 'write');
+  using disk = openDisk(data.fd, 'write', 'disk.raw');
   if (request.bytes > statusAt(disk.fd, '').bytes) resizeFile(disk.fd, request.bytes);
 }
 
@@ -86,14 +86,14 @@ export function exchangeDisks(volume: number, staged: number): void {
 }
 
 export function growDisk(volume: number, bytes: number): void {
-  using disk = openFileAt(volume, diskPath, 'write');
+  using disk = openDisk(volume, 'write');
   resizeFile(disk.fd, bytes);
   flush(disk.fd);
 }
 
 export function flushDisk(entry: number): void {
   if (!statusIfAny(entry, diskPath)) return;
-  using disk = openFileAt(entry, diskPath, 'read');
+  using disk = openDisk(entry, 'read');
   flush(disk.fd);
 }
 
@@ -127,7 +127,7 @@ export function inspectDisk(entry: number): PayloadState | undefined {
 }
 
 export function countDiskExtents(entry: number): number {
-  using disk = openFileAt(entry, diskPath, 'read');
+  using disk = openDisk(entry, 'read');
   return countExtents(disk.fd);
 }
 
@@ -136,7 +136,7 @@ export function diskUsage(entry: number, accuracy: 'cheap' | 'exact'): PayloadUs
     const status = statusAt(entry, diskPath);
     return { logicalBytes: status.bytes, referencedBytes: status.allocatedBytes };
   }
-  using disk = openFileAt(entry, diskPath, 'read');
+  using disk = openDisk(entry, 'read');
   flush(disk.fd);
   const { referencedBytes, exclusiveBytes } = sumExtents(disk.fd);
   return { logicalBytes: statusAt(disk.fd, '').bytes, referencedBytes, exclusiveBytes };
@@ -150,9 +150,21 @@ export interface OpenDisk extends FileIdentity {
 /** The disk as /proc shows it to whoever has it open, and whether anybody has; nothing when there is no disk. */
 export function probeDisk(entry: number, path: string): OpenDisk | undefined {
   if (!statusIfAny(entry, diskPath)) return undefined;
-  using disk = openFileAt(entry, diskPath, 'read');
+  using disk = openDisk(entry, 'read');
   const { dev, ino } = fstatSync(disk.fd, { bigint: true });
   return { device: dev, inode: ino, path, openElsewhere: isOpenElsewhere(disk.fd) };
+}
+
+/** Opens a disk without ever waiting: somebody may have put a pipe in its place. @throws CoppiceError damaged */
+function openDisk(directory: number, access: 'read' | 'write', path: string = diskPath): Descriptor {
+  const { O_RDONLY, O_RDWR, O_NONBLOCK, S_IFMT, S_IFREG } = constants;
+  const disk = openAt(directory, path, (access === 'read' ? O_RDONLY : O_RDWR) | O_NONBLOCK);
+  if ((statusAt(disk.fd, '').mode & S_IFMT) === S_IFREG) return disk;
+  disk[Symbol.dispose]();
+  throw new CoppiceError(
+    'damaged',
+    `${diskPath} of this volume is not a regular file: somebody has put something else in its place; remove that and roll back to a snapshot.`,
+  );
 }
 
 function explainReflink(error: unknown): unknown {

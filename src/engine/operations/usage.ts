@@ -1,6 +1,8 @@
 import type { Held } from '../../drivers/driver.ts';
+import { CoppiceError } from '../../model/errors.ts';
 import { formatReference, type Name, parseReference, type Reference } from '../../model/names.ts';
 import type { Context } from '../context.ts';
+import { explainFailure } from '../failures.ts';
 import { holdSource } from '../holding.ts';
 
 export interface UsageOptions {
@@ -32,10 +34,24 @@ export interface UsageReport {
  * measured with `exact`, or those at birth.
  */
 export function usage(context: Context, references: readonly string[], options: UsageOptions): UsageReport {
-  const wanted = references.length > 0 ? references.map(parseReference) : everything(context);
+  const named = references.length > 0;
+  const wanted = named ? references.map(parseReference) : everything(context);
   const settled = options.exact ? context.driver.settle() : undefined;
-  const usages = wanted.map((reference) => measure(context, reference, options.exact ?? false));
+  const measureOne = named ? measure : measureIfWhole;
+  const usages = wanted.flatMap((reference) => measureOne(context, reference, options.exact ?? false) ?? []);
   return { usages, ...(settled !== undefined && { settled }) };
+}
+
+/** Among everything, what has been removed meanwhile or is damaged is left out; `pool check` reports it. */
+function measureIfWhole(context: Context, reference: Reference, exact: boolean): Usage | undefined {
+  try {
+    return measure(context, reference, exact);
+  } catch (error) {
+    const explained = explainFailure(`measure ${formatReference(reference)}`, error);
+    if (explained instanceof CoppiceError && ['not_found', 'damaged'].includes(explained.code))
+      return undefined;
+    throw explained;
+  }
 }
 
 function measure(context: Context, reference: Reference, exact: boolean): Usage {

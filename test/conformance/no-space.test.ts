@@ -1,0 +1,192 @@
+import { rmSync, statfsSync, statSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterEach, describe, expect, test } from 'vitest';
+import { createPool, growPool } from '../../src/index.ts';
+import { digest, digestOf, patternBytes, writePattern } from '../support/content.ts';
+import { mountedFileSystem, scratchDirectory, sparseFile } from '../support/devices.ts';
+import { refusal } from '../support/errors.ts';
+import type { TestPool } from '../support/test-pool.ts';
+import { backends } from './backends.ts';
+import { staged } from './suite.ts';
+
+const MiB = 2 ** 20;
+const GiB = 2 ** 30;
+
+describe.each(backends)('no space on $name', (backend) => {
+  const cleanUp: Array<() => unknown> = [];
+  afterEach(async () => {
+    for (const step of cleanUp.splice(0).reverse()) await step();
+  });
+
+  const poolOf = async (bytes: number, directory?: string): Promise<TestPool> => {
+    const home = await backend.makePool({ bytes, ...(directory !== undefined && { directory }) });
+    cleanUp.push(() => home[Symbol.asyncDispose]());
+    return home;
+  };
+
+  test('a full pool: a typed error from everything that needs space, nothing half-made, deletes still work', async () => {
+    const home = await poolOf(GiB);
+    const { pool } = home;
+    await pool.create('v', { bytes: 4 * MiB });
+    writePattern(await pool.diskPath('v'), 1, 0, 4 * MiB);
+    await pool.seal('v', 't');
+    await pool.snapshot('v@s');
+    const image = join(home.scratch, 'image.raw');
+    writeFileSync(image, patternBytes(2, 64 * MiB));
+    await pool.create('filler', { bytes: 2 * GiB });
+    const filler = await pool.diskPath('filler');
+    for (let offset = 0; ; offset += 16 * MiB) {
+      try {
+        writePattern(filler, 3, offset, 16 * MiB);
+      } catch (error) {
+        expect(String(error)).toContain('ENOSPC');
+        break;
+      }
+    }
+    const error = await refusal(() => pool.import('big', image), 'no_space');
+    expect(error.neededBytes).toBeGreaterThanOrEqual(64 * MiB);
+    expect(error.availableBytes).toBeLessThan(64 * MiB);
+    expect(error.message).toMatch(/pool grow/);
+
+    // What is small may still fit beside the data; then it must be whole, else it must not be there.
+    const attempts: Record<string, (name: string) => Promise<unknown>> = {
+      create: (name) => pool.create(name, { bytes: MiB }),
+      clone: (name) => pool.clone('t', name),
+      'clone of a volume': (name) => pool.clone('v', name),
+      seal: (name) => pool.seal('v', name),
+      snapshot: (name) => pool.snapshot(`v@${name}`),
+      rename: async (name) => {
+        await pool.rename('v', name);
+        await pool.rename(name, 'v');
+      },
+      rollback: () => pool.rollback('v@s'),
+      grow: () => pool.grow('v', { bytes: 8 * MiB }),
+    };
+    for (const [operation, attempt] of Object.entries(attempts)) {
+      for (let round = 0; round < 20; round++) {
+        try {
+          await attempt(`${operation.replaceAll(' ', '-')}-${round}`);
+        } catch (failure) {
+          await refusal(() => Promise.reject(failure), 'no_space');
+        }
+      }
+      expect(staged(home), operation).toEqual([]);
+    }
+    for (const { name, type } of await pool.list()) {
+      expect(type, name).not.toBe('foreign');
+      const { problems, snapshotList } = await pool.show(name);
+      expect(problems, name).toEqual([]);
+      if (/clone|seal/.test(name)) expect(digest(await pool.diskPath(name)).slice(0, 8)).toMatch(/./);
+      for (const snapshot of snapshotList) expect(snapshot.created, snapshot.reference).toBeDefined();
+    }
+    expect(digest(await pool.diskPath('t'))).toBe(digestOf(patternBytes(1, 4 * MiB)));
+
+    await pool.remove('filler');
+    await pool.usage([], { exact: true });
+    await pool.import('big', image);
+    expect(digest(await pool.diskPath('big'))).toBe(digestOf(patternBytes(2, 64 * MiB)));
+    const everything = (await pool.list()).map((volume) => volume.name);
+    await pool.remove(everything, { withSnapshots: true });
+    expect(await pool.list()).toEqual([]);
+  });
+
+  test('a pool without room for an import refuses before it writes, and a larger pool takes it', async () => {
+    const home = await poolOf(GiB);
+    const image = join(home.scratch, 'image.raw');
+    writeFileSync(image, '');
+    sparseFile(2 * GiB, image);
+    const { pool } = home;
+    for (let part = 0; part < 17; part++) writePattern(image, part, part * 64 * MiB, 64 * MiB);
+    const before = (await pool.describe()).space.freeBytes;
+    const error = await refusal(() => pool.import('t', image), 'no_space');
+    expect(error.neededBytes).toBeGreaterThanOrEqual(17 * 64 * MiB);
+    expect(Math.abs((await pool.describe()).space.freeBytes - before)).toBeLessThan(MiB);
+    growPool(home.path, 3 * GiB);
+    await pool.import('t', image);
+    expect(digest(await pool.diskPath('t'))).toBe(digest(image));
+    rmSync(image);
+  });
+
+  describe('the host under a sparse pool is nearly full', () => {
+    const prepared = async (): Promise<{
+      home: TestPool;
+      fill: () => void;
+      free: () => void;
+      host: string;
+    }> => {
+      const host = mountedFileSystem('ext4', GiB);
+      cleanUp.push(() => host[Symbol.dispose]());
+      const home = await poolOf(4 * GiB, join(host.path, 'pool'));
+      const ballast = join(host.path, 'ballast');
+      return {
+        home,
+        host: host.path,
+        fill: () => {
+          const { bavail, bsize } = statfsSync(host.path);
+          writeFileSync(ballast, Buffer.alloc(bavail * bsize - 50 * MiB, 1));
+        },
+        free: () => rmSync(ballast),
+      };
+    };
+
+    test('what would write is refused before the pool breaks; reading and deleting go on; then it works again', async () => {
+      const { home, fill, free } = await prepared();
+      const { pool } = home;
+      await pool.create('v', { bytes: 4 * MiB });
+      writePattern(await pool.diskPath('v'), 4, 0, 4 * MiB);
+      await pool.snapshot('v@s');
+      await pool.seal('v', 't');
+      fill();
+      const image = join(scratchDirectory(), 'image.raw');
+      writeFileSync(image, patternBytes(5, 8 * MiB));
+      for (const attempt of [
+        () => pool.create('w', { bytes: MiB }),
+        () => pool.clone('t', 'w'),
+        () => pool.snapshot('v@w'),
+        () => pool.seal('v', 'w'),
+        () => pool.rollback('v@s'),
+        () => pool.grow('v', { bytes: 8 * MiB }),
+        () => pool.import('w', image),
+      ]) {
+        const error = await refusal(attempt, 'no_space');
+        expect(error.message).toContain('reserve');
+        expect(error.neededBytes).toBeGreaterThanOrEqual(64 * MiB);
+        expect(error.availableBytes).toBeLessThan(64 * MiB);
+      }
+      expect((await pool.check()).map((finding) => finding.severity)).toContain('error');
+      expect(digest(await pool.diskPath('v'))).toBe(digestOf(patternBytes(4, 4 * MiB)));
+      await pool.remove('v@s');
+      await pool.remove('v');
+      free();
+      await pool.clone('t', 'w');
+      expect(digest(await pool.diskPath('w'))).toBe(digestOf(patternBytes(4, 4 * MiB)));
+      expect(staged(home)).toEqual([]);
+    });
+
+    test('an import that fits the pool but not the host is refused, with what is needed', async () => {
+      const { home, host } = await prepared();
+      const image = sparseFile(2 * GiB);
+      for (let part = 0; part < 16; part++) writePattern(image, part, part * 64 * MiB, 64 * MiB);
+      const error = await refusal(() => home.pool.import('t', image), 'no_space');
+      expect(error.message).toContain(host);
+      expect(error.neededBytes).toBe(statSync(image).blocks * 512 + 64 * MiB);
+      expect((await home.pool.check()).some((finding) => finding.message.includes('promises'))).toBe(true);
+      rmSync(image);
+    });
+
+    test('preallocating more than there is: refused, and nothing is left', async () => {
+      const host = mountedFileSystem('ext4', 512 * MiB);
+      cleanUp.push(() => host[Symbol.dispose]());
+      const file = join(host.path, 'pool.img');
+      const path = join(scratchDirectory(), 'mnt');
+      const error = await refusal(
+        () => createPool({ path, file, bytes: GiB, preallocate: true }),
+        'no_space',
+      );
+      expect([error.neededBytes, (error.availableBytes ?? GiB) < 512 * MiB]).toEqual([GiB, true]);
+      expect(statSync(file, { throwIfNoEntry: false })).toBeUndefined();
+      const { bavail, bsize } = statfsSync(host.path);
+      expect(bavail * bsize).toBe(error.availableBytes);
+    });
+  });
+});
