@@ -4,7 +4,7 @@ import { Descriptor } from '../../src/linux/files.ts';
 import { digest, digestOf, patternBytes, writeAt, writePattern } from '../support/content.ts';
 import { loopDevice } from '../support/devices.ts';
 import { refusal } from '../support/errors.ts';
-import { holdOpen } from '../support/holder.ts';
+import { holdMapped, holdOpen } from '../support/holder.ts';
 import { conformance } from './suite.ts';
 
 const MiB = 2 ** 20;
@@ -142,11 +142,19 @@ conformance('rollback', (suite) => {
     ]);
   });
 
+  needs('snapshots')('while this process itself has it open is refused', async () => {
+    const { name, path } = await prepared();
+    using _own = new Descriptor(openSync(path, 'r'));
+    const error = await refusal(() => suite.pool.rollback(`${name}@s1`), 'blocked');
+    expect(error.blockers.map((blocker) => blocker.kind)).toEqual(['open']);
+    expect(error.blockers[0]?.what).toContain(`process ${process.pid}`);
+  });
+
   needs('snapshots')(
-    'while this process has it open: refused, as a holder that can not be named',
+    'while it is mapped without a descriptor is refused, though nobody can be named',
     async () => {
       const { name, path } = await prepared();
-      using _own = new Descriptor(openSync(path, 'r'));
+      await using _mapping = await holdMapped(path);
       const error = await refusal(() => suite.pool.rollback(`${name}@s1`), 'blocked');
       expect(error.blockers.map((blocker) => blocker.kind)).toEqual(['unknown_holders']);
     },
