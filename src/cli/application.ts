@@ -1,4 +1,5 @@
 import { type Application, buildApplication, buildRouteMap, text_en } from '@stricli/core';
+import { CoppiceError } from '../model/errors.ts';
 import { version } from '../model/version.ts';
 import { cloneCommand } from './commands/clone.ts';
 import { createCommand } from './commands/create.ts';
@@ -23,7 +24,7 @@ import { treeCommand } from './commands/tree.ts';
 import { usageCommand } from './commands/usage.ts';
 import { versionCommand } from './commands/version.ts';
 import type { CliContext } from './context.ts';
-import { Shown } from './failure.ts';
+import { Shown, showFailure } from './failure.ts';
 
 const pool = buildRouteMap({
   docs: { brief: 'Make, grow, check and destroy pools' },
@@ -71,15 +72,26 @@ FIRST STEPS
   aliases: { ls: 'list', rm: 'remove' },
 });
 
-const shown = (error: unknown): string => (error instanceof Error ? error.message : String(error));
-
-export const application: Application<CliContext> = buildApplication(root, {
-  name: 'coppice',
-  versionInfo: { currentVersion: version },
-  scanner: { caseStyle: 'allow-kebab-for-camel', allowArgumentEscapeSequence: true },
-  documentation: { caseStyle: 'convert-camel-to-kebab' },
-  localization: {
-    text: { ...text_en, commandErrorResult: shown, exceptionWhileRunningCommand: shown },
-  },
-  determineExitCode: (error) => (error instanceof Shown ? error.exitCode : 1),
-});
+/** @param json whether a mistake in the command line itself is told as JSON too */
+export function makeApplication(json: boolean): Application<CliContext> {
+  const shown = (error: unknown): string => (error instanceof Error ? error.message : String(error));
+  const misused = (message: string): string =>
+    showFailure(new CoppiceError('invalid_argument', message.replace(/[^.?]$/, '$&.')), json).message;
+  return buildApplication(root, {
+    name: 'coppice',
+    versionInfo: { currentVersion: version },
+    scanner: { caseStyle: 'allow-kebab-for-camel', allowArgumentEscapeSequence: true },
+    documentation: { caseStyle: 'convert-camel-to-kebab' },
+    localization: {
+      text: {
+        ...text_en,
+        commandErrorResult: shown,
+        exceptionWhileRunningCommand: shown,
+        exceptionWhileParsingArguments: (error, ansiColor) =>
+          misused(text_en.exceptionWhileParsingArguments(error, ansiColor)),
+        noCommandRegisteredForInput: (about) => misused(text_en.noCommandRegisteredForInput(about)),
+      },
+    },
+    determineExitCode: (error) => (error instanceof Shown ? error.exitCode : 1),
+  });
+}

@@ -1,5 +1,5 @@
 import { run, type StricliProcess } from '@stricli/core';
-import { application } from './application.ts';
+import { makeApplication } from './application.ts';
 import { exitCodes } from './failure.ts';
 
 // Older ones start us, and then fail in the middle of something.
@@ -11,16 +11,23 @@ if (Number.parseInt(process.versions.node, 10) < 24) {
 // `coppice list | head` closes our output early; that is no error.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   if (error.code === 'EPIPE') process.exit(0);
-  throw error;
+  process.stderr.write(`coppice: The result could not be written: ${error.message}.\n`);
+  process.exit(exitCodes.io_error);
 });
 
-await run(application, leadingFlagsLast(process.argv.slice(2)), {
+const args = leadingFlagsLast(process.argv.slice(2));
+await run(makeApplication(asksForJson(args)), args, {
   process: process as StricliProcess & NodeJS.Process,
 });
 
 // The framework marks what it found wrong with the command line by negative numbers.
 const code = Number(process.exitCode ?? 0);
 if (code < 0) process.exitCode = exitCodes.usage;
+
+function asksForJson(args: readonly string[]): boolean {
+  const separator = args.indexOf('--');
+  return args.slice(0, separator < 0 ? args.length : separator).includes('--json');
+}
 
 /** Flags of the command are also taken before it, as in `coppice --pool PATH list`. */
 function leadingFlagsLast(args: readonly string[]): string[] {

@@ -33,3 +33,13 @@ export function properties(pairs: ReadonlyArray<readonly [name: string, value: s
   const width = Math.max(...shown.map(([name]) => name.length));
   return shown.map(([name, value]) => `${`${name}:`.padEnd(width + 2)}${value}`).join('\n');
 }
+
+/** A number with its word: `1 extent`, `2 extents`. */
+export function counted(count: number, word: string): string {
+  return `${count} ${word}${count === 1 ? '' : 's'}`;
+}
+
+/** Says that a size is not the one that was asked for. */
+export function roundedNote(roundedFrom: number | undefined): string {
+  return roundedFrom === undefined ? '' : ` (rounded up from ${roundedFrom} bytes)`;
+}

@@ -12,6 +12,7 @@ import {
   word,
 } from '../context.ts';
 import { exitCodes, Shown } from '../failure.ts';
+import { counted, roundedNote } from '../table.ts';
 
 interface Flags extends PoolFlags {
   readonly size?: string;
@@ -59,14 +60,19 @@ export const cloneCommand: Command<CliContext> = buildCommand<Flags, [string, st
     await withPool(context, flags, async (pool) => {
       if (flags.count === undefined) {
         const cloned = await pool.clone(source, name, options);
-        print(context, flags, cloned, () => `Cloned ${source} to ${name}: ${formatSize(cloned.bytes)}.`);
+        print(
+          context,
+          flags,
+          cloned,
+          () => `Cloned ${source} to ${name}: ${formatSize(cloned.bytes)}${roundedNote(cloned.roundedFrom)}.`,
+        );
         return;
       }
       const { cloned, failed } = await pool.cloneMany(source, name, flags.count, options);
       print(context, flags, { cloned, failed }, () =>
         cloned.length === 0
           ? ''
-          : `Cloned ${source} to ${cloned.length} volumes: ${listed(cloned.map((each) => each.name))}.`,
+          : `Cloned ${source} to ${counted(cloned.length, 'volume')}: ${listed(cloned.map((each) => each.name))}${roundedNote(cloned[0]?.roundedFrom)}.`,
       );
       for (const { error } of failed.slice(0, 10))
         if (!flags.json) note(context, `coppice: ${error.message}`);

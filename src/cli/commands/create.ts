@@ -2,6 +2,7 @@ import { buildCommand, type Command } from '@stricli/core';
 import { formatSize, parseSize } from '../../model/sizes.ts';
 import { print, reporting } from '../command.ts';
 import { type CliContext, type PoolFlags, poolFlags, sizeText, withExamples, word } from '../context.ts';
+import { roundedNote } from '../table.ts';
 
 interface Flags extends PoolFlags {
   readonly size: string;
@@ -23,10 +24,11 @@ export const createCommand: Command<CliContext> = buildCommand<Flags, [string], 
     const { withPool } = await import('../session.ts');
     const bytes = parseSize(flags.size);
     const created = await withPool(context, flags, (pool) => pool.create(name, { bytes }));
-    print(context, flags, created, () => {
-      const rounded =
-        created.roundedFrom === undefined ? '' : ` (rounded up from ${created.roundedFrom} bytes)`;
-      return `Created volume ${name}: ${formatSize(created.bytes)}${rounded}.`;
-    });
+    print(
+      context,
+      flags,
+      created,
+      () => `Created volume ${name}: ${formatSize(created.bytes)}${roundedNote(created.roundedFrom)}.`,
+    );
   }),
 });

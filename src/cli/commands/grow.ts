@@ -2,6 +2,7 @@ import { buildCommand, type Command } from '@stricli/core';
 import { formatSize, parseSize } from '../../model/sizes.ts';
 import { print, reporting } from '../command.ts';
 import { type CliContext, type PoolFlags, poolFlags, withExamples, word } from '../context.ts';
+import { roundedNote } from '../table.ts';
 
 export const growCommand: Command<CliContext> = buildCommand<PoolFlags, [string, string], CliContext>({
   docs: {
@@ -26,7 +27,7 @@ export const growCommand: Command<CliContext> = buildCommand<PoolFlags, [string,
       const change =
         grown.bytes === grown.previousBytes
           ? `${name} has ${formatSize(grown.bytes)} already.`
-          : `Grew ${name} from ${formatSize(grown.previousBytes)} to ${formatSize(grown.bytes)}.`;
+          : `Grew ${name} from ${formatSize(grown.previousBytes)} to ${formatSize(grown.bytes)}${roundedNote(grown.roundedFrom)}.`;
       return grown.inUse
         ? `${change}\nIt is in use: tell the hypervisor, then grow the partition and the file system in the guest.`
         : change;

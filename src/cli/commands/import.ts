@@ -2,6 +2,7 @@ import { buildCommand, type Command } from '@stricli/core';
 import { formatSize } from '../../model/sizes.ts';
 import { print, reporting } from '../command.ts';
 import { type CliContext, optionalText, type PoolFlags, poolFlags, withExamples, word } from '../context.ts';
+import { counted, roundedNote } from '../table.ts';
 
 interface Flags extends PoolFlags {
   readonly format?: 'raw' | 'qcow2';
@@ -46,10 +47,8 @@ export const importCommand: Command<CliContext> = buildCommand<Flags, [string, s
         ...(sha256 !== undefined && { sha256 }),
       });
       print(context, flags, imported, () => {
-        const rounded =
-          imported.roundedFrom === undefined ? '' : `, rounded up from ${imported.roundedFrom} bytes`;
         const shared = imported.shared ? ', sharing its blocks with the source' : '';
-        return `Imported template ${name}: ${formatSize(imported.bytes)}${rounded}, ${imported.extents} extents${shared}.`;
+        return `Imported template ${name}: ${formatSize(imported.bytes)}${roundedNote(imported.roundedFrom)}, ${counted(imported.extents, 'extent')}${shared}.`;
       });
       await warnOfSpace(context, pool);
     });

@@ -20,7 +20,7 @@ export const rollbackCommand: Command<CliContext> = buildCommand<Flags, [string]
     flags: {
       ...poolFlags,
       force: toggle(
-        'Go on although the disk is open; who has it open keeps the replaced state, and loses what he writes to it',
+        'Go on although the disk is open; whoever has it open goes on writing to the replaced state, and those writes are lost',
       ),
       dryRun: toggle('Say what would happen, and change nothing'),
     },

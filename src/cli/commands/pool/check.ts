@@ -1,7 +1,6 @@
 import { buildCommand, type Command } from '@stricli/core';
 import { print, reporting } from '../../command.ts';
 import { type CliContext, type PoolFlags, poolFlags, poolPathArgument, withExamples } from '../../context.ts';
-import { Shown } from '../../failure.ts';
 
 export const poolCheckCommand: Command<CliContext> = buildCommand<PoolFlags, [string?], CliContext>({
   docs: {
@@ -22,7 +21,7 @@ export const poolCheckCommand: Command<CliContext> = buildCommand<PoolFlags, [st
         ? 'All is well.'
         : findings.map((finding) => `${finding.severity}: ${finding.message}`).join('\n'),
     );
-    if (findings.some((finding) => finding.severity === 'error')) throw new Shown('', 11);
-    if (findings.length > 0) throw new Shown('', 10);
+    if (findings.some((finding) => finding.severity === 'error')) context.process.exitCode = 11;
+    else if (findings.length > 0) context.process.exitCode = 10;
   }),
 });

@@ -65,6 +65,9 @@ export const poolCreateCommand: Command<CliContext> = buildCommand<Flags, [strin
         : `${created.steps.map((step) => `- ${step}`).join('\n')}\nThe pool ${created.path} is ready.`,
     );
     if (!flags.json && created.steps.length > 0 && created.backing.type !== 'existing')
-      note(context, 'To mount it at every boot: coppice pool persist');
+      note(
+        context,
+        `To mount it at every boot: coppice pool persist${pathText === undefined ? '' : ` ${created.path}`}`,
+      );
   }),
 });

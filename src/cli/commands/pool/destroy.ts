@@ -2,39 +2,35 @@ import { buildCommand, type Command } from '@stricli/core';
 import type { PoolLoss } from '../../../engine/pools/destroy.ts';
 import { CoppiceError } from '../../../model/errors.ts';
 import { note, print, reporting } from '../../command.ts';
-import {
-  type CliContext,
-  optionalText,
-  type PoolFlags,
-  poolFlags,
-  toggle,
-  withExamples,
-  word,
-} from '../../context.ts';
+import { type CliContext, jsonFlag, optionalText, toggle, withExamples, word } from '../../context.ts';
+import { counted } from '../../table.ts';
 
-interface Flags extends PoolFlags {
+interface Flags {
+  readonly json: boolean;
   readonly yes: boolean;
   readonly force: boolean;
   readonly dryRun: boolean;
   readonly fstab?: string;
+  readonly unitDirectory?: string;
 }
 
 export const poolDestroyCommand: Command<CliContext> = buildCommand<Flags, [string], CliContext>({
   docs: {
     brief: 'Destroy a pool with everything in it',
     fullDescription: withExamples(
-      'Names what will be lost, has the path of the pool typed, and then destroys it: unmounts it, deletes its file or wipes the signature from its device, takes its line out of fstab. Of an adopted directory only what Coppice made is removed.',
+      'Names what will be lost, has the path of the pool typed, and then destroys it: unmounts it, deletes its file or wipes the signature from its device, takes out what mounts it at boot. Of an adopted directory only what Coppice made is removed.',
       'coppice pool destroy /srv/vms --dry-run',
       'coppice pool destroy /srv/vms --yes',
     ),
   },
   parameters: {
     flags: {
-      ...poolFlags,
+      json: jsonFlag,
       yes: toggle('Do not ask'),
       force: toggle('Go on although disks are open'),
       dryRun: toggle('Name what would be lost, and change nothing'),
       fstab: optionalText('FILE', 'The fstab to take the line out of [default = /etc/fstab]'),
+      unitDirectory: optionalText('DIR', 'Where its mount unit may lie [default = /etc/systemd/system]'),
     },
     positional: { kind: 'tuple', parameters: [word('PATH', 'Directory of the pool; never guessed')] },
   },
@@ -46,7 +42,12 @@ export const poolDestroyCommand: Command<CliContext> = buildCommand<Flags, [stri
       return;
     }
     if (!flags.yes) await confirm(context, loss);
-    destroyPool(path, { force: flags.force, ...(flags.fstab !== undefined && { fstab: flags.fstab }) });
+    const { force, fstab, unitDirectory } = flags;
+    destroyPool(path, {
+      force,
+      ...(fstab !== undefined && { fstab }),
+      ...(unitDirectory !== undefined && { unitDirectory }),
+    });
     print(context, flags, loss, () => `Destroyed ${lossText(loss)}`);
   }),
 });
@@ -61,14 +62,20 @@ async function confirm(context: CliContext, loss: PoolLoss): Promise<void> {
   const { createInterface } = await import('node:readline/promises');
   note(context, `This destroys ${lossText(loss)}`);
   const prompt = createInterface({ input: context.process.stdin, output: context.process.stderr });
-  const typed = await prompt.question(`Type the path of the pool to go on: `);
+  // Ctrl-C, Ctrl-D and the end of the input are answers too; the promise alone would wait for ever for the last.
+  const ended = new Promise<void>((resolve) => void prompt.once('close', resolve));
+  const typed = await Promise.race([
+    prompt.question('Type the path of the pool to go on: ').catch(() => undefined),
+    ended,
+  ]);
   prompt.close();
-  if (typed.trim() !== loss.path)
-    throw new CoppiceError('cancelled', `That is not ${loss.path}; nothing was changed.`);
+  if (typed?.trim() === loss.path) return;
+  const answer = typed === undefined ? 'Nothing was typed' : `That is not ${loss.path}`;
+  throw new CoppiceError('cancelled', `${answer}; nothing was changed.`);
 }
 
 function lossText(loss: PoolLoss): string {
   const named = (names: readonly string[]): string =>
     names.length === 0 ? '' : ` (${names.slice(0, 10).join(', ')}${names.length > 10 ? ', ...' : ''})`;
-  return `the pool ${loss.path}${loss.backing === undefined ? '' : ` on ${loss.backing}`}: ${loss.templates.length} templates${named(loss.templates)}, ${loss.volumes.length} volumes${named(loss.volumes)}, ${loss.snapshots} snapshots.`;
+  return `the pool ${loss.path}${loss.backing === undefined ? '' : ` on ${loss.backing}`}: ${counted(loss.templates.length, 'template')}${named(loss.templates)}, ${counted(loss.volumes.length, 'volume')}${named(loss.volumes)}, ${counted(loss.snapshots, 'snapshot')}.`;
 }
