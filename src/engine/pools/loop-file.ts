@@ -30,8 +30,8 @@ export function claimLoopFile(path: string, options: CreatePoolOptions, did: (st
   mkdirSync(dirname(file), { recursive: true, mode: 0o755 });
   using directory = new Descriptor(openSync(dirname(file), 'r'));
   const descriptor = takeLocked(directory.fd, file, bytes, options, did);
-  // The kernel trims the preallocated blocks away again if it is let.
-  const preallocated = options.preallocate ?? false;
+  // The kernel trims preallocated blocks away again if it is let; also when a pool that was made earlier is only mounted again.
+  const preallocated = options.preallocate || isAllocated(descriptor.fd);
   return {
     source: file,
     backing: { type: 'loop', file, preallocated },
@@ -140,6 +140,12 @@ function reserve(fd: number, bytes: number, directory: number, file: string): vo
     resizeFile(fd, 0);
     throw hasErrno(error, 'ENOSPC') ? refusal(error) : error;
   }
+}
+
+/** Whether every block of a file is reserved. */
+function isAllocated(fd: number): boolean {
+  const { size, blocks } = fstatSync(fd);
+  return size > 0 && blocks * 512 >= size;
 }
 
 /** Superblock of btrfs: magic at 64 bytes into it, label at 0x12b. */
