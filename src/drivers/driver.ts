@@ -84,6 +84,7 @@ export interface Held extends Disposable {
 export interface CloneRequest {
   /** The size of the clone; at least that of the source. */
   readonly bytes: number;
+  /** The id of the clone, which its payload carries unless that is a snapshot, which keeps its source's. */
   readonly identity: string;
   /** The clone must be able to be sent incrementally against its source. */
   readonly replicable: boolean;

@@ -1,5 +1,5 @@
 import type { PayloadState } from '../drivers/driver.ts';
-import type { VolumeMetadata } from '../model/metadata.ts';
+import { payloadIdOf, type VolumeMetadata } from '../model/metadata.ts';
 
 /** What was changed behind Coppice's back, one sentence each. It is reported, and never "repaired". */
 export function problemsOf(
@@ -9,7 +9,7 @@ export function problemsOf(
 ): string[] {
   if (!state) return [`The disk of ${name} is gone; if it has a snapshot, roll back to it.`];
   const problems: string[] = [];
-  if (state.identity !== metadata.id) {
+  if (state.identity !== payloadIdOf(metadata)) {
     problems.push(
       `The data of ${name} was not made for it: it says it belongs to ${state.identity ?? 'nobody'}; somebody has put it there.`,
     );

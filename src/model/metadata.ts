@@ -24,10 +24,20 @@ export interface VolumeMetadata {
   readonly created: string;
   /** Ancestors, the nearest first. Empty for what was imported or created. */
   readonly origin: readonly Ancestor[];
+  /**
+   * The id that the payload carries, where it is not the volume's own: a clone by snapshot keeps its source's, because the first
+   * write into a snapshot of a fragmented disk costs as much as the snapshot.
+   */
+  readonly payloadId?: string;
   /** How the payload was made, which decides whether an incremental stream to its origin is possible. */
   readonly method: 'create' | 'import' | 'reflink' | 'snapshot';
   /** Only on a template: what was true when it was sealed. */
   readonly sealed?: { readonly at: string; readonly extents: number; readonly generation: string };
+}
+
+/** The id that a volume's payload, and that of each of its snapshots, says it belongs to. */
+export function payloadIdOf(metadata: VolumeMetadata): string {
+  return metadata.payloadId ?? metadata.id;
 }
 
 export interface SnapshotMetadata {
@@ -114,7 +124,9 @@ export function decodeMetadata(bytes: Buffer): Metadata | undefined {
   if (!required?.every((field) => typeof fields[field] === 'string')) return undefined;
   switch (fields['type']) {
     case 'volume':
-      return isLineage(fields['origin']) && isSeal(fields['sealed']) ? (value as VolumeMetadata) : undefined;
+      return isLineage(fields['origin']) && isSeal(fields['sealed']) && isStringOrAbsent(fields['payloadId'])
+        ? (value as VolumeMetadata)
+        : undefined;
     case 'tombstone':
       return isLineage(fields['origin']) ? (value as TombstoneMetadata) : undefined;
     case 'pool':
@@ -146,6 +158,10 @@ const requiredStrings: ReadonlyMap<unknown, readonly string[]> = new Map([
 
 function isLineage(value: unknown): boolean {
   return Array.isArray(value) && value.every((ancestor) => hasStrings(ancestor, ['id', 'name']));
+}
+
+function isStringOrAbsent(value: unknown): boolean {
+  return value === undefined || typeof value === 'string';
 }
 
 function isSeal(value: unknown): boolean {

@@ -70,10 +70,11 @@ function cloneByReflink(original: Descriptor, entry: number, request: CloneReque
 function cloneBySnapshot(source: number, entry: number, request: CloneRequest): void {
   using payload = openDirectoryAt(source, 'data');
   createSnapshot(payload.fd, entry, 'data', 'writable');
-  using data = openDirectoryAt(entry, 'data');
-  writeAttribute(data.fd, identityAttribute, Buffer.from(request.identity));
-  using disk = openDisk(data.fd, 'write', 'disk.raw');
-  if (request.bytes > statusAt(disk.fd, '').bytes) resizeFile(disk.fd, request.bytes);
+  // Nothing else is written into it: that would copy the first leaf of its tree, and every extent in that would get one more
+  // reference, which takes longer the more clones there are.
+  if (request.bytes <= statusAt(entry, diskPath).bytes) return;
+  using disk = openDisk(entry, 'write');
+  resizeFile(disk.fd, request.bytes);
 }
 
 export function snapshotDisk(source: number, entry: number, access: 'readonly' | 'writable'): void {

@@ -1,6 +1,11 @@
 import { randomId } from '../../linux/random.ts';
 import { CoppiceError } from '../../model/errors.ts';
-import { type Ancestor, rememberedAncestors, type VolumeMetadata } from '../../model/metadata.ts';
+import {
+  type Ancestor,
+  payloadIdOf,
+  rememberedAncestors,
+  type VolumeMetadata,
+} from '../../model/metadata.ts';
 import { parseReference, parseVolumeName, type Reference } from '../../model/names.ts';
 import { checkSize, formatSize, roundSize } from '../../model/sizes.ts';
 import type { Context } from '../context.ts';
@@ -48,6 +53,7 @@ export function clone(context: Context, sourceText: string, nameText: string, op
       created: new Date().toISOString(),
       origin: lineageFrom(volume.metadata, reference),
       method,
+      ...(method === 'snapshot' && { payloadId: payloadIdOf(volume.metadata) }),
     };
     context.driver.write(staged, metadata);
     publish(context, staged, name);

@@ -1,6 +1,6 @@
 import type { Held } from '../../drivers/driver.ts';
 import { randomId } from '../../linux/random.ts';
-import type { VolumeMetadata } from '../../model/metadata.ts';
+import { payloadIdOf, type VolumeMetadata } from '../../model/metadata.ts';
 import { type Name, parseReference, parseVolumeName } from '../../model/names.ts';
 import type { Context } from '../context.ts';
 import { holdSource } from '../holding.ts';
@@ -36,6 +36,7 @@ export function seal(context: Context, sourceText: string, nameText: string): Se
       id,
       origin: lineageFrom(volume.metadata, reference),
       method: 'snapshot',
+      payloadId: payloadIdOf(volume.metadata),
     });
     context.driver.discard(work);
     return sealed;
@@ -50,7 +51,7 @@ export function sealStaged(
   context: Context,
   work: Held,
   name: Name,
-  about: Pick<VolumeMetadata, 'id' | 'origin' | 'method'>,
+  about: Pick<VolumeMetadata, 'id' | 'origin' | 'method' | 'payloadId'>,
 ): Sealed {
   context.driver.flush(work);
   return staging(context, (staged) => {
