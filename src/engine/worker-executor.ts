@@ -27,7 +27,7 @@ const most = 8;
  * thread of its own, so that nothing short waits behind them. Idle threads don't keep the process alive.
  */
 export function workerExecutor(handle: PoolHandle): Executor {
-  const threads: Thread[] = [];
+  let threads: Thread[] = [];
   const waiting: Task[] = [];
   const usual = Math.max(2, Math.min(most, availableParallelism()));
   let commits: Thread | undefined;
@@ -35,6 +35,7 @@ export function workerExecutor(handle: PoolHandle): Executor {
 
   const pump = (): void => {
     pumping = false;
+    threads = threads.filter((thread) => !thread.isEnded);
     while (waiting.length > 0) {
       let thread = leastBusy(threads);
       const isFull = !thread || thread.load >= depth;
@@ -71,7 +72,7 @@ export function workerExecutor(handle: PoolHandle): Executor {
           reject,
         };
         if (name === 'commit') {
-          commits ??= new Thread(handle, () => {});
+          if (!commits || commits.isEnded) commits = new Thread(handle, () => {});
           commits.give(task);
           commits.send();
         } else if (longOperations.has(name)) {
@@ -105,6 +106,7 @@ class Thread {
   #next = 0;
   /** What it has been given and not answered, in quick operations. */
   load = 0;
+  isEnded = false;
 
   constructor(handle: PoolHandle, onFree: () => void) {
     const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
@@ -115,17 +117,20 @@ class Thread {
     });
     this.#worker.unref();
     this.#worker.on('message', (messages: readonly WorkerMessage[]) => {
+      const before = this.#tasks.size;
       for (const message of messages) this.#receive(message);
       if (this.#tasks.size === 0) this.#worker.unref();
-      onFree();
+      if (this.#tasks.size < before) onFree();
     });
-    const fail = (error: unknown): void => {
+    const end = (error: CoppiceError): void => {
+      this.isEnded = true;
       for (const task of this.#tasks.values()) task.reject(error);
       this.#tasks.clear();
+      onFree();
     };
-    this.#worker.on('error', fail);
+    this.#worker.on('error', (error) => end(threadFailure(error)));
     this.#worker.on('exit', () =>
-      fail(new CoppiceError('cancelled', 'The pool was closed while the operation was under way.')),
+      end(new CoppiceError('cancelled', 'The pool was closed while the operation was under way.')),
     );
   }
 
@@ -165,12 +170,22 @@ class Thread {
   }
 
   close(): Promise<void> {
+    if (this.isEnded) return Promise.resolve();
     return new Promise((resolve) => {
       this.#worker.once('exit', () => resolve());
       this.#worker.ref();
       this.#worker.postMessage('close');
     });
   }
+}
+
+function threadFailure(error: unknown): CoppiceError {
+  const why = error instanceof Error ? error.message : String(error);
+  return new CoppiceError(
+    'io_error',
+    `A thread of the pool has ended, and what it was doing may have happened or not: ${why}.`,
+    { cause: error },
+  );
 }
 
 function weight(task: Task): number {
