@@ -105,12 +105,15 @@ export function noSuchVolume(context: Context, name: Name): CoppiceError {
 }
 
 function withMetadata(context: Context, held: Held, name: Name): HeldVolume {
+  using opened = new DisposableStack();
+  opened.use(held);
   const metadata = context.driver.read(held);
-  if (metadata?.type === 'volume')
-    return { held, name, metadata, [Symbol.dispose]: () => held[Symbol.dispose]() };
-  held[Symbol.dispose]();
-  throw new CoppiceError(
-    'damaged',
-    `${context.path}/volumes/${name} is not a volume that Coppice made, or its metadata is gone; "coppice pool check" says more.`,
-  );
+  if (metadata?.type !== 'volume') {
+    throw new CoppiceError(
+      'damaged',
+      `${context.path}/volumes/${name} is not a volume that Coppice made, or its metadata is gone; "coppice pool check" says more.`,
+    );
+  }
+  opened.move();
+  return { held, name, metadata, [Symbol.dispose]: () => held[Symbol.dispose]() };
 }

@@ -1,4 +1,4 @@
-import { attempt, call } from './libc.ts';
+import { attempt, call, unlessAbsent } from './libc.ts';
 
 /** Extended attributes. 8,000 bytes fit on btrfs; a larger value is ENOSPC there. */
 export const largestAttribute = 8000;
@@ -7,12 +7,14 @@ const buffer = Buffer.alloc(largestAttribute);
 
 /** An attribute of an open file or directory, or undefined when it has none that can be read. */
 export function readAttribute(fd: number, name: string): Buffer | undefined {
-  return copied(attempt('fgetxattr', name, fd, name, buffer, buffer.length));
+  return copied(unlessAbsent(attempt('fgetxattr', name, fd, name, buffer, buffer.length), 'fgetxattr', name));
 }
 
 /** The same by path, in one call: a listing reads 20,000 of them. A final symbolic link is not followed. */
 export function readAttributeByPath(path: string, name: string): Buffer | undefined {
-  return copied(attempt('lgetxattr', path, path, name, buffer, buffer.length));
+  return copied(
+    unlessAbsent(attempt('lgetxattr', path, path, name, buffer, buffer.length), 'lgetxattr', path),
+  );
 }
 
 export function writeAttribute(fd: number, name: string, value: Buffer): void {
@@ -23,6 +25,6 @@ export function removeAttribute(fd: number, name: string): void {
   call('fremovexattr', name, fd, name);
 }
 
-function copied(length: number): Buffer | undefined {
-  return length < 0 ? undefined : Buffer.from(buffer.subarray(0, length));
+function copied(length: number | undefined): Buffer | undefined {
+  return length === undefined ? undefined : Buffer.from(buffer.subarray(0, length));
 }

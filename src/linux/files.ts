@@ -1,5 +1,5 @@
 import { closeSync, constants } from 'node:fs';
-import { attempt, call, hasErrno } from './libc.ts';
+import { attempt, call, hasErrno, SystemError, unlessAbsent } from './libc.ts';
 
 /**
  * Files and directories relative to an open directory. Paths never leave it, never follow a symbolic link and never cross a
@@ -60,6 +60,13 @@ export function makeDirectoryAt(directory: number, name: string, mode = 0o700): 
   call('mkdirat', name, directory, name, mode);
 }
 
+/** The same where a directory of that name is as good. */
+export function ensureDirectoryAt(directory: number, name: string, mode: number): void {
+  const EEXIST = 17;
+  const result = attempt('mkdirat', name, directory, name, mode);
+  if (result < 0 && result !== -EEXIST) throw new SystemError(-result, 'mkdirat', name);
+}
+
 export function removeFileAt(directory: number, name: string): void {
   call('unlinkat', name, directory, name, 0);
 }
@@ -101,9 +108,10 @@ export function statusAt(directory: number, path: string): FileStatus {
   return decodeStatus();
 }
 
-/** The same, or undefined when there is nothing of that name. */
+/** The same, or undefined when there is nothing of that name, or nothing that may be seen. */
 export function statusIfAny(directory: number, path: string): FileStatus | undefined {
-  return attempt('statx', path, ...statxArguments(directory, path)) < 0 ? undefined : decodeStatus();
+  const result = attempt('statx', path, ...statxArguments(directory, path));
+  return unlessAbsent(result, 'statx', path) === undefined ? undefined : decodeStatus();
 }
 
 function statxArguments(directory: number, path: string): unknown[] {

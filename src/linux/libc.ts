@@ -91,3 +91,19 @@ export function attempt(name: keyof typeof prototypes, subject: string, ...value
     if (errno !== koffi.os.errno['EINTR']) return -errno;
   }
 }
+
+const absences = new Set(
+  ['ENOENT', 'ENOTDIR', 'ELOOP', 'ENODATA', 'EOPNOTSUPP', 'ERANGE', 'EACCES', 'EPERM'].map(
+    (code) => koffi.os.errno[code],
+  ),
+);
+
+/**
+ * What `attempt` returned, or undefined where the failure says that there is nothing of that kind, or nothing that we may see.
+ * @throws SystemError on any other failure: taking a disk error for an absence, a sweep would destroy what it only failed to read
+ */
+export function unlessAbsent(result: number, name: string, subject: string): number | undefined {
+  if (result >= 0) return result;
+  if (absences.has(-result)) return undefined;
+  throw new SystemError(-result, name, subject);
+}

@@ -2,8 +2,8 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { openPool } from '../../src/index.ts';
 import { makeTestPool, type TestPool } from '../support/test-pool.ts';
 import { runChild } from './run-child.ts';
-import { allowed, base, clear, importBase, type Scenario, scenarios } from './scenarios.ts';
-import { expectSound, line, readState, type State } from './state.ts';
+import { allowed, importBase, prepared, type Scenario, scenarios } from './scenarios.ts';
+import { expectSound, readState, type State } from './state.ts';
 import { chosenSteps } from './steps.ts';
 
 /** `kill -9` before every step of every operation, then the pool is opened again. */
@@ -19,11 +19,11 @@ afterAll(() => shared[Symbol.asyncDispose]());
 
 describe.each(scenarios)('kill -9 during $name', (scenario) => {
   test('leaves all or nothing at every step', async () => {
-    let before = await prepared(scenario);
+    let before = await prepared(scenario, shared.pool, shared.scratch);
     const call = scenario.call(shared.pool, shared.scratch);
     const whole = await runChild({ pool: shared.path, call });
     expect(await afterwards(scenario), 'when it returned').toEqual(scenario.after(before));
-    before = await prepared(scenario);
+    before = await prepared(scenario, shared.pool, shared.scratch);
     for (const step of chosenSteps(whole.steps.length)) {
       const { died } = await runChild({ pool: shared.path, call, dieAt: step });
       const state = await afterwards(scenario);
@@ -31,19 +31,11 @@ describe.each(scenarios)('kill -9 during $name', (scenario) => {
       if (died) expect(allowed(scenario, before), where).toContainEqual(state);
       else expect(state, 'when it returned').toEqual(scenario.after(before));
       // What the digests don't show of a damaged volume may be different too.
-      if (state.join() !== before.join() || scenario.damaged) before = await prepared(scenario);
+      if (state.join() !== before.join() || scenario.damaged)
+        before = await prepared(scenario, shared.pool, shared.scratch);
     }
   });
 });
-
-async function prepared(scenario: Scenario): Promise<State> {
-  await clear(shared.pool);
-  expect(await readState(shared.pool), 'when everything else was removed').toEqual([
-    line('base', 'template', base),
-  ]);
-  await scenario.prepare?.(shared.pool, shared.scratch);
-  return readState(shared.pool);
-}
 
 /** Opens the pool as the next process would, which clears up, and looks at everything. */
 async function afterwards(scenario: Scenario): Promise<State> {

@@ -1,12 +1,13 @@
 import { rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { expect } from 'vitest';
+import { openRoot } from '../../src/engine/pools/open.ts';
 import type { Pool } from '../../src/index.ts';
 import { destroySubvolume } from '../../src/linux/btrfs.ts';
 import { openDirectoryAt } from '../../src/linux/files.ts';
 import { runProgram } from '../../src/linux/programs.ts';
-import { openRoot } from '../../src/engine/pools/open.ts';
 import { disk, diskBytes, extended, overwrite, overwritten } from './content.ts';
-import { line, type State, withLines, without } from './state.ts';
+import { line, readState, type State, withLines, without } from './state.ts';
 
 /**
  * The operations that crash tests interrupt, each with what was there before, what must be there once it has returned, and, where
@@ -61,8 +62,7 @@ async function makeChain(pool: Pool): Promise<void> {
   await pool.sync();
 }
 
-function damage(pool: Pool, what: 'disk' | 'subvolume'): void {
-  if (what === 'disk') return rmSync(join(pool.path, 'volumes/vm/data/disk.raw'));
+function destroyData(pool: Pool): void {
   using root = openRoot(pool.path);
   using volume = openDirectoryAt(root.fd, 'volumes/vm');
   destroySubvolume(volume.fd, 'data');
@@ -140,7 +140,7 @@ export const scenarios: readonly Scenario[] = [
     name: 'rollback of a volume whose disk is gone',
     async prepare(pool) {
       await makeVolume(pool);
-      damage(pool, 'disk');
+      rmSync(join(pool.path, 'volumes/vm/data/disk.raw'));
       await pool.sync();
     },
     call: () => ['rollback', 'vm@s1', {}],
@@ -151,7 +151,7 @@ export const scenarios: readonly Scenario[] = [
     name: 'rollback of a volume whose data is gone',
     async prepare(pool) {
       await makeVolume(pool);
-      damage(pool, 'subvolume');
+      destroyData(pool);
       await pool.sync();
     },
     call: () => ['rollback', 'vm@s1', {}],
@@ -247,10 +247,13 @@ export const scenarios: readonly Scenario[] = [
   },
 ];
 
-/** Takes away what a scenario made or left. */
-export async function clear(pool: Pool): Promise<void> {
+/** Takes away what was made before, and makes what a scenario works on. Returns what the pool then holds. */
+export async function prepared(scenario: Scenario, pool: Pool, scratch: string): Promise<State> {
   const names = (await pool.list()).map((volume) => volume.name).filter((name) => name !== 'base');
   if (names.length > 0) await pool.remove(names, { withSnapshots: true, durability: 'deferred' });
+  expect(await readState(pool), 'when all else was removed').toEqual([line('base', 'template', base)]);
+  await scenario.prepare?.(pool, scratch);
+  return readState(pool);
 }
 
 export async function importBase(pool: Pool, scratch: string): Promise<void> {
@@ -259,7 +262,7 @@ export async function importBase(pool: Pool, scratch: string): Promise<void> {
   await pool.import('base', file);
 }
 
-/** Whether a pool holds a state that the scenario allows. */
+/** The states that a crash may leave. */
 export function allowed(scenario: Scenario, before: State): readonly State[] {
   return [before, ...(scenario.between?.(before) ?? []), scenario.after(before)];
 }

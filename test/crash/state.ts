@@ -1,8 +1,8 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect } from 'vitest';
-import type { Finding, Pool } from '../../src/index.ts';
 import { metadataAttribute } from '../../src/drivers/btrfs/places.ts';
+import type { Finding, Pool } from '../../src/index.ts';
 import { readAttributeByPath } from '../../src/linux/attributes.ts';
 import { decodeMetadata } from '../../src/model/metadata.ts';
 import { digest } from './content.ts';

@@ -159,13 +159,16 @@ export function probeDisk(entry: number, path: string): OpenDisk | undefined {
 /** Opens a disk without ever waiting: somebody may have put a pipe in its place. @throws CoppiceError damaged */
 function openDisk(directory: number, access: 'read' | 'write', path: string = diskPath): Descriptor {
   const { O_RDONLY, O_RDWR, O_NONBLOCK, S_IFMT, S_IFREG } = constants;
-  const disk = openAt(directory, path, (access === 'read' ? O_RDONLY : O_RDWR) | O_NONBLOCK);
-  if ((statusAt(disk.fd, '').mode & S_IFMT) === S_IFREG) return disk;
-  disk[Symbol.dispose]();
-  throw new CoppiceError(
-    'damaged',
-    `${diskPath} of this volume is not a regular file: somebody has put something else in its place; remove that and roll back to a snapshot.`,
-  );
+  using opened = new DisposableStack();
+  const disk = opened.use(openAt(directory, path, (access === 'read' ? O_RDONLY : O_RDWR) | O_NONBLOCK));
+  if ((statusAt(disk.fd, '').mode & S_IFMT) !== S_IFREG) {
+    throw new CoppiceError(
+      'damaged',
+      `${diskPath} of this volume is not a regular file: somebody has put something else in its place; remove that and roll back to a snapshot.`,
+    );
+  }
+  opened.move();
+  return disk;
 }
 
 function explainReflink(error: unknown): unknown {

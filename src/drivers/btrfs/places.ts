@@ -3,13 +3,14 @@ import { readAttribute, readAttributeByPath, writeAttribute } from '../../linux/
 import {
   type Descriptor,
   descriptorPath,
+  ensureDirectoryAt,
   makeDirectoryAt,
   moveAt,
   openDirectoryAt,
   statusAt,
   statusIfAny,
 } from '../../linux/files.ts';
-import { attempt, hasErrno } from '../../linux/libc.ts';
+import { hasErrno } from '../../linux/libc.ts';
 import { type LockMode, lock } from '../../linux/locks.ts';
 import { randomId } from '../../linux/random.ts';
 import { decodeMetadata, encodeMetadata, type Metadata } from '../../model/metadata.ts';
@@ -117,7 +118,11 @@ export class Places implements Disposable {
         return true;
       }),
     );
-    if (moved) held.place = to;
+    if (!moved)
+      throw new Error(
+        `What lies in ${from.area} could not be moved to ${to.area}: a directory between is gone.`,
+      );
+    held.place = to;
   }
 
   read(held: HeldDirectory): Metadata | undefined {
@@ -149,14 +154,13 @@ export class Places implements Disposable {
     for (;;) {
       const descriptor = openIfAny(parent, name);
       if (!descriptor) return 'absent';
-      if (!lock(descriptor.fd, mode, wait)) {
-        descriptor[Symbol.dispose]();
-        return 'busy';
-      }
+      using opened = new DisposableStack();
+      opened.use(descriptor);
+      if (!lock(descriptor.fd, mode, wait)) return 'busy';
       // Between the opening and the lock somebody may have renamed, removed or replaced it: the lock must be on what the name means now.
-      if (statusIfAny(parent, name)?.inode === statusAt(descriptor.fd, '').inode)
-        return new HeldDirectory(descriptor, place);
-      descriptor[Symbol.dispose]();
+      if (statusIfAny(parent, name)?.inode !== statusAt(descriptor.fd, '').inode) continue;
+      opened.move();
+      return new HeldDirectory(descriptor, place);
     }
   }
 
@@ -176,7 +180,7 @@ export class Places implements Disposable {
         return use(this.#tombstones.fd, place.id);
       case 'snapshots': {
         const volume = (place.volume as HeldDirectory).fd;
-        if (purpose === 'make') attempt('mkdirat', 'snapshots', volume, 'snapshots', 0o711);
+        if (purpose === 'make') ensureDirectoryAt(volume, 'snapshots', 0o711);
         using directory = openIfAny(volume, 'snapshots');
         return directory && use(directory.fd, place.name);
       }

@@ -109,13 +109,21 @@ function beginWork(context: Context, name: ReturnType<typeof parseVolumeName>): 
     {
       using _lock = pool;
       requireFree(context, name);
-      if (!findWork(context, name)) {
-        const work = context.driver.stage();
-        context.driver.write(work, { type: 'work', action: 'import', volume: name });
-        return work;
-      }
+      if (!findWork(context, name)) return announce(context, name);
     }
     waitForWork(context, name);
+  }
+}
+
+function announce(context: Context, name: string): Held {
+  const work = context.driver.stage();
+  try {
+    context.driver.write(work, { type: 'work', action: 'import', volume: name });
+    return work;
+  } catch (error) {
+    abandon(context, work);
+    work[Symbol.dispose]();
+    throw error;
   }
 }
 

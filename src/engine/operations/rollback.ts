@@ -5,7 +5,7 @@ import { type Name, parseSnapshotReference } from '../../model/names.ts';
 import { openBlockers } from '../blockers.ts';
 import type { Context } from '../context.ts';
 import { type HeldVolume, holdSnapshot, holdVolume, requireUnsealed } from '../holding.ts';
-import { publishNumbered, staging, timestampName } from '../publish.ts';
+import { abandon, publishNumbered, staging, timestampName } from '../publish.ts';
 import { requireSpace } from '../space.ts';
 
 export interface RollbackOptions {
@@ -41,12 +41,32 @@ export function rollback(context: Context, referenceText: string, options: Rollb
   const blockers = options.force ? [] : openBlockers(context, [volume.held]);
   if (options.dryRun) return { volume: volume.name, snapshot: reference.snapshot, blockers };
   if (blockers.length > 0) throw blockedBy(`Could not ${action}`, blockers);
-  const kept = staging(context, (staged) => {
-    const intent = prepare(context, volume, target, staged, reference.snapshot);
-    context.driver.exchange(volume.held, staged);
-    return keepReplaced(context, volume.held, staged, intent);
-  });
+  const kept = exchange(context, volume, target, reference.snapshot);
   return { volume: volume.name, snapshot: reference.snapshot, undo: `${volume.name}@${kept}` };
+}
+
+function exchange(context: Context, volume: HeldVolume, target: Held, snapshot: Name): Name {
+  using staged = context.driver.stage();
+  let exchanged = false;
+  try {
+    const intent = prepare(context, volume, target, staged, snapshot);
+    context.driver.exchange(volume.held, staged);
+    exchanged = true;
+    return keepReplaced(context, volume.held, staged, intent);
+  } catch (error) {
+    // What was replaced lies in the staged entry now. If it can't go back either, it stays there, and the next opening of the pool keeps it.
+    if (!exchanged || takenBack(context, volume.held, staged)) abandon(context, staged);
+    throw error;
+  }
+}
+
+function takenBack(context: Context, volume: Held, staged: Held): boolean {
+  try {
+    context.driver.exchange(volume, staged);
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 /** Finishes or drops a rollback that was interrupted. Returns whether the staged entry is settled. */
@@ -92,7 +112,7 @@ function keepReplaced(context: Context, volume: Held, staged: Held, intent: Roll
   const id = `rollback-${intent.replacedUuid}`;
   const already = findKept(context, volume, intent.keep, id);
   const name = already ?? keep(context, volume, staged, intent, id);
-  context.driver.discard(staged);
+  abandon(context, staged);
   return name;
 }
 

@@ -1,0 +1,82 @@
+import { readdirSync, readlinkSync } from 'node:fs';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { CoppiceError, openPool } from '../../src/index.ts';
+import { observeCalls } from '../../src/linux/libc.ts';
+import { makeTestPool, type TestPool } from '../support/test-pool.ts';
+import { perform } from './perform.ts';
+import { allowed, importBase, prepared, type Scenario, scenarios } from './scenarios.ts';
+import { expectSound, readState, type State } from './state.ts';
+
+/** Every system call of every operation fails once: with EIO, and with ENOSPC where the kernel could say that. */
+
+const [EIO, ENOSPC] = [5, 28];
+const writing = ['openat2', 'mkdirat', 'renameat2', 'fsetxattr', 'fsync', 'ftruncate', 'unlinkat', 'ioctl'];
+
+let shared: TestPool;
+
+beforeAll(async () => {
+  shared = await makeTestPool();
+  await importBase(shared.pool, shared.scratch);
+});
+
+afterAll(() => shared[Symbol.asyncDispose]());
+
+describe.each(scenarios)('a failing system call during $name', (scenario) => {
+  test('is a typed error, and nothing is lost', async () => {
+    let before = await prepared(scenario, shared.pool, shared.scratch);
+    const open = descriptors();
+    const calls = await attempted(scenario, () => undefined);
+    expect(await afterwards(scenario)).toEqual(scenario.after(before));
+    for (const [index, call] of calls.entries()) {
+      for (const errno of writing.includes(call.split(' ', 1)[0] ?? '') ? [EIO, ENOSPC] : [EIO]) {
+        before = await prepared(scenario, shared.pool, shared.scratch);
+        let error: unknown;
+        await attempted(scenario, (count) => (count === index ? errno : undefined)).catch((thrown) => {
+          error = thrown;
+        });
+        const where = `errno ${errno} from call ${index + 1} of ${calls.length}, ${call}: ${error ?? 'it went on'}`;
+        if (error !== undefined) expect(error, where).toBeInstanceOf(CoppiceError);
+        expect(descriptors(), where).toEqual(open);
+        const state = await afterwards(scenario);
+        if (error === undefined) expect(state, where).toEqual(scenario.after(before));
+        else expect(allowed(scenario, before), where).toContainEqual(state);
+      }
+    }
+  });
+});
+
+/** What this process has open in the pool. */
+function descriptors(): string[] {
+  return readdirSync('/proc/self/fd')
+    .flatMap((fd) => {
+      try {
+        return readlinkSync(`/proc/self/fd/${fd}`);
+      } catch {
+        return []; // that of the listing itself
+      }
+    })
+    .filter((path) => path.startsWith(shared.path))
+    .sort();
+}
+
+/** Performs the operation while the given function decides which calls fail. Returns the calls. */
+async function attempted(
+  scenario: Scenario,
+  failure: (index: number) => number | undefined,
+): Promise<readonly string[]> {
+  const calls: string[] = [];
+  const call = scenario.call(shared.pool, shared.scratch);
+  observeCalls((syscall, subject) => failure(calls.push(`${syscall} ${subject}`) - 1));
+  try {
+    await perform(shared.pool, call);
+    return calls;
+  } finally {
+    observeCalls(undefined);
+  }
+}
+
+async function afterwards(scenario: Scenario): Promise<State> {
+  await using pool = await openPool(shared.path, { inline: true });
+  await expectSound(pool, scenario.damaged);
+  return await readState(pool);
+}
