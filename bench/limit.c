@@ -101,7 +101,8 @@ static void clone_one(int root, int volumes, int staging, int host_directory, in
 	check(mkdirat(staging, entry_name, 0711), "mkdirat");
 	int entry = hold(staging, entry_name, LOCK_EX);
 
-	int original = open_beneath(template, "data/disk.raw", O_RDONLY, 0);
+	int original = open_beneath(template, "data/disk.raw", O_RDONLY | O_NONBLOCK, 0);
+	check(status(original, "", &result), "data/disk.raw");
 	struct btrfs_ioctl_vol_args_v2 subvolume = { .name = "data" };
 	check(ioctl(entry, BTRFS_IOC_SUBVOL_CREATE_V2, &subvolume), "SUBVOL_CREATE");
 	int data = open_beneath(entry, "data", O_RDONLY | O_DIRECTORY, 0);

@@ -47,6 +47,8 @@ function callsOfOneClone(command: readonly string[], prefix: string): string[] {
   );
 }
 
+const unfinished = ' <unfinished ...>';
+
 /** strace splits a call during which another thread made one. */
 function joined(lines: readonly string[]): string[] {
   const calls: string[] = [];
@@ -54,7 +56,7 @@ function joined(lines: readonly string[]): string[] {
   for (const line of lines) {
     const rest = /^<\.\.\. \w+ resumed>(.*)$/.exec(line)?.[1];
     if (rest === undefined) {
-      if (line.endsWith('<unfinished ...>')) begun = line.slice(0, line.lastIndexOf('<')).trimEnd();
+      if (line.endsWith(unfinished)) begun = line.slice(0, -unfinished.length);
       else calls.push(line);
     } else if (begun !== undefined) {
       calls.push(begun + rest);
