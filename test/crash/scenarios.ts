@@ -21,6 +21,8 @@ export interface Scenario {
   between?(before: State): readonly State[];
   /** Returned before it is durable: a power cut may undo it. */
   readonly deferred?: boolean;
+  /** The volume `vm` has a write that was not flushed: before the operation has returned, a power cut may take that. */
+  readonly unflushed?: { readonly with: Buffer; readonly without: Buffer };
   /** What the check of the pool rightly finds, because the scenario damages it. */
   readonly damaged?: readonly string[];
 }
@@ -117,6 +119,7 @@ export const scenarios: readonly Scenario[] = [
     },
     call: () => ['clone', 'vm', 'copy', {}],
     after: (before) => withLines(before, line('copy', 'volume', first)),
+    unflushed: { with: first, without: overwritten(base, 'vm') },
   },
   {
     name: 'snapshot',
@@ -183,6 +186,7 @@ export const scenarios: readonly Scenario[] = [
     },
     call: () => ['seal', 'vm', 'sealed'],
     after: (before) => withLines(before, line('sealed', 'template', first)),
+    unflushed: { with: first, without: overwritten(base, 'vm') },
   },
   {
     name: 'remove a volume',
