@@ -9,7 +9,10 @@ const config: ViteUserConfig = defineConfig({
   test: {
     environment: 'node',
     include: ['src/**/*.test.ts', 'test/**/*.test.ts'],
-    exclude: [...configDefaults.exclude, ...(quick ? ['test/crash/**', 'test/e2e/**'] : [])],
+    exclude: [
+      ...configDefaults.exclude,
+      ...(quick ? ['test/crash/**', 'test/e2e/**', 'test/docs/examples.test.ts'] : []),
+    ],
     setupFiles: ['test/support/leak-guard.ts'],
     globalSetup: ['test/support/global-setup.ts'],
     // Processes and not threads: tests mount, take locks and kill themselves.

@@ -74,14 +74,15 @@ export const cloneCommand: Command<CliContext> = buildCommand<Flags, [string, st
           ? ''
           : `Cloned ${source} to ${counted(cloned.length, 'volume')}: ${listed(cloned.map((each) => each.name))}${roundedNote(cloned[0]?.roundedFrom)}.`,
       );
-      for (const { error } of failed.slice(0, 10))
-        if (!flags.json) note(context, `coppice: ${error.message}`);
-      if (failed.length > 0)
-        throw new Shown(
-          `coppice: ${failed.length} of ${flags.count} clones were not made.`,
-          exitCodes[failed[0]?.error.code ?? 'internal'],
-        );
-      await warnOfSpace(context, pool);
+      const [first] = failed;
+      if (!first) return await warnOfSpace(context, pool);
+      const exitCode = exitCodes[first.error.code];
+      if (flags.json) {
+        context.process.exitCode = exitCode; // the result itself says what failed
+        return;
+      }
+      for (const { error } of failed.slice(0, 10)) note(context, `coppice: ${error.message}`);
+      throw new Shown(`coppice: ${failed.length} of ${flags.count} clones were not made.`, exitCode);
     });
   }),
 });

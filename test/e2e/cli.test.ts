@@ -1,0 +1,357 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, readdirSync, readFileSync, statSync, truncateSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { readMounts } from '../../src/linux/mounts.ts';
+import { runProgram } from '../../src/linux/programs.ts';
+import { builtCommand } from '../support/built.ts';
+import { writePattern } from '../support/content.ts';
+import { scratchDirectory, sparseFile } from '../support/devices.ts';
+import { holdOpen } from '../support/holder.ts';
+import { coppice, onTerminal, type Ran, shell } from './command.ts';
+
+const MiB = 2 ** 20;
+const GiB = 2 ** 30;
+
+let directory = '';
+let pool = '';
+let image = '';
+
+beforeAll(() => {
+  directory = scratchDirectory('cli');
+  pool = join(directory, 'pool');
+  image = join(directory, 'image.raw');
+  sparseFile(64 * MiB, image);
+  writePattern(image, 1, 0, 2 * MiB);
+  done(coppice(pool, 'pool', 'create', '--size', '8G'));
+  done(coppice(pool, 'import', 'base', image));
+});
+
+afterAll(() => {
+  for (const { mountPoint } of readMounts().reverse())
+    if (directory !== '' && mountPoint.startsWith(directory)) runProgram('umount', ['--', mountPoint]);
+});
+
+/** What it printed; everything else must be as it is when all went well. */
+function done(ran: Ran): string {
+  expect(ran.stderr.replace(/^(To mount it at every boot:|coppice: warning:) .*\n/gm, '')).toBe('');
+  expect(ran.code).toBe(0);
+  return ran.stdout;
+}
+
+function refused(ran: Ran, code: number): string {
+  expect(ran.stdout).toBe('');
+  expect(ran.stderr).toMatch(/^coppice: .*\n$/s);
+  expect(ran.code).toBe(code);
+  return ran.stderr;
+}
+
+describe('each command', () => {
+  const json = (...args: readonly string[]): unknown => JSON.parse(done(coppice(pool, ...args, '--json')));
+
+  test('goes through the life of a disk, in words', () => {
+    const say = (...args: readonly string[]): string => done(coppice(pool, ...args));
+    expect(say('create', 'life', '--size', '5000')).toBe(
+      'Created volume life: 8.00 KiB (rounded up from 5000 bytes).\n',
+    );
+    expect(say('clone', 'base', 'life-1')).toBe('Cloned base to life-1: 64.0 MiB.\n');
+    expect(say('clone', 'base', 'life-2', '--size', '100000001')).toBe(
+      'Cloned base to life-2: 95.4 MiB (rounded up from 100000001 bytes).\n',
+    );
+    expect(say('clone', 'base', 'many', '--count', '4')).toBe(
+      'Cloned base to 4 volumes: many-1 to many-4.\n',
+    );
+    expect(say('snapshot', 'life-1@a')).toBe('Took snapshot life-1@a.\n');
+    expect(say('snapshot', 'life-1')).toMatch(/^Took snapshot life-1@snap-\d{8}-\d{6}\.\n$/);
+    expect(say('rollback', 'life-1@a', '--dry-run')).toBe(
+      'Would roll life-1 back to a, and keep the replaced state as a snapshot.\n',
+    );
+    expect(say('rollback', 'life-1@a')).toMatch(
+      /^Rolled life-1 back to a\.\nThe replaced state is kept; to undo: coppice rollback life-1@pre-rollback-\d{8}-\d{6}\n$/,
+    );
+    expect(say('list')).toMatch(/^NAME +TYPE +SIZE +SNAPSHOTS +ORIGIN +CREATED\n/);
+    expect(say('ls', '--type', 'template')).toMatch(/^NAME.*\nbase +template +64.0 MiB .*\n$/);
+    expect(say('list', '-t', 'snapshot')).toMatch(/^SNAPSHOT .*\nlife-1@a +64.0 MiB +sync +user /);
+    expect(say('show', 'life-1')).toMatch(/^Name: {4}life-1\nType: {4}volume\n/);
+    expect(say('tree', 'base')).toMatch(/^base {2}\[template\]\n├─ life-1\n/);
+    expect(say('usage', 'life-1')).toMatch(/^NAME .*\nlife-1 +64.0 MiB +2.00 MiB +0 B /);
+    expect(say('usage', 'life-1', '--exact')).toMatch(/\nlife-1 +64.0 MiB +2.00 MiB +0 B /);
+    expect(say('path', 'life-1')).toBe(`${pool}/volumes/life-1/data/disk.raw\n`);
+    expect(say('path', 'life-1@a')).toBe(`${pool}/volumes/life-1/snapshots/a/data/disk.raw\n`);
+    expect(say('grow', 'life-1', '128M')).toBe('Grew life-1 from 64.0 MiB to 128 MiB.\n');
+    expect(say('grow', 'life-1', '128M')).toBe('life-1 has 128 MiB already.\n');
+    expect(say('rename', 'life-2', 'life-two')).toBe('Renamed life-2 to life-two.\n');
+    expect(say('seal', 'life-1', 'sealed')).toMatch(
+      /^Sealed life-1 as template sealed: 128 MiB, \d+ extents?\.\n$/,
+    );
+    expect(say('export', 'life-two', join(directory, 'two.raw'))).toContain(': 95.4 MiB, raw.\n');
+    expect(statSync(join(directory, 'two.raw')).size).toBe(100003840);
+    expect(say('export', 'base', join(directory, 'base.qcow2'), '--format', 'qcow2')).toContain(
+      ': 64.0 MiB, qcow2.\n',
+    );
+    expect(say('import', 'again', join(directory, 'base.qcow2'))).toMatch(
+      /^Imported template again: 64.0 MiB, \d+ extents?\.\n$/,
+    );
+    expect(say('remove', 'many-4', '--dry-run')).toBe('Would remove many-4.\n');
+    expect(say('remove', 'many-3', 'many-4')).toBe('Removed many-3, many-4.\n');
+    expect(say('rm', 'many-4', '--if-exists')).toBe('Nothing to remove.\n');
+    expect(say('pool', 'show')).toMatch(/^Pool: {9}.*\nDriver: {7}btrfs\n/);
+    expect(say('pool', 'create')).toBe(`${pool} is a pool already; nothing to do.\n`);
+    expect(say('pool', 'check')).toBe('All is well.\n');
+    expect(say('version')).toMatch(/^coppice \d+\.\d+\.\d+ \(Node 2\d\..*, Linux .*\)\n$/);
+    expect(say('--version')).toMatch(/^\d+\.\d+\.\d+\n$/);
+  });
+
+  test('prints JSON, and only that', () => {
+    const bytes = 64 * MiB;
+    expect(json('create', 'j-0', '--size', '1M')).toEqual({
+      name: 'j-0',
+      id: expect.any(String),
+      bytes: MiB,
+    });
+    expect(json('clone', 'base', 'j-1')).toMatchObject({ name: 'j-1', bytes, method: 'reflink' });
+    expect(json('clone', 'base', 'j-2', '--replicable')).toMatchObject({ method: 'snapshot' });
+    const some = coppice(pool, 'clone', 'base', 'j', '--count', '3', '--size', '65M', '--json');
+    expect(some).toMatchObject({ code: 4, stderr: '' });
+    expect(JSON.parse(some.stdout)).toMatchObject({
+      cloned: [{ name: 'j-3', bytes: 65 * MiB }],
+      failed: [
+        { name: 'j-1', error: { code: 'already_exists' } },
+        { name: 'j-2', error: { code: 'already_exists' } },
+      ],
+    });
+    expect(json('snapshot', 'j-1@s')).toMatchObject({ reference: 'j-1@s', consistency: 'sync' });
+    expect(json('rollback', 'j-1@s')).toMatchObject({ volume: 'j-1', undo: expect.stringMatching(/^j-1@/) });
+    expect(json('list')).toContainEqual(expect.objectContaining({ name: 'base', type: 'template' }));
+    expect(json('list', '--type', 'snapshot')).toContainEqual(
+      expect.objectContaining({ reference: 'j-1@s' }),
+    );
+    expect(json('show', 'j-1')).toMatchObject({ name: 'j-1', problems: [] });
+    expect(json('tree', 'j-1')).toMatchObject([{ name: 'j-1', type: 'volume', children: [] }]);
+    expect(json('usage', 'j-1', '--exact')).toMatchObject({ usages: [{ exclusiveBytes: 0 }] });
+    expect(json('path', 'j-1')).toMatchObject({ reference: 'j-1', path: expect.any(String) });
+    expect(json('grow', 'j-1', '65M')).toMatchObject({ previousBytes: 64 * MiB, inUse: false });
+    expect(json('rename', 'j-1', 'j-one')).toEqual({ from: 'j-1', name: 'j-one' });
+    expect(json('seal', 'j-one', 'j-t')).toMatchObject({ name: 'j-t', extents: expect.any(Number) });
+    expect(json('export', 'j-one', join(directory, 'j.raw'))).toMatchObject({ format: 'raw' });
+    expect(json('import', 'j-i', image)).toMatchObject({ format: 'raw', shared: false });
+    expect(json('remove', 'j-one', '--with-snapshots')).toMatchObject({ removed: ['j-one'] });
+    expect(json('pool', 'show')).toMatchObject({ driver: 'btrfs', backing: { type: 'loop' } });
+    expect(json('pool', 'check')).toEqual([]);
+    expect(json('pool', 'create')).toMatchObject({ steps: [] });
+    expect(json('pool', 'grow', '9G')).toMatchObject({ bytes: 9 * GiB, previousBytes: 8 * GiB });
+    expect(json('pool', 'persist', '--dry-run')).toMatchObject({ requiresMountsFor: expect.any(String) });
+    expect(json('pool', 'destroy', pool, '--dry-run')).toMatchObject({ path: pool });
+    expect(json('version')).toMatchObject({ coppice: expect.any(String), node: expect.any(String) });
+  });
+
+  test('takes the pool from the flag before the variable, and in front of the command too', () => {
+    const flags = ['--pool', pool];
+    expect(done(coppice('/nowhere', 'path', 'base', ...flags))).toContain(pool);
+    expect(done(coppice('/nowhere', ...flags, 'path', 'base'))).toContain(pool);
+    expect(JSON.parse(done(coppice('/nowhere', '--json', `--pool=${pool}`, 'path', 'base')))).toBeTypeOf(
+      'object',
+    );
+    refused(coppice(pool, 'path', 'base', '--pool', '/nowhere'), 7);
+  });
+});
+
+describe('failures', () => {
+  test('have their exit codes, one sentence on standard error, and nothing on standard output', () => {
+    const text = join(directory, 'not-an-image.gz');
+    writeFileSync(text, Buffer.from([0x1f, 0x8b, 8, 0]));
+    done(coppice(pool, 'clone', 'base', 'f-1'));
+    done(coppice(pool, 'snapshot', 'f-1@a'));
+    const cases: ReadonlyArray<readonly [code: number, args: readonly string[]]> = [
+      [2, ['create', 'x', '--size', '10X']],
+      [2, ['create', '../x', '--size', '1M']],
+      [2, ['clone', 'base', 'x', '--count', '0']],
+      [2, ['clone', 'base', 'x', '--size', '1M']],
+      [2, ['rollback', 'f-1']],
+      [3, ['clone', 'bsae', 'x']],
+      [3, ['rollback', 'f-1@b']],
+      [3, ['import', 'x', '/nowhere/image']],
+      [3, ['export', 'f-1', '/nowhere/file']],
+      [4, ['create', 'f-1', '--size', '1M']],
+      [4, ['snapshot', 'f-1@a']],
+      [4, ['export', 'f-1', text]],
+      [5, ['remove', 'f-1']],
+      [5, ['grow', 'base', '1G']],
+      [8, ['import', 'x', text]],
+      [8, ['import', 'x', image, '--sha256', '0'.repeat(64)]],
+      [2, ['pool', 'destroy', pool]],
+    ];
+    for (const [code, args] of cases) refused(coppice(pool, ...args), code);
+    refused(coppice(directory, 'list'), 7);
+    refused(coppice('/nowhere', 'list'), 7);
+    expect(refused(coppice(pool, 'clone', 'bsae', 'x'), 3)).toContain('Did you mean "base"?');
+  });
+
+  test('are JSON on standard error where JSON was asked for', () => {
+    done(coppice(pool, 'clone', 'base', 'f-2'));
+    done(coppice(pool, 'snapshot', 'f-2@a'));
+    const { code, stdout, stderr } = coppice(pool, 'remove', 'f-2', '--json');
+    expect(stdout).toBe('');
+    expect(JSON.parse(stderr)).toMatchObject({
+      error: { code: 'blocked', blockers: [{ kind: 'snapshots', remedy: expect.any(String) }] },
+    });
+    expect(code).toBe(5);
+  });
+
+  test('list every blocker', async () => {
+    done(coppice(pool, 'clone', 'base', 'f-3'));
+    done(coppice(pool, 'snapshot', 'f-3@a'));
+    await using holder = await holdOpen(`${pool}/volumes/f-3/data/disk.raw`);
+    const { code, stderr } = coppice(pool, 'remove', 'f-3');
+    expect(code).toBe(5);
+    expect(stderr.split('\n').filter((line) => line.startsWith('  - '))).toHaveLength(2);
+    expect(stderr).toContain(`process ${holder.pid}`);
+    expect(refused(coppice(pool, 'rollback', 'f-3@a'), 5)).toContain(`process ${holder.pid}`);
+    expect(done(coppice(pool, 'rollback', 'f-3@a', '--dry-run'))).toContain(`process ${holder.pid}`);
+    expect(done(coppice(pool, 'grow', 'f-3', '65M'))).toContain('It is in use');
+    done(coppice(pool, 'rollback', 'f-3@a', '--force'));
+  });
+
+  test('of some of many clones leave the others, and say both', () => {
+    done(coppice(pool, 'create', 'some-2', '--size', '1M'));
+    const { code, stdout, stderr } = coppice(pool, 'clone', 'base', 'some', '--count', '3');
+    expect(code).toBe(4);
+    expect(stdout).toBe('Cloned base to 2 volumes: some-1, some-3.\n');
+    expect(stderr).toBe(
+      'coppice: There is already a volume or template named some-2; choose another name.\ncoppice: 1 of 3 clones were not made.\n',
+    );
+  });
+});
+
+describe('as a citizen of the shell', () => {
+  test('it prints no colours and no progress where there is no terminal', () => {
+    for (const args of [['list'], ['--help'], ['nonsense'], ['show', 'nobody'], ['import', 'shell', image]]) {
+      const { stdout, stderr } = coppice(pool, ...args);
+      expect(stdout + stderr).not.toContain('\x1b');
+      expect(stdout + stderr).not.toContain('\r');
+    }
+  });
+
+  test('a reader that leaves early is no error', () => {
+    const names = Array.from({ length: 3 }, (_, index) => `a${index}`);
+    for (const name of names) done(coppice(pool, 'create', name, '--size', '1M'));
+    const { stdout, stderr } = shell(pool, 'coppice list | head -1; echo $PIPESTATUS');
+    expect(stdout).toMatch(/^NAME .*\n0\n$/);
+    expect(stderr).toBe('');
+    expect(shell(pool, 'set -o pipefail; coppice list | true')).toMatchObject({ code: 0, stderr: '' });
+  });
+
+  test('an output that can not be written is an error', () => {
+    const { code, stderr } = shell(pool, 'coppice list > /dev/full');
+    expect(stderr).toMatch(/^coppice: The result could not be written: ENOSPC.*\.\n$/);
+    expect(code).toBe(1);
+  });
+
+  test('Ctrl-C cancels an import, and nothing of it is left', async () => {
+    const large = sparseFile(2 * GiB);
+    for (let at = 0; at < 2048; at += 8) writePattern(large, at, at * MiB, 4 * MiB);
+    const child = spawn(process.execPath, [builtCommand(), 'import', 'large', large], {
+      env: { ...process.env, COPPICE_POOL: pool },
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
+    const errors: Buffer[] = [];
+    child.stderr.on('data', (chunk: Buffer) => errors.push(chunk));
+    const staging = (): string[] => readdirSync(join(pool, '.staging'));
+    while (child.exitCode === null && staging().length === 0)
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    child.kill('SIGINT');
+    const [code] = (await once(child, 'close')) as [number | null];
+    expect(Buffer.concat(errors).toString()).toBe(
+      'coppice: The import of large was cancelled; nothing of it is left.\n',
+    );
+    expect(code).toBe(130);
+    expect(staging()).toEqual([]);
+    refused(coppice(pool, 'show', 'large'), 3);
+  });
+
+  test('pool check says by its exit code how bad it is', () => {
+    const own = join(directory, 'checked');
+    done(coppice(own, 'pool', 'create', '--size', '4G'));
+    done(coppice(own, 'create', 'v', '--size', '1M'));
+    done(coppice(own, 'pool', 'check'));
+    writeFileSync(join(own, 'stranger'), '');
+    const warned = coppice(own, 'pool', 'check');
+    expect(warned).toMatchObject({ code: 10, stderr: '' });
+    expect(warned.stdout).toMatch(/^warning: .*stranger was not made by Coppice.*\n$/);
+    runProgram('rm', [`${own}/volumes/v/data/disk.raw`]);
+    const failed = coppice(own, 'pool', 'check', '--json');
+    expect(failed).toMatchObject({ code: 11, stderr: '' });
+    expect(JSON.parse(failed.stdout)).toContainEqual(
+      expect.objectContaining({ severity: 'error', subject: 'v' }),
+    );
+    done(coppice(own, 'pool', 'destroy', own, '--yes'));
+  });
+});
+
+describe('a pool', () => {
+  test('is written into fstab and taken out again, and the rest of the file stays', () => {
+    const own = join(directory, 'persisted');
+    const [fstab, units] = [join(directory, 'fstab'), scratchDirectory('units')];
+    const files = ['--fstab', fstab, '--unit-directory', units];
+    writeFileSync(fstab, '# kept\n/dev/sda1 / ext4 defaults 0 1\n');
+    const before = readFileSync(fstab, 'utf8');
+    done(coppice(own, 'pool', 'create', own, '--size', '4G'));
+    expect(done(coppice(own, 'pool', 'persist', ...files))).toMatch(/^Wrote to .*\n.*,nofail,/);
+    expect(done(coppice(own, 'pool', 'persist', ...files))).toMatch(/^Already in /);
+    done(coppice(own, 'pool', 'persist', '--systemd', ...files));
+    expect(readdirSync(units)).toHaveLength(1);
+    done(coppice(own, 'pool', 'destroy', own, '--yes', ...files));
+    expect(readFileSync(fstab, 'utf8')).toBe(before);
+    expect(readdirSync(units)).toEqual([]);
+    expect(existsSync(`${own}.img`)).toBe(false);
+  });
+
+  test('that is preallocated keeps its blocks when pool create mounts it again', () => {
+    const own = join(directory, 'reserved');
+    done(coppice(own, 'pool', 'create', '--size', '512M', '--preallocate'));
+    runProgram('umount', ['--', own]);
+    done(coppice(own, 'pool', 'create'));
+    expect(readMounts().findLast(({ mountPoint }) => mountPoint === own)?.options).not.toContain(
+      'discard=async',
+    );
+    done(coppice(own, 'create', 'v', '--size', '64M'));
+    writePattern(`${own}/volumes/v/data/disk.raw`, 1, 0, 32 * MiB);
+    truncateSync(`${own}/volumes/v/data/disk.raw`, 0);
+    runProgram('sync', ['-f', own]);
+    expect(statSync(`${own}.img`).blocks * 512).toBeGreaterThanOrEqual(512 * MiB);
+    done(coppice(own, 'pool', 'destroy', own, '--yes'));
+  });
+
+  const script = existsSync('/usr/bin/script');
+  describe.skipIf(!script)(`on a terminal${script ? '' : ' (skipped: no script(1) to make one)'}`, () => {
+    const own = (): string => join(directory, 'doomed');
+    const prompt = 'Type the path of the pool to go on: ';
+    const destroy = (typed: string): ReturnType<typeof onTerminal> =>
+      onTerminal(own(), `coppice pool destroy ${own()}`, prompt, typed);
+
+    test('is destroyed only when its path is typed', async () => {
+      done(coppice(own(), 'pool', 'create', '--size', '4G'));
+      done(coppice(own(), 'create', 'precious', '--size', '1M'));
+      for (const [typed, answer] of [
+        ['/somewhere/else\n', `That is not ${own()}; nothing was changed.`],
+        ['yes\n', `That is not ${own()}; nothing was changed.`],
+        ['\n', `That is not ${own()}; nothing was changed.`],
+        ['\x03', 'Nothing was typed; nothing was changed.'],
+        ['\x04', 'Nothing was typed; nothing was changed.'],
+      ] as const) {
+        const { code, screen } = await destroy(typed);
+        expect(screen).toContain('1 volume (precious)');
+        expect(screen).toContain(answer);
+        expect(screen).not.toContain(' at ');
+        expect(code).toBe(130);
+        done(coppice(own(), 'path', 'precious'));
+      }
+      const { code, screen } = await destroy(`${own()}\n`);
+      expect(screen).toContain(`Destroyed the pool ${own()}`);
+      expect(code).toBe(0);
+      expect(existsSync(own())).toBe(false);
+      expect(existsSync(`${own()}.img`)).toBe(false);
+    });
+  });
+});

@@ -1,0 +1,66 @@
+import { spawn, spawnSync } from 'node:child_process';
+import { builtCommand } from '../support/built.ts';
+
+export interface Ran {
+  readonly code: number | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** Runs the built command as a process of its own, on a pool, without a terminal. */
+export function coppice(pool: string, ...args: readonly string[]): Ran {
+  const { status, stdout, stderr } = spawnSync(process.execPath, [builtCommand(), ...args], {
+    encoding: 'utf8',
+    env: environment(pool),
+    stdio: ['ignore', 'pipe', 'pipe'],
+    cwd: '/',
+    maxBuffer: 2 ** 26,
+  });
+  return { code: status, stdout, stderr };
+}
+
+/** Runs a line of shell in which `coppice` is the built command. */
+export function shell(pool: string, line: string): Ran {
+  const { status, stdout, stderr } = spawnSync('bash', ['-c', `coppice() { ${quoted()} "$@"; }; ${line}`], {
+    encoding: 'utf8',
+    env: environment(pool),
+    stdio: ['ignore', 'pipe', 'pipe'],
+    cwd: '/',
+  });
+  return { code: status, stdout, stderr };
+}
+
+export interface Session {
+  readonly code: number | null;
+  /** What the terminal showed: standard output and standard error together. */
+  readonly screen: string;
+}
+
+/** Runs it on a pseudo-terminal; types when it asks. */
+export function onTerminal(pool: string, line: string, prompt: string, typed: string): Promise<Session> {
+  const child = spawn('script', ['-qec', line.replace(/^coppice/, quoted()), '/dev/null'], {
+    env: { ...environment(pool), TERM: 'xterm-256color' },
+    stdio: ['pipe', 'pipe', 'ignore'],
+    cwd: '/',
+  });
+  let screen = '';
+  let asked = false;
+  child.stdout.on('data', (chunk: Buffer) => {
+    screen += chunk;
+    if (asked || !screen.includes(prompt)) return;
+    asked = true;
+    child.stdin.write(typed);
+  });
+  return new Promise((resolve, reject) => {
+    child.on('error', reject);
+    child.on('close', (code) => resolve({ code, screen }));
+  });
+}
+
+function quoted(): string {
+  return `'${process.execPath}' '${builtCommand()}'`;
+}
+
+function environment(pool: string): NodeJS.ProcessEnv {
+  return { PATH: process.env['PATH'], COPPICE_POOL: pool, TZ: 'UTC' };
+}
