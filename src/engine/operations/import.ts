@@ -17,7 +17,7 @@ import { explaining } from '../failures.ts';
 import { busy, findWork, waitForWork } from '../holding.ts';
 import { abandon, requireFree } from '../publish.ts';
 import { requireSpace } from '../space.ts';
-import { type Sealed, sealStaged } from './seal.ts';
+import { type Sealed, sealDisk } from './seal.ts';
 
 export interface ImportOptions {
   /** Told from the file's first bytes when absent. */
@@ -90,7 +90,7 @@ export async function importImage(
     requireUnchanged(source.fd, before, sourcePath);
     control.signal?.throwIfAborted();
     control.report({ step: 'sealing', fraction: 0.99 });
-    const sealed = sealStaged(context, work, name, { id, origin: [], method: 'import' });
+    const sealed = sealDisk(context, work, name, { id, origin: [], method: 'import' });
     context.driver.discard(work);
     return { ...sealed, format, shared, ...(bytes !== imageBytes && { roundedFrom: imageBytes }) };
   } catch (error) {

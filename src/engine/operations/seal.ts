@@ -22,40 +22,27 @@ export function seal(context: Context, sourceText: string, nameText: string): Se
   requireFree(context, name);
   requireSpace(context, `seal ${sourceText} as ${name}`, 0);
   using volume = holdSource(context, reference);
-  const bytes = context.driver.size(volume.source);
-  const id = randomId();
-  return staging(context, (work) => {
-    context.driver.flush(volume.source);
-    context.driver.clone(volume.source, work, {
-      bytes,
-      identity: id,
-      replicable: true,
-      knownExtents: undefined,
-    });
-    const sealed = sealStaged(context, work, name, {
-      id,
-      origin: lineageFrom(volume.metadata, reference),
-      method: 'snapshot',
-      payloadId: payloadIdOf(volume.metadata),
-    });
-    context.driver.discard(work);
-    return sealed;
+  return sealDisk(context, volume.source, name, {
+    id: randomId(),
+    origin: lineageFrom(volume.metadata, reference),
+    method: 'snapshot',
+    payloadId: payloadIdOf(volume.metadata),
   });
 }
 
 /**
- * Publishes the disk of a staged entry as a template. What is published is a read-only copy of it: a flag set on the entry itself
+ * Publishes the present state of a disk as a template. What is published is a read-only copy of it: a flag set on the disk itself
  * would leave those who have the disk open able to write.
  */
-export function sealStaged(
+export function sealDisk(
   context: Context,
-  work: Held,
+  source: Held,
   name: Name,
   about: Pick<VolumeMetadata, 'id' | 'origin' | 'method' | 'payloadId'>,
 ): Sealed {
-  context.driver.flush(work);
+  context.driver.flush(source);
   return staging(context, (staged) => {
-    context.driver.snapshot(work, staged);
+    context.driver.snapshot(source, staged);
     const extents = context.driver.countExtents(staged);
     const now = new Date().toISOString();
     context.driver.write(staged, {
