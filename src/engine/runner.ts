@@ -42,13 +42,12 @@ export class Runner {
     args: OperationArguments<N>,
     options: RunOptions = {},
   ): Promise<OperationResult<N>> {
-    if (this.#closing !== undefined)
-      return Promise.reject(new CoppiceError('cancelled', 'The pool has been closed; open it again.'));
-    const running = this.#runWithLocks(name, args, options);
-    this.#underWay.add(running);
-    const ended = (): void => void this.#underWay.delete(running);
-    running.then(ended, ended);
-    return running;
+    return this.#whileOpen(() => this.#runWithLocks(name, args, options));
+  }
+
+  /** Makes everything that has returned durable. */
+  commit(): Promise<void> {
+    return this.#whileOpen(() => this.#commit());
   }
 
   /** Runs after the other exclusive operations of this process on the same volumes. */
@@ -64,8 +63,24 @@ export class Runner {
     return mine;
   }
 
-  /** Makes everything that has returned durable. Who asks while a commit is under way shares the next one. */
-  commit(): Promise<void> {
+  /** Waits for what is under way, and ends the threads. */
+  close(): Promise<void> {
+    this.#closing ??= Promise.allSettled(this.#underWay).then(() => this.#executor.close());
+    return this.#closing;
+  }
+
+  #whileOpen<T>(start: () => Promise<T>): Promise<T> {
+    if (this.#closing !== undefined)
+      return Promise.reject(new CoppiceError('cancelled', 'The pool has been closed; open it again.'));
+    const running = start();
+    this.#underWay.add(running);
+    const ended = (): void => void this.#underWay.delete(running);
+    running.then(ended, ended);
+    return running;
+  }
+
+  /** Who asks while a commit is under way shares the next one. */
+  #commit(): Promise<void> {
     this.#commitNext ??= (this.#commitRunning ?? Promise.resolve())
       .catch(() => {})
       .then(() => {
@@ -74,12 +89,6 @@ export class Runner {
         return this.#commitRunning;
       });
     return this.#commitNext;
-  }
-
-  /** Waits for what is under way, and ends the threads. */
-  close(): Promise<void> {
-    this.#closing ??= Promise.allSettled(this.#underWay).then(() => this.#executor.close());
-    return this.#closing;
   }
 
   async #runWithLocks<N extends OperationName>(
@@ -92,7 +101,7 @@ export class Runner {
     for (let pause = 1; ; pause = Math.min(pause * 2, 50)) {
       try {
         const result = await this.#executor.run(name, args, control);
-        if (changes.has(name) && options.durability !== 'deferred') await this.commit();
+        if (changes.has(name) && options.durability !== 'deferred') await this.#commit();
         return result;
       } catch (error) {
         // Another process has the lock. The kernel tells nobody when it is free but those who block, and no thread shall block for it.
