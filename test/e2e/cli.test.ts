@@ -188,6 +188,28 @@ describe('failures', () => {
     expect(refused(coppice(pool, 'clone', 'bsae', 'x'), 3)).toContain('Did you mean "base"?');
   });
 
+  test('of a disk that somebody has removed are told alike, and a rollback brings it back', () => {
+    done(coppice(pool, 'clone', 'base', 'gone'));
+    done(coppice(pool, 'snapshot', 'gone@a'));
+    const path = done(coppice(pool, 'path', 'gone')).trim();
+    runProgram('rm', [path]);
+    for (const args of [
+      ['path', 'gone'],
+      ['snapshot', 'gone'],
+      ['clone', 'gone', 'x'],
+      ['seal', 'gone', 'x'],
+      ['grow', 'gone', '1G'],
+      ['usage', 'gone'],
+      ['usage', 'gone', '--exact'],
+      ['export', 'gone', join(directory, 'gone.raw')],
+    ])
+      expect(refused(coppice(pool, ...args), 1), args.join(' ')).toContain('of this volume is gone');
+    expect(done(coppice(pool, 'show', 'gone'))).toContain('PROBLEM: The disk of gone is gone');
+    done(coppice(pool, 'rollback', 'gone@a'));
+    expect(done(coppice(pool, 'path', 'gone')).trim()).toBe(path);
+    done(coppice(pool, 'remove', 'gone', '--with-snapshots'));
+  });
+
   test('are JSON on standard error where JSON was asked for', () => {
     done(coppice(pool, 'clone', 'base', 'f-2'));
     done(coppice(pool, 'snapshot', 'f-2@a'));

@@ -6,6 +6,7 @@ import {
   createFileAt,
   type Descriptor,
   exchangeAt,
+  type FileStatus,
   flush,
   openAt,
   openDirectoryAt,
@@ -93,7 +94,7 @@ export function growDisk(volume: number, bytes: number): void {
 }
 
 export function flushDisk(entry: number): void {
-  if (!statusIfAny(entry, diskPath)) return;
+  requireDisk(entry);
   using disk = openDisk(entry, 'read');
   flush(disk.fd);
 }
@@ -105,8 +106,13 @@ export function payloadUuid(entry: number): string | undefined {
 }
 
 export function diskSize(entry: number): number {
+  return requireDisk(entry).bytes;
+}
+
+/** @throws CoppiceError damaged when somebody has removed it */
+function requireDisk(entry: number): FileStatus {
   const status = statusIfAny(entry, diskPath);
-  if (status) return status.bytes;
+  if (status) return status;
   throw new CoppiceError(
     'damaged',
     `The disk ${diskPath} of this volume is gone; "coppice pool check" says more.`,
@@ -133,8 +139,8 @@ export function countDiskExtents(entry: number): number {
 }
 
 export function diskUsage(entry: number, accuracy: 'cheap' | 'exact'): PayloadUsage {
+  const status = requireDisk(entry);
   if (accuracy === 'cheap') {
-    const status = statusAt(entry, diskPath);
     return { logicalBytes: status.bytes, referencedBytes: status.allocatedBytes };
   }
   using disk = openDisk(entry, 'read');

@@ -1,4 +1,4 @@
-import type { SnapshotRecord, VolumeRecord } from '../../drivers/driver.ts';
+import type { Held, SnapshotRecord, VolumeRecord } from '../../drivers/driver.ts';
 import type { Ancestor, Consistency } from '../../model/metadata.ts';
 import { parseName, parseReference } from '../../model/names.ts';
 import type { Context } from '../context.ts';
@@ -77,9 +77,15 @@ export function show(context: Context, nameText: string): VolumeDetails {
 export function path(context: Context, referenceText: string): string {
   const reference = parseReference(referenceText);
   using volume = holdVolume(context, reference.volume, 'shared');
-  if (!reference.snapshot) return context.driver.path(volume.held);
+  if (!reference.snapshot) return pathOfDisk(context, volume.held);
   using snapshot = holdSnapshot(context, volume, reference.snapshot, 'shared');
-  return context.driver.path(snapshot);
+  return pathOfDisk(context, snapshot);
+}
+
+/** @throws CoppiceError damaged when there is no disk: whoever opens the path for writing would make an empty file there */
+function pathOfDisk(context: Context, held: Held): string {
+  context.driver.size(held);
+  return context.driver.path(held);
 }
 
 function snapshotsOf(context: Context, volume: string): SnapshotSummary[] {

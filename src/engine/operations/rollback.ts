@@ -117,7 +117,8 @@ function keepReplaced(context: Context, volume: Held, staged: Held, intent: Roll
 }
 
 function keep(context: Context, volume: Held, staged: Held, intent: RollbackIntent, id: string): Name {
-  context.driver.flush(staged);
+  // A disk that somebody has removed is no reason not to go back.
+  if (context.driver.inspect(staged)) context.driver.flush(staged);
   return staging(context, (entry) => {
     context.driver.snapshot(staged, entry);
     const metadata: SnapshotMetadata = {
