@@ -29,7 +29,7 @@ export function poolSpace(context: Context): PoolSpace {
  * @throws CoppiceError no_space, with what is needed and what there is
  */
 export function requireSpace(context: Context, action: string, bytes: number): void {
-  const space = poolSpace(context);
+  let space = poolSpace(context);
   if (space.host && space.host.freeBytes < bytes + space.host.reserveBytes) {
     throw new CoppiceError(
       'no_space',
@@ -37,6 +37,8 @@ export function requireSpace(context: Context, action: string, bytes: number): v
       { neededBytes: bytes + space.host.reserveBytes, availableBytes: space.host.freeBytes },
     );
   }
+  // What has just been removed may not be free yet; before refusing it is worth waiting for.
+  if (space.freeBytes < bytes && context.driver.settle()) space = poolSpace(context);
   if (bytes > 0 && space.freeBytes < bytes) {
     throw new CoppiceError(
       'no_space',

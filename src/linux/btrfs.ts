@@ -13,6 +13,8 @@ const ioctls = {
   startSync: 0x80089418n,
   subvolumeCreate: 0x50009418n,
   fileSystemInfo: 0x8400941fn,
+  getLabel: 0x81009431n,
+  setLabel: 0x41009432n,
   subvolumeInfo: 0x81f8943cn,
   subvolumeWait: 0x40109441n,
 } as const;
@@ -76,8 +78,27 @@ export function fileSystemUuid(fd: number): string {
   return formatUuid(info.subarray(16, 32));
 }
 
-/** Commits the running transaction and waits for it: names, attributes and reflinks become durable; nobody's data is flushed. */
+const label = Buffer.alloc(256);
+
+/**
+ * Commits the running transaction and waits for it: names, attributes and reflinks become durable; nobody's data is flushed.
+ *
+ * Writing the label that is there commits in the calling thread. START_SYNC takes as long, but hands the commit to a thread of the
+ * kernel, and that loses the request now and then when others commit too: on Linux 6.18, 6 of 1,200 calls in four processes
+ * that took snapshots meanwhile waited 30 s, until the next regular commit. So it is only for those who may not set a label.
+ */
 export function commitTransaction(fd: number): void {
+  call('ioctl', 'GET_FSLABEL', fd, ioctls.getLabel, label);
+  try {
+    call('ioctl', 'SET_FSLABEL', fd, ioctls.setLabel, label);
+  } catch (error) {
+    if (!hasErrno(error, 'EPERM', 'EACCES', 'EROFS')) throw error;
+    commitInKernelThread(fd);
+  }
+}
+
+/** The same through a thread of the kernel, which then also wakes the one that frees deleted subvolumes. */
+export function commitInKernelThread(fd: number): void {
   const transaction = Buffer.alloc(8);
   call('ioctl', 'START_SYNC', fd, ioctls.startSync, transaction);
   call('ioctl', 'WAIT_SYNC', fd, ioctls.waitSync, transaction);

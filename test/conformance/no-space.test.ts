@@ -25,7 +25,7 @@ describe.each(backends)('no space on $name', (backend) => {
   };
 
   test('a full pool: a typed error from everything that needs space, nothing half-made, deletes still work', async () => {
-    const home = await poolOf(GiB);
+    const home = await poolOf(512 * MiB);
     const { pool } = home;
     await pool.create('v', { bytes: 4 * MiB });
     writePattern(await pool.diskPath('v'), 1, 0, 4 * MiB);
@@ -82,8 +82,7 @@ describe.each(backends)('no space on $name', (backend) => {
     expect(digest(await pool.diskPath('t'))).toBe(digestOf(patternBytes(1, 4 * MiB)));
 
     await pool.remove('filler');
-    await pool.usage([], { exact: true });
-    await pool.import('big', image);
+    await pool.import('big', image); // what was removed a moment ago counts as free
     expect(digest(await pool.diskPath('big'))).toBe(digestOf(patternBytes(2, 64 * MiB)));
     const everything = (await pool.list()).map((volume) => volume.name);
     await pool.remove(everything, { withSnapshots: true });
@@ -91,17 +90,16 @@ describe.each(backends)('no space on $name', (backend) => {
   });
 
   test('a pool without room for an import refuses before it writes, and a larger pool takes it', async () => {
-    const home = await poolOf(GiB);
+    const home = await poolOf(512 * MiB);
     const image = join(home.scratch, 'image.raw');
-    writeFileSync(image, '');
     sparseFile(2 * GiB, image);
     const { pool } = home;
-    for (let part = 0; part < 17; part++) writePattern(image, part, part * 64 * MiB, 64 * MiB);
+    for (let part = 0; part < 9; part++) writePattern(image, part, part * 64 * MiB, 64 * MiB);
     const before = (await pool.describe()).space.freeBytes;
     const error = await refusal(() => pool.import('t', image), 'no_space');
-    expect(error.neededBytes).toBeGreaterThanOrEqual(17 * 64 * MiB);
+    expect(error.neededBytes).toBeGreaterThanOrEqual(9 * 64 * MiB);
     expect(Math.abs((await pool.describe()).space.freeBytes - before)).toBeLessThan(MiB);
-    growPool(home.path, 3 * GiB);
+    growPool(home.path, 2 * GiB);
     await pool.import('t', image);
     expect(digest(await pool.diskPath('t'))).toBe(digest(image));
     rmSync(image);
@@ -114,7 +112,7 @@ describe.each(backends)('no space on $name', (backend) => {
       free: () => void;
       host: string;
     }> => {
-      const host = mountedFileSystem('ext4', GiB);
+      const host = mountedFileSystem('ext4', 512 * MiB);
       cleanUp.push(() => host[Symbol.dispose]());
       const home = await poolOf(4 * GiB, join(host.path, 'pool'));
       const ballast = join(host.path, 'ballast');
@@ -166,7 +164,7 @@ describe.each(backends)('no space on $name', (backend) => {
     test('an import that fits the pool but not the host is refused, with what is needed', async () => {
       const { home, host } = await prepared();
       const image = sparseFile(2 * GiB);
-      for (let part = 0; part < 16; part++) writePattern(image, part, part * 64 * MiB, 64 * MiB);
+      for (let part = 0; part < 8; part++) writePattern(image, part, part * 64 * MiB, 64 * MiB);
       const error = await refusal(() => home.pool.import('t', image), 'no_space');
       expect(error.message).toContain(host);
       expect(error.neededBytes).toBe(statSync(image).blocks * 512 + 64 * MiB);

@@ -1,11 +1,16 @@
 import { removeAttribute, writeAttribute } from '../../linux/attributes.ts';
-import { commitTransaction, countDeletedSubvolumes, waitForDeletedSubvolumes } from '../../linux/btrfs.ts';
+import {
+  commitInKernelThread,
+  commitTransaction,
+  countDeletedSubvolumes,
+  waitForDeletedSubvolumes,
+} from '../../linux/btrfs.ts';
 import { hasErrno } from '../../linux/libc.ts';
 
 /**
  * Waits until what was deleted is really freed; false where the kernel can't tell. The kernel frees it in a thread that it wakes
- * after a commit, and that misses a wake-up that comes just before it falls asleep: then nothing would be freed for 30 s. So it
- * is woken again and again until it has done its work, or has been at it so long that it is surely awake.
+ * every 30 s, or after a commit in its own thread; and a wake-up that comes just before it falls asleep is lost. So it is woken
+ * again and again until it has done its work, or has been at it so long that it is surely awake.
  */
 export function settleDeleted(root: number): boolean {
   for (let pause = 1; pause < 200; pause *= 2) {
@@ -32,5 +37,5 @@ function wakeCleaner(root: number): void {
   } catch (error) {
     if (!hasErrno(error, 'EROFS', 'EACCES', 'EPERM', 'ENOSPC', 'EDQUOT', 'ENODATA')) throw error;
   }
-  commitTransaction(root);
+  commitInKernelThread(root);
 }
