@@ -25,8 +25,14 @@ export interface Executor {
  */
 export function inlineExecutor(handle: PoolHandle): Executor {
   const context = createContext(handle, true);
+  let last: Promise<unknown> = Promise.resolve();
   return {
-    run: async (name, args, control) => perform(context, name, args, control),
+    run(name, args, control) {
+      // One at a time: a second one would wait in the kernel for a lock of the first, which then could never go on.
+      const mine = last.then(() => perform(context, name, args, control));
+      last = mine.catch(() => {});
+      return mine;
+    },
     close: async () => context[Symbol.dispose](),
   };
 }

@@ -87,7 +87,11 @@ export class Places implements Disposable {
   }
 
   listEntries(area: 'staging' | 'tombstones'): string[] {
-    return readdirSync(descriptorPath(area === 'staging' ? this.#staging.fd : this.#tombstones.fd));
+    const directory = descriptorPath(area === 'staging' ? this.#staging.fd : this.#tombstones.fd);
+    // What is no directory is not ours.
+    return readdirSync(directory, { withFileTypes: true }).flatMap((entry) =>
+      entry.isDirectory() ? [entry.name] : [],
+    );
   }
 
   exists(place: Place): boolean {

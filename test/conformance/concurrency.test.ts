@@ -1,0 +1,259 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { openPool } from '../../src/index.ts';
+import { digest, digestOf, patternBytes, writePattern } from '../support/content.ts';
+import { refusal } from '../support/errors.ts';
+import {
+  type Event,
+  explain,
+  findContradiction,
+  type ModelState,
+  type Operation,
+  observe,
+  perform,
+} from '../support/model.ts';
+import { randomNumbers, randomOperation } from '../support/random-operations.ts';
+import { conformance, staged } from './suite.ts';
+
+const MiB = 2 ** 20;
+const torture = process.env['COPPICE_TORTURE'] === '1';
+const quick = process.env['COPPICE_QUICK'] === '1';
+const scale = torture ? 20 : quick ? 0.25 : 1;
+
+conformance('concurrency', (suite) => {
+  const emptied = async (): Promise<void> => {
+    const names = (await suite.pool.list()).map((volume) => volume.name);
+    await suite.pool.remove(names, { withSnapshots: true });
+  };
+
+  test('one process: every random sequence does what the model says', async () => {
+    const operation = fc.integer().map((seed): Operation => randomOperation(randomNumbers(seed)));
+    await fc.assert(
+      fc.asyncProperty(
+        fc.array(operation, { minLength: 5, maxLength: 25, size: 'max' }),
+        async (operations) => {
+          await emptied();
+          let state: ModelState = {};
+          for (const [index, each] of operations.entries()) {
+            const outcome = await perform(suite.pool, each);
+            const after = explain(state, each, outcome);
+            expect(after, `step ${index}: ${JSON.stringify({ each, outcome, state })}`).toBeDefined();
+            state = after ?? state;
+          }
+          expect(await observe(suite.pool)).toEqual(state);
+          expect(staged(suite.home)).toEqual([]);
+          expect((await suite.pool.check()).filter((finding) => finding.severity === 'error')).toEqual([]);
+        },
+      ),
+      { numRuns: Math.ceil(40 * scale) },
+    );
+  });
+
+  test.each(['inline', 'workers'] as const)(
+    'four processes (%s): what each was told, and what is there in the end, has an explanation one at a time',
+    async (mode) => {
+      for (let round = 0; round < Math.ceil(3 * scale); round++) {
+        await emptied();
+        const processes = [1, 2, 3, 4].map((each) =>
+          randomProcess(suite.home.path, round * 10 + each, 40, mode),
+        );
+        const histories = await Promise.all(processes.map(eventsOf));
+        expect(codes(histories), 'no operation may give up').not.toContain('busy');
+        expect(codes(histories)).not.toContain('io_error');
+        expect(findContradiction(histories, {}, await observe(suite.pool))).toBeUndefined();
+        expect(staged(suite.home)).toEqual([]);
+        for (const { name } of await suite.pool.list())
+          expect((await suite.pool.show(name)).problems, name).toEqual([]);
+      }
+    },
+  );
+
+  test('one process with many operations in flight in its threads: the same', async () => {
+    await emptied();
+    await using pool = await openPool(suite.home.path, { lockTimeout: 60_000 });
+    const histories = await Promise.all(
+      [1, 2, 3, 4].map(async (lane) => {
+        const random = randomNumbers(lane + 500);
+        const events: Event[] = [];
+        for (let done = 0; done < 60 * scale; done++) {
+          const operation = randomOperation(random);
+          const started = process.hrtime.bigint();
+          const outcome = await perform(pool, operation);
+          events.push({ operation, outcome, started, ended: process.hrtime.bigint() });
+        }
+        return events;
+      }),
+    );
+    expect(codes(histories)).not.toContain('busy');
+    expect(findContradiction(histories, {}, await observe(suite.pool))).toBeUndefined();
+  });
+
+  test('the search for an explanation finds a lie', async () => {
+    const at = (operation: Operation, outcome: Event['outcome'], started: number, ended: number): Event => ({
+      operation,
+      outcome,
+      started: BigInt(started),
+      ended: BigInt(ended),
+    });
+    const create = { kind: 'create', name: 'a', blocks: 1 } as const;
+    const both = [[at(create, { bytes: 4096 }, 0, 10)], [at(create, { bytes: 4096 }, 5, 15)]];
+    const a = { a: { bytes: 4096, sealed: false, snapshots: {} } };
+    expect(findContradiction(both, {}, a)).toMatch(/stuck/);
+    const late = { failed: 'already_exists', message: '' } as const;
+    expect(findContradiction([both[0] ?? [], [at(create, late, 5, 15)]], {}, a)).toBeUndefined();
+    // What ended before the other began can't be explained by it.
+    expect(findContradiction([both[0] ?? [], [at(create, late, -9, -5)]], {}, a)).toMatch(/stuck/);
+    expect(findContradiction([both[0] ?? []], {}, {})).toMatch(/at the end/);
+  });
+
+  describe.each(['inline', 'workers'] as const)('during an import (%s)', (mode) => {
+    test('clones of its template wait for it: one import, all clones, whatever the order they come in', async () => {
+      await using pool = await openPool(suite.home.path, { inline: mode === 'inline', lockTimeout: 60_000 });
+      const image = join(suite.scratch, suite.name('image'));
+      writeFileSync(image, patternBytes(1, 32 * MiB));
+      const template = suite.name('t');
+      let begun = (): void => {};
+      const started = new Promise<void>((resolve) => {
+        begun = resolve;
+      });
+      const imported = pool.import(template, image, { onProgress: () => begun() });
+      await started;
+      const names = Array.from({ length: 16 }, () => suite.name('clone'));
+      const clones = names.map((name) => pool.clone(template, name));
+      const second = refusal(() => pool.import(template, image), 'already_exists');
+      expect((await imported).bytes).toBe(32 * MiB);
+      await Promise.all(clones);
+      await second;
+      for (const name of names)
+        expect(digest(await pool.diskPath(name))).toBe(digestOf(patternBytes(1, 32 * MiB)));
+    });
+
+    test('that fails, those who waited are told that there is no such template', async () => {
+      await using pool = await openPool(suite.home.path, { inline: mode === 'inline', lockTimeout: 60_000 });
+      const image = join(suite.scratch, suite.name('image'));
+      writeFileSync(image, patternBytes(2, 32 * MiB));
+      const template = suite.name('t');
+      const controller = new AbortController();
+      const waiting: Array<Promise<unknown>> = [];
+      const imported = refusal(
+        () =>
+          pool.import(template, image, {
+            signal: controller.signal,
+            onProgress: () => {
+              if (waiting.length > 0) return;
+              waiting.push(refusal(() => pool.clone(template, suite.name()), 'not_found'));
+              controller.abort();
+            },
+          }),
+        'cancelled',
+      );
+      await imported;
+      expect(waiting).toHaveLength(1);
+      await Promise.all(waiting);
+    });
+  });
+
+  test('two processes import one name: the work is done once', async () => {
+    const image = join(suite.scratch, suite.name('image'));
+    writeFileSync(image, patternBytes(3, 64 * MiB));
+    const template = suite.name('t');
+    const module = new URL('../../src/index.ts', import.meta.url).href;
+    const script = `
+      const { openPool } = await import(${JSON.stringify(module)});
+      const pool = await openPool(${JSON.stringify(suite.home.path)}, { inline: true });
+      await pool.import(${JSON.stringify(template)}, ${JSON.stringify(image)}).then(
+        () => console.log('imported'),
+        (error) => console.log(error.code),
+      );
+      await pool.close();
+    `;
+    const answers = await Promise.all(
+      [1, 2, 3].map(() => linesOf(spawn(process.execPath, ['--input-type=module', '-e', script], piped))),
+    );
+    expect(answers.flat().sort()).toEqual(['already_exists', 'already_exists', 'imported']);
+    expect(digest(await suite.pool.diskPath(template))).toBe(digest(image));
+  });
+
+  test('a template is cloned while another process writes to the volume that it was sealed from', async () => {
+    const { name, path } = await suite.volume();
+    const bytes = writePattern(path, 4, 0, MiB);
+    const template = suite.name('t');
+    await suite.pool.seal(name, template);
+    await using pool = await openPool(suite.home.path);
+    const clones = Promise.all(Array.from({ length: 50 }, () => pool.clone(template, suite.name())));
+    for (let seed = 0; seed < 20; seed++) writePattern(path, seed, 0, MiB);
+    for (const clone of await clones) expect(digest(await pool.diskPath(clone.name))).toBe(digestOf(bytes));
+  });
+});
+
+describe('an open pool', () => {
+  conformance('as a handle', (suite) => {
+    test.each([true, false])(
+      '(inline: %s) can be closed twice, waits for what is under way, and then refuses',
+      async (inline) => {
+        const pool = await openPool(suite.home.path, { inline });
+        const names = Array.from({ length: 20 }, () => suite.name());
+        const created = names.map((name) => pool.create(name, { bytes: MiB }));
+        await Promise.all([pool.close(), pool.close()]);
+        await Promise.all(created);
+        await pool.close();
+        await refusal(() => pool.create(suite.name(), { bytes: MiB }), 'cancelled');
+        await refusal(() => pool.list(), 'cancelled');
+        await refusal(() => pool.sync(), 'cancelled');
+        const present = (await suite.pool.list()).map((volume) => volume.name);
+        expect(present).toEqual(expect.arrayContaining(names));
+      },
+    );
+
+    test('whose threads die answers with errors, not with silence, and recovers', async () => {
+      const { renameSync } = await import('node:fs');
+      const pool = await openPool(suite.home.path, { lockTimeout: 60_000 });
+      try {
+        const volumes = join(suite.home.path, 'volumes');
+        renameSync(volumes, `${volumes}-away`);
+        // New threads can't start without that directory.
+        const outcomes = await Promise.allSettled(Array.from({ length: 40 }, () => pool.list()));
+        renameSync(`${volumes}-away`, volumes);
+        for (const outcome of outcomes)
+          if (outcome.status === 'rejected') await refusal(() => Promise.reject(outcome.reason));
+        const later = await Promise.allSettled(Array.from({ length: 40 }, () => pool.list()));
+        expect(later.map((outcome) => outcome.status)).toEqual(Array.from({ length: 40 }, () => 'fulfilled'));
+      } finally {
+        await pool.close();
+      }
+    });
+  });
+});
+
+const piped = { stdio: ['ignore', 'pipe', 'inherit'] } as const satisfies Parameters<typeof spawn>[2];
+
+function randomProcess(path: string, seed: number, count: number, mode: string): ChildProcess {
+  const script = fileURLToPath(new URL('../support/random-process.ts', import.meta.url));
+  return spawn(process.execPath, [script, path, String(seed), String(count), mode], piped);
+}
+
+async function linesOf(child: ChildProcess): Promise<string[]> {
+  let text = '';
+  child.stdout?.on('data', (chunk: Buffer) => {
+    text += chunk;
+  });
+  const [code] = (await once(child, 'close')) as [number];
+  expect(code).toBe(0);
+  return text.trim().split('\n');
+}
+
+async function eventsOf(child: ChildProcess): Promise<Event[]> {
+  return (await linesOf(child)).map((line) => {
+    const event = JSON.parse(line) as Event & { started: string; ended: string };
+    return { ...event, started: BigInt(event.started), ended: BigInt(event.ended) };
+  });
+}
+
+function codes(histories: readonly (readonly Event[])[]): string[] {
+  return histories.flat().flatMap(({ outcome }) => ('failed' in outcome ? [outcome.failed] : []));
+}
