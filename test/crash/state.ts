@@ -2,7 +2,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect } from 'vitest';
 import { metadataAttribute } from '../../src/drivers/btrfs/places.ts';
-import type { Finding, Pool } from '../../src/index.ts';
+import { CoppiceError, type Finding, type Pool } from '../../src/index.ts';
 import { readAttributeByPath } from '../../src/linux/attributes.ts';
 import { decodeMetadata } from '../../src/model/metadata.ts';
 import { digest } from './content.ts';
@@ -44,7 +44,7 @@ async function describe(pool: Pool, reference: string, kind: string): Promise<st
     const content = readFileSync(await pool.diskPath(reference));
     return `${name} ${kind} ${content.length} ${digest(content)}`;
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+    if (!(error instanceof CoppiceError && error.code === 'damaged')) throw error;
     return `${name} ${kind} gone`;
   }
 }
