@@ -11,7 +11,9 @@ const config: ViteUserConfig = defineConfig({
     include: ['src/**/*.test.ts', 'test/**/*.test.ts'],
     exclude: [
       ...configDefaults.exclude,
-      ...(quick ? ['test/crash/**', 'test/e2e/**', 'test/docs/examples.test.ts'] : []),
+      ...(quick
+        ? ['test/conformance/no-space.test.ts', 'test/crash/**', 'test/e2e/**', 'test/docs/examples.test.ts']
+        : []),
     ],
     setupFiles: ['test/support/leak-guard.ts'],
     globalSetup: ['test/support/global-setup.ts'],

@@ -115,7 +115,7 @@ conformance('concurrency', (suite) => {
     test('clones of its template wait for it: one import, all clones, whatever the order they come in', async () => {
       await using pool = await openPool(suite.home.path, { inline: mode === 'inline', lockTimeout: 60_000 });
       const image = join(suite.scratch, suite.name('image'));
-      writeFileSync(image, patternBytes(1, 32 * MiB));
+      writeFileSync(image, patternBytes(1, 12 * MiB));
       const template = suite.name('t');
       let begun = (): void => {};
       const started = new Promise<void>((resolve) => {
@@ -126,17 +126,17 @@ conformance('concurrency', (suite) => {
       const names = Array.from({ length: 16 }, () => suite.name('clone'));
       const clones = names.map((name) => pool.clone(template, name));
       const second = refusal(() => pool.import(template, image), 'already_exists');
-      expect((await imported).bytes).toBe(32 * MiB);
+      expect((await imported).bytes).toBe(12 * MiB);
       await Promise.all(clones);
       await second;
       for (const name of names)
-        expect(digest(await pool.diskPath(name))).toBe(digestOf(patternBytes(1, 32 * MiB)));
+        expect(digest(await pool.diskPath(name))).toBe(digestOf(patternBytes(1, 12 * MiB)));
     });
 
     test('that fails, those who waited are told that there is no such template', async () => {
       await using pool = await openPool(suite.home.path, { inline: mode === 'inline', lockTimeout: 60_000 });
       const image = join(suite.scratch, suite.name('image'));
-      writeFileSync(image, patternBytes(2, 32 * MiB));
+      writeFileSync(image, patternBytes(2, 12 * MiB));
       const template = suite.name('t');
       const controller = new AbortController();
       const waiting: Array<Promise<unknown>> = [];
@@ -160,7 +160,7 @@ conformance('concurrency', (suite) => {
 
   test('two processes import one name: the work is done once', async () => {
     const image = join(suite.scratch, suite.name('image'));
-    writeFileSync(image, patternBytes(3, 64 * MiB));
+    writeFileSync(image, patternBytes(3, 24 * MiB));
     const template = suite.name('t');
     const module = new URL('../../src/index.ts', import.meta.url).href;
     const script = `

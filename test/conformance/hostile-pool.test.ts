@@ -75,6 +75,9 @@ conformance('what somebody planted in the pool', (suite) => {
           expect(error?.code, operation).toMatch(/damaged|io_error|invalid_argument|blocked/);
         }
         expect(readFileSync(join(outside, 'data', 'disk.raw'), 'utf8')).toBe('precious');
+        if (kind === 'mount') return; // what is mounted can't be destroyed
+        await suite.pool.remove(name, { withSnapshots: true, force: true });
+        expect(readFileSync(join(outside, 'data', 'disk.raw'), 'utf8')).toBe('precious');
       });
     },
   );
