@@ -3,12 +3,7 @@ import { CoppiceError, type ErrorData } from '../model/errors.ts';
 import { createContext, type PoolHandle } from './context.ts';
 import type { Control, OperationProgress } from './control.ts';
 import { perform } from './executor.ts';
-import {
-  longOperations,
-  type OperationArguments,
-  type OperationName,
-  quickOperations,
-} from './operations.ts';
+import { longOperations, type OperationArguments, type OperationName } from './operations.ts';
 
 /** A thread that runs whole operations, one after the other, so that the main thread is never blocked by the kernel. */
 
@@ -22,10 +17,13 @@ export interface WorkerRequest {
 export type MessageToWorker = readonly WorkerRequest[] | { readonly cancel: number } | 'close';
 
 /** A thread answers with a list of these. */
-export type WorkerMessage =
-  | { readonly id: number; readonly result: unknown }
-  | { readonly id: number; readonly error: WorkerFailure }
-  | { readonly id: number; readonly progress: OperationProgress };
+export type WorkerMessage = WorkerAnswer | { readonly id: number; readonly progress: OperationProgress };
+
+/** `milliseconds`: how long it took, without waiting for its turn. */
+export type WorkerAnswer = { readonly id: number; readonly milliseconds: number } & (
+  | { readonly result: unknown }
+  | { readonly error: WorkerFailure }
+);
 
 export interface WorkerFailure {
   readonly known: ErrorData | undefined;
@@ -33,6 +31,9 @@ export interface WorkerFailure {
   readonly stack: string | undefined;
   readonly cause: string | undefined;
 }
+
+/** About as many clones are made in the time between sending answers and receiving what they set going. */
+const requestsOfRoundTrip = 2;
 
 const port = parentPort;
 if (port) {
@@ -48,34 +49,40 @@ if (port) {
   port.on('message', receive);
 
   /**
-   * Answers together what is done within a millisecond, and takes what has come meanwhile along, so that the main thread is woken
-   * less often and then has more to give at once. Nothing that is done waits for what may take long.
+   * Sends answers together, so that the main thread is woken less often, but while there is still work for as long as its next
+   * requests take to come. No answer is held back for more than a millisecond, and
+   * then for one more operation.
    */
   const serveAll = async (requests: readonly WorkerRequest[]): Promise<void> => {
-    let answers: WorkerMessage[] = [];
-    let since = performance.now();
-    let next: MessageToWorker | undefined = requests;
-    while (isRequests(next)) {
-      for (const request of next) {
-        if (answers.length > 0 && (performance.now() - since > 1 || !quickOperations.has(request.name))) {
-          port.postMessage(answers);
-          answers = [];
-          since = performance.now();
-        }
-        answers.push(await serve(request));
+    const queue = [...requests];
+    let order: MessageToWorker | undefined;
+    let answers: WorkerAnswer[] = [];
+    let sent = performance.now();
+    for (let request = queue.shift(); request; request = queue.shift()) {
+      answers.push(await serve(request));
+      if (queue.length <= requestsOfRoundTrip && order === undefined) {
+        const next = receiveMessageOnPort(port)?.message as MessageToWorker | undefined;
+        if (isRequests(next)) queue.push(...next);
+        else order = next;
       }
-      next = receiveMessageOnPort(port)?.message as MessageToWorker | undefined;
+      if (queue.length <= requestsOfRoundTrip || performance.now() - sent > 1) {
+        port.postMessage(answers satisfies readonly WorkerMessage[]);
+        answers = [];
+        sent = performance.now();
+      }
     }
-    port.postMessage(answers);
-    if (next !== undefined) receive(next);
+    if (order !== undefined) receive(order);
   };
 
-  const serve = async ({ id, name, args }: WorkerRequest): Promise<WorkerMessage> => {
+  const serve = async ({ id, name, args }: WorkerRequest): Promise<WorkerAnswer> => {
+    const began = performance.now();
+    const milliseconds = (): number => performance.now() - began;
     try {
       const control = longOperations.has(name) ? controlOf(id) : undefined;
-      return { id, result: await perform(context, name, args as OperationArguments<typeof name>, control) };
+      const result = await perform(context, name, args as OperationArguments<typeof name>, control);
+      return { id, result, milliseconds: milliseconds() };
     } catch (error) {
-      return { id, error: asFailure(error) };
+      return { id, error: asFailure(error), milliseconds: milliseconds() };
     } finally {
       cancellation.delete(id);
     }

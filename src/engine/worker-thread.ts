@@ -1,0 +1,128 @@
+import { Worker } from 'node:worker_threads';
+import { CoppiceError } from '../model/errors.ts';
+import type { PoolHandle } from './context.ts';
+import type { Control } from './control.ts';
+import type { OperationName } from './operations.ts';
+import type { WorkerFailure, WorkerMessage, WorkerRequest } from './worker.ts';
+
+/** An operation that somebody waits for. */
+export interface Task {
+  readonly name: OperationName;
+  readonly args: readonly unknown[];
+  readonly control: Control | undefined;
+  readonly resolve: (value: unknown) => void;
+  readonly reject: (error: unknown) => void;
+}
+
+export interface WorkerThreadEvents {
+  /** Something was answered, or the thread has ended: there may be room for more. */
+  readonly onFree?: () => void;
+  /** How long an operation took inside the thread. */
+  readonly onTime?: (name: OperationName, milliseconds: number) => void;
+}
+
+/** The main thread's end of a worker thread. It does not keep the process alive unless it has work. */
+export class WorkerThread {
+  readonly #worker: Worker;
+  readonly #tasks = new Map<number, Task>();
+  readonly #events: WorkerThreadEvents;
+  #outbox: WorkerRequest[] = [];
+  #next = 0;
+  isEnded = false;
+
+  constructor(handle: PoolHandle, events: WorkerThreadEvents = {}) {
+    this.#events = events;
+    const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
+    this.#worker = new Worker(new URL(`./worker.${extension}`, import.meta.url), {
+      workerData: handle,
+      // Node would print a warning for each descriptor that it closes without having opened it: all that openat2 gave.
+      trackUnmanagedFds: false,
+    });
+    this.#worker.unref();
+    this.#worker.on('message', (messages: readonly WorkerMessage[]) => {
+      const before = this.load;
+      for (const message of messages) this.#receive(message);
+      if (this.load === 0) this.#worker.unref();
+      if (this.load < before) events.onFree?.();
+    });
+    this.#worker.on('error', (error) => this.#end(threadFailure(error)));
+    this.#worker.on('exit', () =>
+      this.#end(new CoppiceError('cancelled', 'The pool was closed while the operation was under way.')),
+    );
+  }
+
+  /** How many tasks it has been given and not answered. */
+  get load(): number {
+    return this.#tasks.size;
+  }
+
+  /** Gives it a task, which goes out with the next `send`. */
+  give(task: Task): void {
+    const id = this.#next++;
+    this.#tasks.set(id, task);
+    this.#outbox.push({ id, name: task.name, args: task.args });
+  }
+
+  /** Sends what it has been given since the last time, in one message. */
+  send(): void {
+    if (this.#outbox.length === 0) return;
+    this.#worker.ref();
+    this.#worker.postMessage(this.#outbox);
+    for (const { id } of this.#outbox) this.#watch(id);
+    this.#outbox = [];
+  }
+
+  close(): Promise<void> {
+    if (this.isEnded) return Promise.resolve();
+    return new Promise((resolve) => {
+      this.#worker.once('exit', () => resolve());
+      this.#worker.ref();
+      this.#worker.postMessage('close');
+    });
+  }
+
+  #receive(message: WorkerMessage): void {
+    const task = this.#tasks.get(message.id);
+    if (!task) return;
+    if ('progress' in message) {
+      task.control?.report(message.progress);
+      return;
+    }
+    this.#tasks.delete(message.id);
+    this.#events.onTime?.(task.name, message.milliseconds);
+    if ('error' in message) task.reject(revive(message.error));
+    else task.resolve(message.result);
+  }
+
+  #watch(id: number): void {
+    const signal = this.#tasks.get(id)?.control?.signal;
+    const cancel = (): void => this.#worker.postMessage({ cancel: id });
+    if (signal?.aborted) cancel();
+    else signal?.addEventListener('abort', cancel, { once: true });
+  }
+
+  #end(error: CoppiceError): void {
+    this.isEnded = true;
+    for (const task of this.#tasks.values()) task.reject(error);
+    this.#tasks.clear();
+    this.#events.onFree?.();
+  }
+}
+
+function threadFailure(error: unknown): CoppiceError {
+  const why = error instanceof Error ? error.message : String(error);
+  return new CoppiceError(
+    'io_error',
+    `A thread of the pool has ended, and what it was doing may have happened or not: ${why}.`,
+    { cause: error },
+  );
+}
+
+function revive(failure: WorkerFailure): Error {
+  const cause = failure.cause === undefined ? undefined : new Error(failure.cause);
+  if (failure.known)
+    return new CoppiceError(failure.known.code, failure.known.message, { ...failure.known, cause });
+  const error = new Error(failure.message, { cause });
+  if (failure.stack !== undefined) error.stack = failure.stack;
+  return error;
+}
