@@ -11,23 +11,26 @@ export interface QuickPace {
  * often. Snapshots wait for commits, which they share when many wait together: eight threads make three times as many as one.
  */
 export function quickPace(mostThreads: number): QuickPace {
-  let average = 0.2;
+  let usual = 0.2;
   return {
+    // Goes towards the median: a few that are late, because other programs want the processors, say nothing about the rest.
     observe(milliseconds) {
-      average += (Math.min(milliseconds, longest) - average) / memory;
+      if (milliseconds > usual) usual = Math.min(usual * step, slowest);
+      else usual = Math.max(usual / step, quickest);
     },
     limits: () => ({
-      threads: clamp(Math.round(average / alone), mostThreads),
-      depth: clamp(Math.floor(handful / average), 8),
+      threads: clamp(Math.round(usual / alone), mostThreads),
+      depth: clamp(Math.floor(handful / usual), 8),
     }),
   };
 }
 
-/** One stuck operation must not count for many that are quick again. */
-const longest = 20;
-const memory = 8;
-/** Milliseconds up to which an operation is computing rather than waiting. */
-const alone = 0.25;
+const step = 1.1;
+/** Milliseconds between which it is followed: beyond, nothing changes. */
+const quickest = 0.1;
+const slowest = 5;
+/** Milliseconds of waiting that are worth another thread. */
+const alone = 0.5;
 /** How much work in milliseconds is given to a thread at once: what a slow one among them can hold up. */
 const handful = 1;
 

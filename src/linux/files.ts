@@ -101,6 +101,7 @@ export interface FileStatus {
 }
 
 const statusBuffer = Buffer.alloc(256);
+const statusWords = new BigUint64Array(statusBuffer.buffer, statusBuffer.byteOffset, 32);
 
 /** The status of a path under a directory, or of the directory itself with an empty path. Links are not followed. */
 export function statusAt(directory: number, path: string): FileStatus {
@@ -126,9 +127,9 @@ function decodeStatus(): FileStatus {
     uid: statusBuffer.readUInt32LE(0x14),
     gid: statusBuffer.readUInt32LE(0x18),
     mode: statusBuffer.readUInt16LE(0x1c),
-    inode: statusBuffer.readBigUInt64LE(0x20),
-    bytes: Number(statusBuffer.readBigUInt64LE(0x28)),
-    allocatedBytes: Number(statusBuffer.readBigUInt64LE(0x30)) * 512,
+    inode: statusWords[4] ?? 0n,
+    bytes: Number(statusWords[5]),
+    allocatedBytes: Number(statusWords[6]) * 512,
     device: statusBuffer.readUInt32LE(0x88) * 2 ** 20 + statusBuffer.readUInt32LE(0x8c),
   };
 }

@@ -8,15 +8,16 @@ export interface FileSystemSpace {
   readonly freeBytes: number;
 }
 
-const buffer = Buffer.alloc(120);
+/** The fields of struct statfs, each as long as a machine word. */
+const fields = new BigUint64Array(15);
 
 /** The space of the file system that a descriptor lies on. */
 export function fileSystemSpace(fd: number): FileSystemSpace {
-  call('fstatfs', 'file system', fd, buffer);
-  const blockBytes = Number(buffer.readBigInt64LE(8));
+  call('fstatfs', 'file system', fd, fields);
+  const blockBytes = Number(fields[1]);
   return {
-    type: Number(buffer.readBigInt64LE(0)),
-    totalBytes: Number(buffer.readBigUInt64LE(16)) * blockBytes,
-    freeBytes: Number(buffer.readBigUInt64LE(32)) * blockBytes,
+    type: Number(fields[0]),
+    totalBytes: Number(fields[2]) * blockBytes,
+    freeBytes: Number(fields[4]) * blockBytes,
   };
 }
