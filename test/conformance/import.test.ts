@@ -243,7 +243,7 @@ conformance('import', (suite) => {
             'raw',
             path,
           ]);
-          expect(await refused(path, 'invalid_image')).toContain('backing file');
+          expect(await refused(path, 'invalid_image')).toContain('flatten it');
           await refused(path, 'invalid_image', { format: 'qcow2' });
         }
       },

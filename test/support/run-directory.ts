@@ -1,4 +1,4 @@
-import { constants, mkdtempSync, openSync, readdirSync, rmSync } from 'node:fs';
+import { constants, mkdtempSync, openSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Descriptor } from '../../src/linux/files.ts';
@@ -43,7 +43,7 @@ export function clearDeadRuns(): string[] {
     });
 }
 
-/** Mounts and loop devices of this run that are still there, one line each. */
+/** Mounts, loop devices and child processes of this run that are still there, one line each. */
 export function leaks(): string[] {
   if (!current) return [];
   const { path } = current;
@@ -52,7 +52,22 @@ export function leaks(): string[] {
       .filter((mount) => mount.mountPoint.startsWith(path))
       .map((mount) => `mount ${mount.mountPoint}`),
     ...loopDevices(path).map((device) => `loop device ${device}`),
+    ...childProcesses().map((child) => `process ${child}`),
   ];
+}
+
+function childProcesses(): string[] {
+  const threads = readdirSync('/proc/self/task');
+  const children = threads.flatMap((thread) =>
+    readFileSync(`/proc/self/task/${thread}/children`, 'utf8').split(' ').filter(Boolean),
+  );
+  return children.flatMap((pid) => {
+    try {
+      return [`${pid} ${readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ').trim()}`];
+    } catch {
+      return []; // it has ended meanwhile
+    }
+  });
 }
 
 function openLock(path: string): Descriptor | undefined {
