@@ -13,14 +13,8 @@ export interface PoolSpace {
 }
 
 export function poolSpace(context: Context): PoolSpace {
-  const { totalBytes, freeBytes } = context.driver.space();
-  if (!context.host) return { totalBytes, freeBytes };
-  const host = fileSystemSpace(context.host.fd);
-  return {
-    totalBytes,
-    freeBytes,
-    host: { path: context.host.path, freeBytes: host.freeBytes, reserveBytes: hostReserve(host.totalBytes) },
-  };
+  const host = hostSpace(context);
+  return { ...context.driver.space(), ...(host && { host }) };
 }
 
 /**
@@ -29,23 +23,30 @@ export function poolSpace(context: Context): PoolSpace {
  * @throws CoppiceError no_space, with what is needed and what there is
  */
 export function requireSpace(context: Context, action: string, bytes: number): void {
-  let space = poolSpace(context);
-  if (space.host && space.host.freeBytes < bytes + space.host.reserveBytes) {
+  const host = hostSpace(context);
+  if (host && host.freeBytes < bytes + host.reserveBytes) {
     throw new CoppiceError(
       'no_space',
-      `Could not ${action}: the file under the pool lies on ${space.host.path}, which has ${formatSize(space.host.freeBytes)} free, but ${formatSize(bytes + space.host.reserveBytes)} are needed (${formatSize(space.host.reserveBytes)} of them a reserve, because a full host turns the pool read-only); free space there.`,
-      { neededBytes: bytes + space.host.reserveBytes, availableBytes: space.host.freeBytes },
+      `Could not ${action}: the file under the pool lies on ${host.path}, which has ${formatSize(host.freeBytes)} free, but ${formatSize(bytes + host.reserveBytes)} are needed (${formatSize(host.reserveBytes)} of them a reserve, because a full host turns the pool read-only); free space there.`,
+      { neededBytes: bytes + host.reserveBytes, availableBytes: host.freeBytes },
     );
   }
+  if (bytes === 0) return;
+  let { freeBytes } = context.driver.space();
   // What has just been removed may not be free yet; before refusing it is worth waiting for.
-  if (space.freeBytes < bytes && context.driver.settle()) space = poolSpace(context);
-  if (bytes > 0 && space.freeBytes < bytes) {
-    throw new CoppiceError(
-      'no_space',
-      `Could not ${action}: it needs ${formatSize(bytes)}, but the pool has ${formatSize(space.freeBytes)} free; remove volumes or snapshots, or make it larger with "coppice pool grow SIZE".`,
-      { neededBytes: bytes, availableBytes: space.freeBytes },
-    );
-  }
+  if (freeBytes < bytes && context.driver.settle()) freeBytes = context.driver.space().freeBytes;
+  if (freeBytes >= bytes) return;
+  throw new CoppiceError(
+    'no_space',
+    `Could not ${action}: it needs ${formatSize(bytes)}, but the pool has ${formatSize(freeBytes)} free; remove volumes or snapshots, or make it larger with "coppice pool grow SIZE".`,
+    { neededBytes: bytes, availableBytes: freeBytes },
+  );
+}
+
+function hostSpace(context: Context): PoolSpace['host'] {
+  if (!context.host) return undefined;
+  const { freeBytes, totalBytes } = fileSystemSpace(context.host.fd);
+  return { path: context.host.path, freeBytes, reserveBytes: hostReserve(totalBytes) };
 }
 
 /** Two percent of the host's file system, but at least 64 MiB and at most 1 GiB. */

@@ -203,6 +203,7 @@ describe.each(backends)('pools on $name', () => {
       createPool({ path: first.path, file: first.file, bytes: GiB });
       await refusal(() => createPool({ path: first.path, file: `${file}.3`, bytes: GiB }), 'already_exists');
       await refusal(() => createPool({ path: first.path, existing: true }), 'already_exists');
+      await refusal(() => createPool({ path, file: first.file }), 'already_exists');
     });
 
     test('by four processes at once: one pool', async () => {
@@ -424,18 +425,21 @@ describe.each(backends)('pools on $name', () => {
     });
 
     test('as a systemd unit, named as systemd wants it; destroy takes it out', async () => {
-      const { path, file, directory } = place(join(scratchDirectory(), ''));
-      createPool({ path, file, bytes: GiB });
+      const { path, file, directory } = place();
+      const odd = join(path, '..', 'my pool-1');
+      createPool({ path: odd, file, bytes: GiB });
       const units = join(directory, 'units');
       mkdirSync(units);
-      const persisted = persistPool(path, { systemd: true, unitDirectory: units });
-      const name = runProgram('systemd-escape', ['--path', '--suffix=mount', path]).trim();
-      expect(persisted.file).toBe(join(units, name));
+      const persisted = persistPool(odd, { systemd: true, unitDirectory: units });
+      // As `systemd-escape --path` says it: a dash for a slash, and hexadecimal for what is no letter, digit, ":", "_" or ".".
+      const above = directory.slice(1).replaceAll('-', '\\x2d').replaceAll('/', '-');
+      expect(persisted.file).toBe(join(units, `${above}-my\\x20pool\\x2d1.mount`));
       expect(readFileSync(persisted.file, 'utf8')).toBe(persisted.text);
-      expect(persisted.text).toContain(`What=${file}\nWhere=${path}\nType=btrfs\n`);
-      expect(persisted.text).toMatch(/Options=\S*nofail/);
-      expect(persistPool(path, { systemd: true, unitDirectory: units }).changed).toBe(false);
-      destroyPool(path, { fstab: join(directory, 'fstab'), unitDirectory: units });
+      expect(persisted.text).toContain(`What=${file}\nWhere=${join(directory, 'my pool-1')}\nType=btrfs\n`);
+      expect(persisted.text).toContain(`RequiresMountsFor=${directory}\n`);
+      expect(persisted.text).toMatch(/^Options=loop,noatime,nodev,nosuid$/m);
+      expect(persistPool(odd, { systemd: true, unitDirectory: units }).changed).toBe(false);
+      destroyPool(odd, { fstab: join(directory, 'fstab'), unitDirectory: units });
       expect(readdirSync(units)).toEqual([]);
     });
   });

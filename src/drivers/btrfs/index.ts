@@ -32,7 +32,8 @@ export function openBtrfs(root: number, path: string): Driver {
     write: (held, metadata: Metadata) => places.write(directory(held), metadata),
 
     create: (staged, bytes, identity) => payload.createDisk(fd(staged), bytes, identity),
-    clone: (source, staged, request: CloneRequest) => payload.cloneDisk(fd(source), fd(staged), request),
+    clone: (source, staged, request: CloneRequest) =>
+      payload.cloneDisk(fd(source), directory(staged), request),
     snapshot: (source, staged) => payload.snapshotDisk(fd(source), fd(staged), 'readonly'),
     stageRollback: (snapshot, staged) => payload.snapshotDisk(fd(snapshot), fd(staged), 'writable'),
     exchange: (volume, staged) => payload.exchangeDisks(fd(volume), fd(staged)),

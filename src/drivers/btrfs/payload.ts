@@ -19,7 +19,7 @@ import { isOpenElsewhere } from '../../linux/leases.ts';
 import { hasErrno } from '../../linux/libc.ts';
 import { CoppiceError } from '../../model/errors.ts';
 import type { CloneMethod, CloneRequest, PayloadState, PayloadUsage } from '../driver.ts';
-import { diskPath } from './places.ts';
+import { diskPath, type HeldDirectory } from './places.ts';
 
 /** The data of a volume: a subvolume `data` with one file, `disk.raw`, inside the directory that is the volume. */
 
@@ -41,21 +41,27 @@ export function createDisk(entry: number, bytes: number, identity: string): void
   resizeFile(disk.fd, bytes);
 }
 
-export function cloneDisk(source: number, entry: number, request: CloneRequest): CloneMethod {
-  using original = openDisk(source, 'read');
+export function cloneDisk(source: number, staged: HeldDirectory, request: CloneRequest): CloneMethod {
+  const { disk, status } = openWithStatus(source, 'read');
+  using original = disk;
   const many =
     request.knownExtents === undefined
       ? hasMoreExtentsThan(original.fd, manyExtents)
       : request.knownExtents > manyExtents;
   const method = many || request.replicable ? 'snapshot' : 'reflink';
-  if (method === 'snapshot') cloneBySnapshot(source, entry, request);
-  else cloneByReflink(original, entry, request);
+  if (method === 'snapshot') cloneBySnapshot(source, staged.fd, request);
+  else cloneByReflink(original, status, staged, request);
   return method;
 }
 
-function cloneByReflink(original: Descriptor, entry: number, request: CloneRequest): void {
-  createSubvolume(entry, 'data');
-  using data = openDirectoryAt(entry, 'data');
+function cloneByReflink(
+  original: Descriptor,
+  { bytes, mode, uid, gid }: FileStatus,
+  staged: HeldDirectory,
+  request: CloneRequest,
+): void {
+  createSubvolume(staged.fd, 'data');
+  using data = openDirectoryAt(staged.fd, 'data');
   writeAttribute(data.fd, identityAttribute, Buffer.from(request.identity));
   using disk = createFileAt(data.fd, 'disk.raw');
   try {
@@ -63,10 +69,9 @@ function cloneByReflink(original: Descriptor, entry: number, request: CloneReque
   } catch (error) {
     throw explainReflink(error);
   }
-  const { bytes, mode, uid, gid } = statusAt(original.fd, '');
   if (request.bytes > bytes) resizeFile(disk.fd, request.bytes);
   // A snapshot keeps owner and mode; a clone must not depend on how it was made.
-  if (uid !== process.geteuid?.() || gid !== process.getegid?.()) fchownSync(disk.fd, uid, gid);
+  if (uid !== staged.owner.uid || gid !== staged.owner.gid) fchownSync(disk.fd, uid, gid);
   if ((mode & 0o7777) !== 0o600) fchmodSync(disk.fd, mode & 0o7777);
 }
 
@@ -164,19 +169,27 @@ export function probeDisk(entry: number, path: string): OpenDisk | undefined {
   return { device: dev, inode: ino, path, openElsewhere: isOpenElsewhere(disk.fd) };
 }
 
+function openDisk(directory: number, access: 'read' | 'write'): Descriptor {
+  return openWithStatus(directory, access).disk;
+}
+
 /** Opens a disk without ever waiting: somebody may have put a pipe in its place. @throws CoppiceError damaged */
-function openDisk(directory: number, access: 'read' | 'write', path: string = diskPath): Descriptor {
+function openWithStatus(
+  directory: number,
+  access: 'read' | 'write',
+): { readonly disk: Descriptor; readonly status: FileStatus } {
   const { O_RDONLY, O_RDWR, O_NONBLOCK, S_IFMT, S_IFREG } = constants;
   using opened = new DisposableStack();
-  const disk = opened.use(openAt(directory, path, (access === 'read' ? O_RDONLY : O_RDWR) | O_NONBLOCK));
-  if ((statusAt(disk.fd, '').mode & S_IFMT) !== S_IFREG) {
+  const disk = opened.use(openAt(directory, diskPath, (access === 'read' ? O_RDONLY : O_RDWR) | O_NONBLOCK));
+  const status = statusAt(disk.fd, '');
+  if ((status.mode & S_IFMT) !== S_IFREG) {
     throw new CoppiceError(
       'damaged',
       `${diskPath} of this volume is not a regular file: somebody has put something else in its place; remove that and roll back to a snapshot.`,
     );
   }
   opened.move();
-  return disk;
+  return { disk, status };
 }
 
 function explainReflink(error: unknown): unknown {

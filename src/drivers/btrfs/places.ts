@@ -29,10 +29,13 @@ export const areas = { volumes: 0o711, '.staging': 0o700, '.tombstones': 0o700 }
 /** An open and locked directory of the pool. The lock goes with the descriptor. */
 export class HeldDirectory implements Held {
   readonly descriptor: Descriptor;
+  /** Whose it is; new files in an entry that was just staged belong to the same. */
+  readonly owner: { readonly uid: number; readonly gid: number };
   place: Place;
 
-  constructor(descriptor: Descriptor, place: Place) {
+  constructor(descriptor: Descriptor, place: Place, owner: { readonly uid: number; readonly gid: number }) {
     this.descriptor = descriptor;
+    this.owner = owner;
     this.place = place;
   }
 
@@ -50,6 +53,8 @@ export class Places implements Disposable {
   readonly #volumes: Descriptor;
   readonly #staging: Descriptor;
   readonly #tombstones: Descriptor;
+  /** Many clones in a row are of one template. */
+  #lastRead: { readonly bytes: Buffer; readonly metadata: Metadata | undefined } | undefined;
 
   constructor(root: number) {
     this.#root = root;
@@ -130,7 +135,10 @@ export class Places implements Disposable {
   }
 
   read(held: HeldDirectory): Metadata | undefined {
-    return decoded(readAttribute(held.fd, metadataAttribute));
+    const bytes = readAttribute(held.fd, metadataAttribute);
+    if (!bytes) return undefined;
+    if (!this.#lastRead?.bytes.equals(bytes)) this.#lastRead = { bytes, metadata: decodeMetadata(bytes) };
+    return this.#lastRead.metadata;
   }
 
   peek(place: Place): Metadata | undefined {
@@ -162,9 +170,10 @@ export class Places implements Disposable {
       opened.use(descriptor);
       if (!lock(descriptor.fd, mode, wait)) return 'busy';
       // Between the opening and the lock somebody may have renamed, removed or replaced it: the lock must be on what the name means now.
-      if (statusIfAny(parent, name)?.inode !== statusAt(descriptor.fd, '').inode) continue;
+      const status = statusAt(descriptor.fd, '');
+      if (statusIfAny(parent, name)?.inode !== status.inode) continue;
       opened.move();
-      return new HeldDirectory(descriptor, place);
+      return new HeldDirectory(descriptor, place, status);
     }
   }
 

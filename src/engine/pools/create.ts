@@ -6,7 +6,7 @@ import { btrfsMagic, commitTransaction, fileSystemUuid } from '../../linux/btrfs
 import { Descriptor, descriptorPath, makeDirectoryAt } from '../../linux/files.ts';
 import { hasErrno } from '../../linux/libc.ts';
 import { lock } from '../../linux/locks.ts';
-import { readMounts } from '../../linux/mounts.ts';
+import { loopBackingFile, readMounts } from '../../linux/mounts.ts';
 import { runProgram } from '../../linux/programs.ts';
 import { randomId } from '../../linux/random.ts';
 import { fileSystemSpace } from '../../linux/space.ts';
@@ -52,6 +52,7 @@ function create(options: CreatePoolOptions): PoolCreated {
   // Another process may have done all of it while this one waited for the lock.
   const meanwhile = openIfPool(path);
   if (meanwhile) return { path, id: meanwhile.id, backing: meanwhile.backing, steps };
+  requireNotMountedElsewhere(claim.source, path);
   mkdirSync(path, { recursive: true, mode: 0o755 });
   if (!readMounts().some((mount) => mount.mountPoint === path)) {
     runProgram('mount', ['-t', 'btrfs', '-o', claim.mountOptions.join(','), '--', claim.source, path]);
@@ -126,6 +127,19 @@ function checkOptions(options: CreatePoolOptions): void {
       'invalid_argument',
       `A pool lies on one thing, but ${given.join(' and ')} were given; choose one.`,
     );
+}
+
+/** Two directories for one pool would each be destroyed without a word about the other. */
+function requireNotMountedElsewhere(source: string, path: string): void {
+  const elsewhere = readMounts().find(
+    (mount) =>
+      (mount.source === source || loopBackingFile(mount.source) === source) && mount.mountPoint !== path,
+  );
+  if (!elsewhere) return;
+  throw new CoppiceError(
+    'already_exists',
+    `${source} is mounted on ${elsewhere.mountPoint} already; use that, or unmount it first.`,
+  );
 }
 
 /** Mounting over files would hide them. */

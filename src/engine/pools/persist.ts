@@ -55,7 +55,7 @@ function persist(pathText: string, options: PersistOptions): Persisted {
   const requiresMountsFor = `RequiresMountsFor=${path}`;
   if (options.systemd) {
     const file = join(options.unitDirectory ?? '/etc/systemd/system', unitName(path));
-    const text = mountUnit(source, path, mountWith);
+    const text = mountUnit(root.metadata, source, path);
     const changed = readIfAny(file) !== text;
     if (changed && !options.dryRun) replaceFile(file, text, 0o644);
     return { file, text, changed, requiresMountsFor };
@@ -98,23 +98,29 @@ function sourceOf(backing: Backing, path: string): string {
   );
 }
 
-function mountOptionsOf(metadata: PoolMetadata): string[] {
-  const { backing } = metadata;
-  const loop = backing.type === 'loop' ? ['loop', ...(backing.preallocated ? ['nodiscard'] : [])] : [];
+function mountOptionsOf({ backing }: PoolMetadata): string[] {
   // The file may lie on a file system that is itself mounted at boot.
   const after = backing.type === 'loop' ? [`x-systemd.requires-mounts-for=${dirname(backing.file)}`] : [];
-  return [...loop, ...mountOptions, 'nofail', ...after];
+  return [...kernelOptionsOf(backing), 'nofail', ...after];
 }
 
-function mountUnit(source: string, path: string, options: string): string {
+function kernelOptionsOf(backing: Backing): string[] {
+  const loop = backing.type === 'loop' ? ['loop', ...(backing.preallocated ? ['nodiscard'] : [])] : [];
+  return [...loop, ...mountOptions];
+}
+
+/** `nofail` and `x-systemd.*` are words of fstab: here not being required by local-fs.target, and a line of its own, mean the same. */
+function mountUnit({ backing }: PoolMetadata, source: string, path: string): string {
+  const after =
+    backing.type === 'loop' ? `RequiresMountsFor=${dirname(backing.file).replaceAll('%', '%%')}\n` : '';
   return `[Unit]
 ${marker} ${path}
-
+${after}
 [Mount]
 What=${source.replaceAll('%', '%%')}
 Where=${path.replaceAll('%', '%%')}
 Type=btrfs
-Options=${options.replaceAll('%', '%%')}
+Options=${kernelOptionsOf(backing).join(',')}
 
 [Install]
 WantedBy=multi-user.target
