@@ -13,8 +13,9 @@ export interface PoolSpace {
 }
 
 export function poolSpace(context: Context): PoolSpace {
+  const { totalBytes, freeBytes } = context.driver.space();
   const host = hostSpace(context);
-  return { ...context.driver.space(), ...(host && { host }) };
+  return { totalBytes, freeBytes, ...(host && { host }) };
 }
 
 /**
