@@ -35,7 +35,7 @@ const [first, second, third] = [
 ];
 
 /** A volume with two snapshots and a present state that is like neither. */
-async function makeVolume(pool: Pool): Promise<void> {
+export async function makeVolume(pool: Pool): Promise<void> {
   await pool.clone('base', 'vm', { durability: 'deferred' });
   const path = await pool.diskPath('vm');
   overwrite(path, 'first');
@@ -55,7 +55,7 @@ async function makeDisks(pool: Pool, ...names: string[]): Promise<void> {
 }
 
 /** A chain so long that the last do not remember the first: removing one from its middle must leave a record. */
-async function makeChain(pool: Pool): Promise<void> {
+export async function makeChain(pool: Pool): Promise<void> {
   let source = 'base';
   for (let depth = 1; depth <= 18; depth++) {
     await pool.clone(source, `depth-${depth}`, { durability: 'deferred' });

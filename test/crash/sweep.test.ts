@@ -1,0 +1,170 @@
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { openPool, type Pool } from '../../src/index.ts';
+import { observeCalls } from '../../src/linux/libc.ts';
+import { makeTestPool, type TestPool } from '../support/test-pool.ts';
+import { disk, overwritten } from './content.ts';
+import { runChild, startChild } from './run-child.ts';
+import { base, importBase, makeChain, makeVolume, prepared, type Scenario, scenarios } from './scenarios.ts';
+import { expectSound, line, readState, type State } from './state.ts';
+import { chosenSteps } from './steps.ts';
+
+/** Opening a pool clears up what the dead left: nothing of the living, and also when it is killed itself. */
+
+let shared: TestPool;
+
+beforeAll(async () => {
+  shared = await makeTestPool();
+  await importBase(shared.pool, shared.scratch);
+});
+
+afterAll(() => shared[Symbol.asyncDispose]());
+
+/**
+ * Every fifth step, five times over: a new entry that is swept before its maker has locked it is made again, so sweeping between
+ * those two steps every time would never let it go on.
+ */
+const turns = [0, 1, 2, 3, 4];
+
+test.each(scenarios)('opening the pool at every step of $name takes nothing of it', async (scenario) => {
+  for (const turn of turns) {
+    const before = await prepared(scenario, shared.pool, shared.scratch);
+    const call = scenario.call(shared.pool, shared.scratch);
+    const child = startChild({ pool: shared.path, call, pause: true });
+    let count = 0;
+    for await (const message of child.messages()) {
+      if (!('step' in message)) continue;
+      if (count++ % turns.length === turn) await (await openPool(shared.path, { inline: true })).close();
+      child.process.stdin?.write('.');
+    }
+    expect((await child.outcome()).steps.length).toBeGreaterThan(5);
+    expect(await afterwards(scenario)).toEqual(scenario.after(before));
+  }
+});
+
+interface Leftover {
+  readonly name: string;
+  /** Has operations die. */
+  leave(pool: Pool, scratch: string): Promise<void>;
+  /** What the pool must hold when that has been cleared up. */
+  readonly recovered: State;
+}
+
+const [first, second, third] = [
+  overwritten(base, 'first'),
+  overwritten(base, 'second'),
+  overwritten(base, 'third'),
+];
+
+const rolledBack: State = [
+  line('base', 'template', base),
+  line('vm', 'volume', first),
+  line('vm@pre-rollback', 'rollback', third),
+  line('vm@s1', 'user', first),
+  line('vm@s2', 'user', second),
+];
+
+const leftovers: readonly Leftover[] = [
+  {
+    name: 'a rollback that died after the exchange',
+    async leave(pool) {
+      await makeVolume(pool);
+      await dieAfter(/^renameat2 data and data$/, 1, () => pool.rollback('vm@s1'));
+    },
+    recovered: rolledBack,
+  },
+  {
+    name: 'a rollback that died while it kept the replaced state',
+    async leave(pool) {
+      await makeVolume(pool);
+      await dieAfter(/^ioctl SNAP_CREATE/, 2, () => pool.rollback('vm@s1'));
+    },
+    recovered: rolledBack,
+  },
+  {
+    name: 'a rollback that died when it had kept the replaced state',
+    async leave(pool) {
+      await makeVolume(pool);
+      await dieAfter(/^renameat2 pre-rollback/, 1, () => pool.rollback('vm@s1'));
+    },
+    recovered: rolledBack,
+  },
+  {
+    name: 'a rollback that died while it gave the replaced state up',
+    async leave(pool) {
+      await makeVolume(pool);
+      await dieAfter(/^ioctl SNAP_DESTROY/, 1, () => pool.rollback('vm@s1'));
+    },
+    recovered: rolledBack,
+  },
+  {
+    name: 'a clone and an import that died before they got their names',
+    async leave(pool, scratch) {
+      const image = join(scratch, 'image.raw');
+      writeFileSync(image, disk('image'));
+      await dieAfter(/^fsetxattr user.coppice$/, 1, () => pool.clone('base', 'copy'));
+      await dieAfter(/^fsetxattr user.coppice$/, 2, () => pool.import('image', image));
+    },
+    recovered: [line('base', 'template', base)],
+  },
+  {
+    name: 'removals that died after the name was gone',
+    async leave(pool) {
+      await makeVolume(pool);
+      await makeChain(pool);
+      await dieAfter(/^renameat2 vm\./, 1, () => pool.remove('vm', { withSnapshots: true }));
+      await dieAfter(/^renameat2 depth-17\./, 1, () => pool.remove('depth-17'));
+      await dieAfter(/^ioctl SNAP_DESTROY/, 1, () => pool.remove('depth-18'));
+    },
+    recovered: [
+      line('base', 'template', base),
+      ...Array.from({ length: 16 }, (_, index) => line(`depth-${index + 1}`, 'volume', base)),
+      'depth-17 tombstone',
+      'depth-18 tombstone',
+    ].sort(),
+  },
+];
+
+describe.each(leftovers)('recovery from $name', (leftover) => {
+  const scenario: Scenario = {
+    name: leftover.name,
+    prepare: (pool, scratch) => leftover.leave(pool, scratch),
+    call: () => ['open'],
+    after: (before) => before,
+  };
+
+  test('comes to the same end when it is killed at any step, twice', async () => {
+    await prepared(scenario, shared.pool, shared.scratch);
+    const { steps } = await runChild({ pool: shared.path, call: ['open'] });
+    expect(await afterwards(scenario), 'in one go').toEqual(leftover.recovered);
+    for (const step of chosenSteps(steps.length)) {
+      await prepared(scenario, shared.pool, shared.scratch);
+      await runChild({ pool: shared.path, call: ['open'], dieAt: step });
+      await runChild({ pool: shared.path, call: ['open'], dieAt: step });
+      const where = `killed before step ${step} of ${steps.length}: ${steps[step - 1]}`;
+      expect(await afterwards(scenario), where).toEqual(leftover.recovered);
+    }
+  });
+});
+
+/** As if the process had died right after a call: nothing that comes later reaches the storage, and its locks are gone. */
+async function dieAfter(pattern: RegExp, occurrence: number, run: () => Promise<unknown>): Promise<void> {
+  let seen = 0;
+  observeCalls((syscall, subject) => {
+    if (seen >= occurrence) throw new Error('dead');
+    if (pattern.test(`${syscall} ${subject}`)) seen++;
+    return undefined;
+  });
+  try {
+    await expect(run()).rejects.toThrow('dead');
+  } finally {
+    observeCalls(undefined);
+  }
+}
+
+async function afterwards(scenario: Scenario): Promise<State> {
+  await using pool = await openPool(shared.path, { inline: true });
+  await expectSound(pool, scenario.damaged);
+  return await readState(pool);
+}
