@@ -2,7 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
-import { buildSync, stop } from 'esbuild';
+import { runProgram } from '../../src/linux/programs.ts';
 import { runDirectory } from '../support/run-directory.ts';
 import type { ChildMessage, ChildRequest } from './child.ts';
 
@@ -24,20 +24,18 @@ function childFile(): string {
   // The native part of koffi is found beside its own files, so it can't move into a bundle.
   symlinkSync(join(root, 'node_modules'), join(directory, 'node_modules'));
   writeFileSync(join(directory, 'package.json'), '{"type":"module"}');
-  buildSync({
-    entryPoints: {
-      child: join(root, 'test/crash/child.ts'),
-      worker: join(root, 'src/engine/worker.ts'),
-    },
-    outdir: directory,
-    bundle: true,
-    format: 'esm',
-    platform: 'node',
-    target: 'node24',
-    external: ['koffi'],
-    logLevel: 'warning',
-  });
-  void stop(); // the process in which it works
+  // As a program, because the library leaves a process behind.
+  runProgram(join(root, 'node_modules/.bin/esbuild'), [
+    `child=${join(root, 'test/crash/child.ts')}`,
+    `worker=${join(root, 'src/engine/worker.ts')}`,
+    `--outdir=${directory}`,
+    '--bundle',
+    '--format=esm',
+    '--platform=node',
+    '--target=node24',
+    '--external:koffi',
+    '--log-level=warning',
+  ]);
   bundled = join(directory, 'child.js');
   return bundled;
 }
