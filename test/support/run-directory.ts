@@ -63,7 +63,8 @@ function childProcesses(): string[] {
   );
   return children.flatMap((pid) => {
     try {
-      return [`${pid} ${readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ').trim()}`];
+      const command = readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ').trim();
+      return command === '' ? [] : [`${pid} ${command}`]; // without one it was killed and is only to be reaped
     } catch {
       return []; // it has ended meanwhile
     }
