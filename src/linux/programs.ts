@@ -16,12 +16,19 @@ const packages: Readonly<Record<string, string>> = {
 // cron jobs and minimal shells lack the sbin directories, where mkfs and losetup live.
 const environment = { PATH: `${process.env['PATH'] ?? '/usr/bin:/bin'}:/usr/sbin:/sbin`, LC_ALL: 'C' };
 
-/** Runs a program to its end and returns its output. Arguments are passed as they are, never through a shell. */
-export function runProgram(program: string, args: readonly string[]): string {
+/**
+ * Runs a program to its end and returns its output. Arguments are passed as they are, never through a shell.
+ * @param descriptors the program gets these as 3, 4, and so on; a lock on one lasts until the program has ended, even if we die before
+ */
+export function runProgram(
+  program: string,
+  args: readonly string[],
+  descriptors: readonly number[] = [],
+): string {
   const { status, signal, stdout, stderr, error } = spawnSync(program, args, {
     encoding: 'utf8',
     env: environment,
-    stdio: ['ignore', 'pipe', 'pipe'],
+    stdio: ['ignore', 'pipe', 'pipe', ...descriptors],
   });
   if (error) throw startFailure(program, error);
   if (status === 0) return stdout;

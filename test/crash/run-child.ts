@@ -42,7 +42,10 @@ function childFile(): string {
 
 /** Runs a child to its end. */
 export async function runChild(request: ChildRequest, environment: NodeJS.ProcessEnv = {}): Promise<Outcome> {
-  const child = startChild(request, environment);
+  return finished(startChild(request, environment));
+}
+
+export async function finished(child: RunningChild): Promise<Outcome> {
   for await (const _message of child.messages());
   return child.outcome();
 }

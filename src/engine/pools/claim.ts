@@ -19,6 +19,8 @@ export interface CreatePoolOptions {
 /** What a claim gives: the thing to mount, locked against a second `pool create` at the same time. */
 export interface Claim extends Disposable {
   readonly source: string;
+  /** The descriptor that has the lock. */
+  readonly lock: number;
   readonly backing: Backing;
   readonly mountOptions: readonly string[];
 }

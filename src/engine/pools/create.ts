@@ -55,7 +55,8 @@ function create(options: CreatePoolOptions): PoolCreated {
   requireNotMountedElsewhere(claim.source, path);
   mkdirSync(path, { recursive: true, mode: 0o755 });
   if (!readMounts().some((mount) => mount.mountPoint === path)) {
-    runProgram('mount', ['-t', 'btrfs', '-o', claim.mountOptions.join(','), '--', claim.source, path]);
+    const mountOptions = claim.mountOptions.join(',');
+    runProgram('mount', ['-t', 'btrfs', '-o', mountOptions, '--', claim.source, path], [claim.lock]);
     did(`mounted ${claim.source} on ${path}`);
   }
   using root = new Descriptor(openSync(path, constants.O_RDONLY | constants.O_DIRECTORY));

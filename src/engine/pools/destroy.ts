@@ -6,10 +6,11 @@ import { removeDirectoryAt } from '../../linux/files.ts';
 import { hasErrno } from '../../linux/libc.ts';
 import { loopBackingFile, mountOf } from '../../linux/mounts.ts';
 import { runProgram } from '../../linux/programs.ts';
+import { randomId } from '../../linux/random.ts';
 import { blockedBy, CoppiceError } from '../../model/errors.ts';
 import type { Name } from '../../model/names.ts';
 import { openBlockers } from '../blockers.ts';
-import { createContext } from '../context.ts';
+import { type Context, createContext } from '../context.ts';
 import { explaining } from '../failures.ts';
 import { list } from '../operations/list.ts';
 import { openRoot, poolAttribute } from './open.ts';
@@ -55,17 +56,24 @@ export function destroyPool(
 function destroy(pathText: string, options: PersistOptions & { readonly force?: boolean }): PoolLoss {
   const loss = describeLoss(pathText);
   const { backing } = clear(loss.path, options.force ?? false);
-  if (backing.type !== 'existing') unmount(loss.path, backing.type === 'loop' ? backing.file : undefined);
+  const file = backing.type === 'existing' ? undefined : unmount(loss.path);
+  // Before the file goes, so that a boot after an interruption never waits for one that is not there.
   unpersistPool(loss.path, options);
+  // Only the file that really was under the mount; the recorded name may mean another by now.
+  if (backing.type === 'loop' && file !== undefined && sameFile(file, backing.file)) unlinkSync(backing.file);
   if (backing.type === 'device') runProgram('wipefs', ['--all', '--quiet', '--', backing.device]);
+  if (backing.type !== 'existing') removeMountPoint(loss.path);
   return loss;
 }
 
-/** Takes the marker first, so that nobody starts new work; then what is ours. */
+/**
+ * Takes away what is ours in an adopted directory. The marker goes when there is nothing left, so that until then this can be run
+ * again; each volume goes in one step, so that what is still there is whole.
+ */
 function clear(path: string, force: boolean): ReturnType<typeof openRoot>['metadata'] {
   using root = openRoot(path);
   using context = createContext({ path, root: root.fd, metadata: root.metadata }, true);
-  const names = context.driver.list().map((record) => record.name as Name);
+  const names = ourVolumes(context);
   using held = new DisposableStack();
   const volumes = names.flatMap((name) => {
     const volume = context.driver.hold({ area: 'volumes', name }, 'exclusive', false);
@@ -79,22 +87,38 @@ function clear(path: string, force: boolean): ReturnType<typeof openRoot>['metad
   const blockers = force ? [] : openBlockers(context, volumes);
   if (blockers.length > 0) throw blockedBy(`Could not destroy the pool ${path}`, blockers);
   if (root.metadata.backing.type !== 'existing') return root.metadata;
-  removeAttribute(root.fd, poolAttribute);
-  for (const volume of volumes) context.driver.discard(volume);
+  for (const volume of volumes) {
+    context.driver.move(volume, { area: 'tombstones', id: randomId() });
+    context.driver.discard(volume);
+  }
   for (const area of ['staging', 'tombstones'] as const) {
     for (const id of context.driver.listEntries(area)) {
       const entry = context.driver.hold({ area, id }, 'exclusive', false);
       if (typeof entry === 'object') context.driver.discard(held.use(entry));
     }
   }
+  if (ourVolumes(context).length + context.driver.listEntries('staging').length > 0) {
+    throw new CoppiceError(
+      'busy',
+      `Something new was made in ${path} while it was destroyed; run it again when nobody works there.`,
+    );
+  }
+  removeAttribute(root.fd, poolAttribute);
   for (const name of Object.keys(areas)) removeIfEmpty(root.fd, name);
   commitTransaction(root.fd);
   return root.metadata;
 }
 
-function unmount(path: string, file: string | undefined): void {
+function ourVolumes(context: Context): Name[] {
+  return context.driver
+    .list()
+    .flatMap((record) => (record.metadata?.type === 'volume' ? [record.name as Name] : []));
+}
+
+/** Returns the file that was under the mount, if it was one. */
+function unmount(path: string): string | undefined {
   const mount = mountOf(path);
-  const actual = mount && loopBackingFile(mount.source);
+  const file = mount && loopBackingFile(mount.source);
   try {
     runProgram('umount', ['--', path]);
   } catch (error) {
@@ -107,8 +131,10 @@ function unmount(path: string, file: string | undefined): void {
       },
     );
   }
-  // Only the file that really was under the mount; the recorded name may mean another by now.
-  if (file !== undefined && actual !== undefined && sameFile(actual, file)) unlinkSync(file);
+  return file;
+}
+
+function removeMountPoint(path: string): void {
   try {
     rmdirSync(path);
   } catch (error) {

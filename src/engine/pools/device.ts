@@ -22,7 +22,7 @@ export function claimDevice(device: string, force: boolean, did: (step: string) 
           `${device} holds ${found.type}${found.label ? ` labelled "${found.label}"` : ''}, which would be lost; if that is meant, use --force.`,
         );
       }
-      runProgram('mkfs.btrfs', ['-q', '-f', '-L', poolLabel, '--', device]);
+      runProgram('mkfs.btrfs', ['-q', '-f', '-L', poolLabel, '--', device], [descriptor.fd]);
       did(`formatted ${device} with btrfs`);
     }
   } catch (error) {
@@ -31,6 +31,7 @@ export function claimDevice(device: string, force: boolean, did: (step: string) 
   }
   return {
     source: device,
+    lock: descriptor.fd,
     backing: { type: 'device', device },
     mountOptions,
     [Symbol.dispose]: () => descriptor[Symbol.dispose](),

@@ -34,6 +34,7 @@ export function claimLoopFile(path: string, options: CreatePoolOptions, did: (st
   const preallocated = options.preallocate || isAllocated(descriptor.fd);
   return {
     source: file,
+    lock: descriptor.fd,
     backing: { type: 'loop', file, preallocated },
     mountOptions: ['loop', ...mountOptions, ...(preallocated ? ['nodiscard'] : [])],
     [Symbol.dispose]: () => descriptor[Symbol.dispose](),
@@ -110,15 +111,8 @@ function make(
   resizeFile(fd, 0);
   if (options.preallocate) reserve(fd, bytes, directory, file);
   else resizeFile(fd, bytes);
-  runProgram('mkfs.btrfs', [
-    '-q',
-    '-f',
-    '-L',
-    poolLabel,
-    ...(options.preallocate ? ['-K'] : []),
-    '--',
-    partial,
-  ]);
+  const discard = options.preallocate ? ['-K'] : [];
+  runProgram('mkfs.btrfs', ['-q', '-f', '-L', poolLabel, ...discard, '--', partial], [fd]);
   flush(fd);
   moveAt(directory, basename(partial), directory, basename(file));
   flush(directory);
