@@ -25,6 +25,7 @@ export interface ChildRequest {
 /** What the process prints, one JSON line each. */
 export type ChildMessage =
   | { readonly step: string }
+  | { readonly started: true }
   | { readonly done: number }
   | { readonly progress: { readonly step: string; readonly fraction: number } }
   | { readonly result: unknown; readonly steps: readonly string[] }
@@ -95,6 +96,7 @@ async function perform(): Promise<unknown> {
   watching = true;
   const methods = pool as unknown as Record<string, (...values: unknown[]) => Promise<unknown>>;
   if (request.together) {
+    say({ started: true });
     await Promise.all(
       request.together.map(async ([name, ...values], index) => {
         await methods[name]?.(...values);
