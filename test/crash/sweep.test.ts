@@ -1,7 +1,8 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { openPool, type Pool } from '../../src/index.ts';
+import { Pool } from '../../src/engine/pool.ts';
+import { CoppiceError, openPool } from '../../src/index.ts';
 import { observeCalls } from '../../src/linux/libc.ts';
 import { makeTestPool, type TestPool } from '../support/test-pool.ts';
 import { disk, overwritten } from './content.ts';
@@ -143,6 +144,25 @@ describe.each(leftovers)('recovery from $name', (leftover) => {
       await runChild({ pool: shared.path, call: ['open'], dieAt: step });
       await runChild({ pool: shared.path, call: ['open'], dieAt: step });
       const where = `killed before step ${step} of ${steps.length}: ${steps[step - 1]}`;
+      expect(await afterwards(scenario), where).toEqual(leftover.recovered);
+    }
+  });
+
+  test('comes to the same end after any system call of it has failed', async () => {
+    const EIO = 5;
+    for (let failing = 1, count = failing; count >= failing; failing++) {
+      await prepared(scenario, shared.pool, shared.scratch);
+      count = 0;
+      let where = '';
+      observeCalls((syscall, subject) => {
+        if (++count !== failing) return undefined;
+        where = `failed: call ${failing}, ${syscall} ${subject}`;
+        return EIO;
+      });
+      const opened = await openPool(shared.path, { inline: true }).catch((error: unknown) => error);
+      observeCalls(undefined);
+      if (opened instanceof Pool) await opened.close();
+      else expect(opened, where).toBeInstanceOf(CoppiceError);
       expect(await afterwards(scenario), where).toEqual(leftover.recovered);
     }
   });
