@@ -39,6 +39,9 @@ try {
       printRow(rowOf(result));
     }
   }
+} catch (error) {
+  for (const each of everyError(error)) console.error(each);
+  process.exitCode = 1;
 } finally {
   removeRunDirectory();
 }
@@ -54,6 +57,12 @@ if (values.json !== undefined) {
   writeFileSync(values.json, `${JSON.stringify(list, undefined, 2)}\n`);
 }
 if (results.some((result) => result.ok === false)) process.exitCode = 1;
+
+/** What failed, and what then failed while cleaning up. */
+function everyError(error: unknown): unknown[] {
+  if (!(error instanceof SuppressedError)) return [error];
+  return [...everyError(error.suppressed), ...everyError(error.error)];
+}
 
 function rowOf({ name, value, unit, target, ok }: Measured): string[] {
   const wanted = !target

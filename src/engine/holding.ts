@@ -13,6 +13,21 @@ export interface HeldVolume extends Disposable {
 
 /** Holds a volume that must exist and be ours. An import of that name that is under way is waited for. */
 export function holdVolume(context: Context, name: Name, mode: LockMode): HeldVolume {
+  return lockVolume(context, name, mode);
+}
+
+/** Holds what a reference names, as the source of a copy: the volume, or a snapshot together with its volume. */
+export function holdSource(context: Context, reference: Reference): HeldVolume & { readonly source: Held } {
+  const volume = lockVolume(context, reference.volume, 'shared');
+  if (!reference.snapshot) return volume;
+  using opened = new DisposableStack();
+  opened.use(volume);
+  const source = holdSnapshot(context, volume, reference.snapshot, 'shared');
+  opened.move();
+  return new LockedVolume(volume.held, volume.name, volume.metadata, source);
+}
+
+function lockVolume(context: Context, name: Name, mode: LockMode): LockedVolume {
   for (;;) {
     const held = context.driver.hold({ area: 'volumes', name }, mode, context.wait);
     if (held === 'busy') throw busy(name);
@@ -21,24 +36,22 @@ export function holdVolume(context: Context, name: Name, mode: LockMode): HeldVo
   }
 }
 
-/** Holds what a reference names, as the source of a copy: the volume, or a snapshot together with its volume. */
-export function holdSource(context: Context, reference: Reference): HeldVolume & { readonly source: Held } {
-  const volume = holdVolume(context, reference.volume, 'shared');
-  if (!reference.snapshot)
-    return { ...volume, source: volume.held, [Symbol.dispose]: () => volume[Symbol.dispose]() };
-  try {
-    const source = holdSnapshot(context, volume, reference.snapshot, 'shared');
-    return {
-      ...volume,
-      source,
-      [Symbol.dispose]() {
-        source[Symbol.dispose]();
-        volume[Symbol.dispose]();
-      },
-    };
-  } catch (error) {
-    volume[Symbol.dispose]();
-    throw error;
+class LockedVolume implements HeldVolume {
+  readonly held: Held;
+  readonly name: Name;
+  readonly metadata: VolumeMetadata;
+  readonly source: Held;
+
+  constructor(held: Held, name: Name, metadata: VolumeMetadata, source: Held = held) {
+    this.held = held;
+    this.name = name;
+    this.metadata = metadata;
+    this.source = source;
+  }
+
+  [Symbol.dispose](): void {
+    if (this.source !== this.held) this.source[Symbol.dispose]();
+    this.held[Symbol.dispose]();
   }
 }
 
@@ -104,7 +117,7 @@ export function noSuchVolume(context: Context, name: Name): CoppiceError {
   return new CoppiceError('not_found', `There is no volume or template ${name} in ${context.path}.${hint}`);
 }
 
-function withMetadata(context: Context, held: Held, name: Name): HeldVolume {
+function withMetadata(context: Context, held: Held, name: Name): LockedVolume {
   using opened = new DisposableStack();
   opened.use(held);
   const metadata = context.driver.read(held);
@@ -115,5 +128,5 @@ function withMetadata(context: Context, held: Held, name: Name): HeldVolume {
     );
   }
   opened.move();
-  return { held, name, metadata, [Symbol.dispose]: () => held[Symbol.dispose]() };
+  return new LockedVolume(held, name, metadata);
 }
