@@ -26,19 +26,15 @@ export interface PoolHandle {
 }
 
 export function createContext(handle: PoolHandle, wait: boolean): Context {
-  const driver = openBtrfs(handle.root, handle.path);
+  using opened = new DisposableStack();
+  const driver = opened.use(openBtrfs(handle.root, handle.path));
   const hostPath = hostDirectoryOf(handle.path);
-  const host = hostPath === undefined ? undefined : new Descriptor(openSync(hostPath, 'r'));
-  return {
-    ...handle,
-    driver,
-    wait,
-    host: host && hostPath !== undefined ? { fd: host.fd, path: hostPath } : undefined,
-    [Symbol.dispose]() {
-      driver[Symbol.dispose]();
-      host?.[Symbol.dispose]();
-    },
-  };
+  const host =
+    hostPath === undefined
+      ? undefined
+      : { fd: opened.use(new Descriptor(openSync(hostPath, 'r'))).fd, path: hostPath };
+  const owned = opened.move();
+  return { ...handle, driver, wait, host, [Symbol.dispose]: () => owned.dispose() };
 }
 
 /** The directory of the file under a loop pool; undefined for a pool on a device, or when the file can't be found. */

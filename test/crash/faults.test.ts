@@ -1,8 +1,8 @@
-import { readdirSync, readlinkSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { CoppiceError, openPool } from '../../src/index.ts';
 import { observeCalls } from '../../src/linux/libc.ts';
 import { makeTestPool, type TestPool } from '../support/test-pool.ts';
+import { openIn } from './open-in.ts';
 import { perform } from './perform.ts';
 import { allowed, importBase, prepared, type Scenario, scenarios } from './scenarios.ts';
 import { expectSound, readState, type State } from './state.ts';
@@ -24,7 +24,7 @@ afterAll(() => shared[Symbol.asyncDispose]());
 describe.each(scenarios)('a failing system call during $name', (scenario) => {
   test('is a typed error, and nothing is lost', async () => {
     let before = await prepared(scenario, shared.pool, shared.scratch);
-    const open = descriptors();
+    const open = openIn(shared.path);
     const calls = await attempted(scenario, () => undefined);
     expect(await afterwards(scenario)).toEqual(scenario.after(before));
     for (const [index, call] of calls.entries()) {
@@ -36,7 +36,7 @@ describe.each(scenarios)('a failing system call during $name', (scenario) => {
         });
         const where = `errno ${errno} from call ${index + 1} of ${calls.length}, ${call}: ${error ?? 'it went on'}`;
         if (error !== undefined) expect(error, where).toBeInstanceOf(CoppiceError);
-        expect(descriptors(), where).toEqual(open);
+        expect(openIn(shared.path), where).toEqual(open);
         const state = await afterwards(scenario);
         if (error === undefined) expect(state, where).toEqual(scenario.after(before));
         else expect(allowed(scenario, before), where).toContainEqual(state);
@@ -44,20 +44,6 @@ describe.each(scenarios)('a failing system call during $name', (scenario) => {
     }
   });
 });
-
-/** What this process has open in the pool. */
-function descriptors(): string[] {
-  return readdirSync('/proc/self/fd')
-    .flatMap((fd) => {
-      try {
-        return readlinkSync(`/proc/self/fd/${fd}`);
-      } catch {
-        return []; // that of the listing itself
-      }
-    })
-    .filter((path) => path.startsWith(shared.path))
-    .sort();
-}
 
 /** Performs the operation while the given function decides which calls fail. Returns the calls. */
 async function attempted(

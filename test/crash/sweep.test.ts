@@ -6,6 +6,7 @@ import { CoppiceError, openPool } from '../../src/index.ts';
 import { observeCalls } from '../../src/linux/libc.ts';
 import { makeTestPool, type TestPool } from '../support/test-pool.ts';
 import { disk, overwritten } from './content.ts';
+import { openIn } from './open-in.ts';
 import { runChild, startChild } from './run-child.ts';
 import { base, importBase, makeChain, makeVolume, prepared, type Scenario, scenarios } from './scenarios.ts';
 import { expectSound, line, readState, type State } from './state.ts';
@@ -150,12 +151,14 @@ describe.each(leftovers)('recovery from $name', (leftover) => {
 
   test('comes to the same end after any system call of it has failed', async () => {
     const EIO = 5;
-    for (let failing = 1, count = failing; count >= failing; failing++) {
+    for (let failing = 1, failed = true; failed; failing++) {
       await prepared(scenario, shared.pool, shared.scratch);
-      count = 0;
-      let where = '';
+      const open = openIn(shared.path);
+      let [count, where] = [0, 'no call has failed'];
+      failed = false;
       observeCalls((syscall, subject) => {
         if (++count !== failing) return undefined;
+        failed = true;
         where = `failed: call ${failing}, ${syscall} ${subject}`;
         return EIO;
       });
@@ -163,6 +166,7 @@ describe.each(leftovers)('recovery from $name', (leftover) => {
       observeCalls(undefined);
       if (opened instanceof Pool) await opened.close();
       else expect(opened, where).toBeInstanceOf(CoppiceError);
+      expect(openIn(shared.path), where).toEqual(open);
       expect(await afterwards(scenario), where).toEqual(leftover.recovered);
     }
   });

@@ -53,18 +53,21 @@ export class Places implements Disposable {
   readonly #volumes: Descriptor;
   readonly #staging: Descriptor;
   readonly #tombstones: Descriptor;
+  readonly #opened: DisposableStack;
   /** Many clones in a row are of one template. */
   #lastRead: { readonly bytes: Buffer; readonly metadata: Metadata | undefined } | undefined;
 
   constructor(root: number) {
     this.#root = root;
-    this.#volumes = openDirectoryAt(root, 'volumes');
-    this.#staging = openDirectoryAt(root, '.staging');
-    this.#tombstones = openDirectoryAt(root, '.tombstones');
+    using opened = new DisposableStack();
+    this.#volumes = opened.use(openDirectoryAt(root, 'volumes'));
+    this.#staging = opened.use(openDirectoryAt(root, '.staging'));
+    this.#tombstones = opened.use(openDirectoryAt(root, '.tombstones'));
+    this.#opened = opened.move();
   }
 
   [Symbol.dispose](): void {
-    for (const area of [this.#volumes, this.#staging, this.#tombstones]) area[Symbol.dispose]();
+    this.#opened.dispose();
   }
 
   list(): VolumeRecord[] {
