@@ -1,4 +1,5 @@
 import type { Held, Place } from '../drivers/driver.ts';
+import { closingOnFailure } from '../linux/files.ts';
 import type { LockMode } from '../linux/locks.ts';
 import { blockedBy, CoppiceError, didYouMean } from '../model/errors.ts';
 import type { VolumeMetadata } from '../model/metadata.ts';
@@ -19,12 +20,12 @@ export function holdVolume(context: Context, name: Name, mode: LockMode): HeldVo
 /** Holds what a reference names, as the source of a copy: the volume, or a snapshot together with its volume. */
 export function holdSource(context: Context, reference: Reference): HeldVolume & { readonly source: Held } {
   const volume = lockVolume(context, reference.volume, 'shared');
-  if (!reference.snapshot) return volume;
-  using opened = new DisposableStack();
-  opened.use(volume);
-  const source = holdSnapshot(context, volume, reference.snapshot, 'shared');
-  opened.move();
-  return new LockedVolume(volume.held, volume.name, volume.metadata, source);
+  const { snapshot } = reference;
+  if (!snapshot) return volume;
+  return closingOnFailure(volume, () => {
+    const source = holdSnapshot(context, volume, snapshot, 'shared');
+    return new LockedVolume(volume.held, volume.name, volume.metadata, source);
+  });
 }
 
 function lockVolume(context: Context, name: Name, mode: LockMode): LockedVolume {
@@ -118,15 +119,11 @@ export function noSuchVolume(context: Context, name: Name): CoppiceError {
 }
 
 function withMetadata(context: Context, held: Held, name: Name): LockedVolume {
-  using opened = new DisposableStack();
-  opened.use(held);
-  const metadata = context.driver.read(held);
-  if (metadata?.type !== 'volume') {
-    throw new CoppiceError(
-      'damaged',
-      `${context.path}/volumes/${name} is not a volume that Coppice made, or its metadata is gone; "coppice pool check" says more.`,
-    );
-  }
-  opened.move();
-  return new LockedVolume(held, name, metadata);
+  const metadata = closingOnFailure(held, () => context.driver.read(held));
+  if (metadata?.type === 'volume') return new LockedVolume(held, name, metadata);
+  held[Symbol.dispose]();
+  throw new CoppiceError(
+    'damaged',
+    `${context.path}/volumes/${name} is not a volume that Coppice made, or its metadata is gone; "coppice pool check" says more.`,
+  );
 }

@@ -32,7 +32,7 @@ const slowest = 5;
 /** Milliseconds of waiting that are worth another thread. */
 const alone = 0.5;
 /** How much work in milliseconds is given to a thread at once: what a slow one among them can hold up. */
-const handful = 1;
+const handful = 2;
 
 function clamp(value: number, most: number): number {
   return Math.min(most, Math.max(1, value));

@@ -65,7 +65,7 @@ if (port) {
         if (isRequests(next)) queue.push(...next);
         else order = next;
       }
-      if (queue.length <= requestsOfRoundTrip || performance.now() - sent > 1) {
+      if (queue.length <= requestsOfRoundTrip || performance.now() - sent > 2) {
         port.postMessage(answers satisfies readonly WorkerMessage[]);
         answers = [];
         sent = performance.now();

@@ -3,6 +3,7 @@ import { readAttribute, writeAttribute } from '../../linux/attributes.ts';
 import { createSnapshot, createSubvolume, subvolumeInfo } from '../../linux/btrfs.ts';
 import { countExtents, hasMoreExtentsThan, reflink, sumExtents } from '../../linux/extents.ts';
 import {
+  closingOnFailure,
   createFileAt,
   type Descriptor,
   exchangeAt,
@@ -179,17 +180,15 @@ function openWithStatus(
   access: 'read' | 'write',
 ): { readonly disk: Descriptor; readonly status: FileStatus } {
   const { O_RDONLY, O_RDWR, O_NONBLOCK, S_IFMT, S_IFREG } = constants;
-  using opened = new DisposableStack();
-  const disk = opened.use(openAt(directory, diskPath, (access === 'read' ? O_RDONLY : O_RDWR) | O_NONBLOCK));
-  const status = statusAt(disk.fd, '');
-  if ((status.mode & S_IFMT) !== S_IFREG) {
+  const disk = openAt(directory, diskPath, (access === 'read' ? O_RDONLY : O_RDWR) | O_NONBLOCK);
+  return closingOnFailure(disk, () => {
+    const status = statusAt(disk.fd, '');
+    if ((status.mode & S_IFMT) === S_IFREG) return { disk, status };
     throw new CoppiceError(
       'damaged',
       `${diskPath} of this volume is not a regular file: somebody has put something else in its place; remove that and roll back to a snapshot.`,
     );
-  }
-  opened.move();
-  return { disk, status };
+  });
 }
 
 function explainReflink(error: unknown): unknown {

@@ -1,9 +1,11 @@
 import { readdirSync } from 'node:fs';
 import { readAttribute, readAttributeByPath, writeAttribute } from '../../linux/attributes.ts';
 import {
+  closingOnFailure,
   type Descriptor,
   descriptorPath,
   ensureDirectoryAt,
+  type FileStatus,
   makeDirectoryAt,
   moveAt,
   openDirectoryAt,
@@ -169,14 +171,10 @@ export class Places implements Disposable {
     for (;;) {
       const descriptor = openIfAny(parent, name);
       if (!descriptor) return 'absent';
-      using opened = new DisposableStack();
-      opened.use(descriptor);
-      if (!lock(descriptor.fd, mode, wait)) return 'busy';
-      // Between the opening and the lock somebody may have renamed, removed or replaced it: the lock must be on what the name means now.
-      const status = statusAt(descriptor.fd, '');
-      if (statusIfAny(parent, name)?.inode !== status.inode) continue;
-      opened.move();
-      return new HeldDirectory(descriptor, place, status);
+      const status = closingOnFailure(descriptor, () => lockedStatus(descriptor, parent, name, mode, wait));
+      if (typeof status === 'object') return new HeldDirectory(descriptor, place, status);
+      descriptor[Symbol.dispose]();
+      if (status === 'busy') return 'busy';
     }
   }
 
@@ -202,6 +200,20 @@ export class Places implements Disposable {
       }
     }
   }
+}
+
+/** The status of an open directory once it is locked, unless its name means something else by then. */
+function lockedStatus(
+  { fd }: Descriptor,
+  parent: number,
+  name: string,
+  mode: LockMode,
+  wait: boolean,
+): FileStatus | 'busy' | 'moved' {
+  if (!lock(fd, mode, wait)) return 'busy';
+  // Between the opening and the lock somebody may have renamed, removed or replaced it: the lock must be on what the name means now.
+  const status = statusAt(fd, '');
+  return statusIfAny(parent, name)?.inode === status.inode ? status : 'moved';
 }
 
 function openIfAny(directory: number, path: string): Descriptor | undefined {
