@@ -39,20 +39,24 @@ export function inlineExecutor(handle: PoolHandle): Executor {
 
 const quiet: Control = { signal: undefined, report: () => {} };
 
-/** Runs one operation by its name, and explains its failure. */
-export async function perform<N extends OperationName>(
+/** Runs one operation by its name, and explains its failure. Only long operations take time of their own: the others are over. */
+export function perform<N extends OperationName>(
   context: Context,
   name: N,
   args: OperationArguments<N>,
   control: Control = quiet,
-): Promise<OperationResult<N>> {
+): OperationResult<N> | Promise<OperationResult<N>> {
   const operation = operations[name] as (
     ...values: unknown[]
   ) => OperationResult<N> | Promise<OperationResult<N>>;
-  try {
-    return await operation(context, ...args, ...(longOperations.has(name) ? [control] : []));
-  } catch (error) {
+  const explain = (error: unknown): never => {
     throw explainFailure(describe(name, args), error);
+  };
+  try {
+    if (!longOperations.has(name)) return operation(context, ...args);
+    return Promise.resolve(operation(context, ...args, control)).catch(explain);
+  } catch (error) {
+    return explain(error);
   }
 }
 

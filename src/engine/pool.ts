@@ -182,7 +182,7 @@ export class Pool implements AsyncDisposable {
 
   /** The snapshots of one volume, or of all, the oldest first. */
   listSnapshots(volume?: string): Promise<SnapshotSummary[]> {
-    return this.#runner.run('listSnapshots', [volume]);
+    return this.#runner.run('listSnapshots', volume === undefined ? [] : [volume]);
   }
 
   show(name: string): Promise<VolumeDetails> {
@@ -196,7 +196,7 @@ export class Pool implements AsyncDisposable {
 
   /** The lineage of everything, or of one volume and all that descends from it. */
   tree(name?: string): Promise<TreeNode[]> {
-    return this.#runner.run('tree', [name]);
+    return this.#runner.run('tree', name === undefined ? [] : [name]);
   }
 
   /** What volumes and snapshots take; of everything when none is named. */

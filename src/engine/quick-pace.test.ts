@@ -17,7 +17,7 @@ test('what computes gets one thread with much to do, what waits many threads wit
 });
 
 test('the first operations share one thread', () => {
-  expect(limitsAfter(0, 0)).toEqual({ threads: 1, depth: 5 });
+  expect(limitsAfter(0, 0)).toEqual({ threads: 1, depth: 8 });
 });
 
 test('a few that are stuck change little', () => {

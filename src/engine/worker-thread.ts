@@ -3,7 +3,7 @@ import { CoppiceError } from '../model/errors.ts';
 import type { PoolHandle } from './context.ts';
 import type { Control } from './control.ts';
 import type { OperationName } from './operations.ts';
-import type { WorkerFailure, WorkerMessage, WorkerRequest } from './worker.ts';
+import type { MessageToWorker, WorkerFailure, WorkerMessage, WorkerRequest } from './worker.ts';
 
 /** An operation that somebody waits for. */
 export interface Task {
@@ -25,8 +25,10 @@ export interface WorkerThreadEvents {
 export class WorkerThread {
   readonly #worker: Worker;
   readonly #tasks = new Map<number, Task>();
+  /** How to stop watching the signals of tasks that can be cancelled. */
+  readonly #watches = new Map<number, () => void>();
   readonly #events: WorkerThreadEvents;
-  #outbox: WorkerRequest[] = [];
+  #outbox: Array<{ readonly id: number; readonly text: string }> = [];
   #next = 0;
   isEnded = false;
 
@@ -39,9 +41,9 @@ export class WorkerThread {
       trackUnmanagedFds: false,
     });
     this.#worker.unref();
-    this.#worker.on('message', (messages: readonly WorkerMessage[]) => {
+    this.#worker.on('message', (text: string) => {
       const before = this.load;
-      for (const message of messages) this.#receive(message);
+      for (const message of JSON.parse(text) as WorkerMessage[]) this.#receive(message);
       if (this.load === 0) this.#worker.unref();
       if (this.load < before) events.onFree?.();
     });
@@ -59,15 +61,19 @@ export class WorkerThread {
   /** Gives it a task, which goes out with the next `send`. */
   give(task: Task): void {
     const id = this.#next++;
-    this.#tasks.set(id, task);
-    this.#outbox.push({ id, name: task.name, args: task.args });
+    try {
+      this.#outbox.push({ id, text: encodeRequest({ id, name: task.name, args: task.args }) });
+      this.#tasks.set(id, task);
+    } catch (error) {
+      task.reject(error);
+    }
   }
 
   /** Sends what it has been given since the last time, in one message. */
   send(): void {
     if (this.#outbox.length === 0) return;
     this.#worker.ref();
-    this.#worker.postMessage(this.#outbox);
+    this.#worker.postMessage(`[${this.#outbox.map(({ text }) => text).join()}]`);
     for (const { id } of this.#outbox) this.#watch(id);
     this.#outbox = [];
   }
@@ -77,7 +83,7 @@ export class WorkerThread {
     return new Promise((resolve) => {
       this.#worker.once('exit', () => resolve());
       this.#worker.ref();
-      this.#worker.postMessage('close');
+      this.#post('close');
     });
   }
 
@@ -88,7 +94,7 @@ export class WorkerThread {
       task.control?.report(message.progress);
       return;
     }
-    this.#tasks.delete(message.id);
+    this.#forget(message.id);
     this.#events.onTime?.(task.name, message.milliseconds);
     if ('error' in message) task.reject(revive(message.error));
     else task.resolve(message.result);
@@ -96,16 +102,43 @@ export class WorkerThread {
 
   #watch(id: number): void {
     const signal = this.#tasks.get(id)?.control?.signal;
-    const cancel = (): void => this.#worker.postMessage({ cancel: id });
-    if (signal?.aborted) cancel();
-    else signal?.addEventListener('abort', cancel, { once: true });
+    if (!signal) return;
+    const cancel = (): void => this.#post({ cancel: id });
+    if (signal.aborted) cancel();
+    signal.addEventListener('abort', cancel);
+    this.#watches.set(id, () => signal.removeEventListener('abort', cancel));
+  }
+
+  #forget(id: number): void {
+    this.#tasks.delete(id);
+    this.#watches.get(id)?.();
+    this.#watches.delete(id);
+  }
+
+  #post(message: MessageToWorker): void {
+    this.#worker.postMessage(JSON.stringify(message));
   }
 
   #end(error: CoppiceError): void {
     this.isEnded = true;
-    for (const task of this.#tasks.values()) task.reject(error);
-    this.#tasks.clear();
+    for (const [id, task] of this.#tasks) {
+      this.#forget(id);
+      task.reject(error);
+    }
     this.#events.onFree?.();
+  }
+}
+
+/** @throws CoppiceError when a caller without types gave a BigInt, or an object that contains itself */
+function encodeRequest(request: WorkerRequest): string {
+  try {
+    return JSON.stringify(request);
+  } catch (error) {
+    throw new CoppiceError(
+      'invalid_argument',
+      `Could not ${request.name}: an argument is no plain value; give strings, and sizes as numbers.`,
+      { cause: error },
+    );
   }
 }
 

@@ -207,6 +207,22 @@ describe('an open pool', () => {
       },
     );
 
+    test('refuses what is no plain value, and goes on', async () => {
+      const pool = await openPool(suite.home.path);
+      try {
+        const itself: Record<string, unknown> = { bytes: MiB };
+        itself['itself'] = itself;
+        const wrong = [10n as unknown as number, Number.NaN, '1M' as unknown as number];
+        for (const bytes of wrong) {
+          await refusal(() => pool.create(suite.name(), { bytes }), 'invalid_argument');
+        }
+        await refusal(() => pool.clone(suite.name(), suite.name(), itself), 'invalid_argument');
+        expect(await pool.list()).toEqual(await suite.pool.list());
+      } finally {
+        await pool.close();
+      }
+    });
+
     test('whose threads die answers with errors, not with silence, and recovers', async () => {
       const { renameSync } = await import('node:fs');
       const pool = await openPool(suite.home.path, { lockTimeout: 60_000 });
