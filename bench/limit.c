@@ -95,7 +95,6 @@ static void clone_one(int volumes, int staging, int host_directory, int number)
 
 	int template = hold(volumes, source, LOCK_SH);
 	check(fgetxattr(template, "user.coppice", metadata, sizeof metadata), "fgetxattr");
-	check(status(template, "data/disk.raw", &result), "data/disk.raw");
 
 	check(mkdirat(staging, entry_name, 0711), "mkdirat");
 	int entry = hold(staging, entry_name, LOCK_EX);

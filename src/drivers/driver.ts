@@ -34,7 +34,7 @@ export interface Driver extends Disposable {
   /** An empty disk in a staged place. */
   create(staged: Held, bytes: number, identity: string): void;
   /** A writable copy that shares all blocks with its source. */
-  clone(source: Held, staged: Held, request: CloneRequest): CloneMethod;
+  clone(source: Held, staged: Held, request: CloneRequest): ClonedPayload;
   /** A read-only copy of what the source holds at this instant. Flush first. */
   snapshot(source: Held, staged: Held): void;
   /** A writable copy of a snapshot, which `exchange` then puts in the volume's place. */
@@ -82,8 +82,8 @@ export interface Held extends Disposable {
 }
 
 export interface CloneRequest {
-  /** The size of the clone; at least that of the source. */
-  readonly bytes: number;
+  /** The size of the clone, at least that of the source; undefined for the same. */
+  readonly bytes: number | undefined;
   /** The id of the clone, which its payload carries unless that is a snapshot, which keeps its source's. */
   readonly identity: string;
   /** The clone must be able to be sent incrementally against its source. */
@@ -93,6 +93,11 @@ export interface CloneRequest {
 }
 
 export type CloneMethod = 'reflink' | 'snapshot';
+
+export interface ClonedPayload {
+  readonly method: CloneMethod;
+  readonly bytes: number;
+}
 
 export interface PayloadState {
   readonly bytes: number;

@@ -20,11 +20,11 @@ const ioctls = {
 } as const;
 
 /** Asking for a read-only subvolume and finding one are different bits: BTRFS_SUBVOL_RDONLY and BTRFS_ROOT_SUBVOL_RDONLY. */
-const readOnlyRequest = 2n;
+const readOnlyRequest = 2;
 const readOnlyRoot = 1n;
 
 export function createSubvolume(directory: number, name: string): void {
-  call('ioctl', `SUBVOL_CREATE ${name}`, directory, ioctls.subvolumeCreate, argumentsV2(0n, 0n, name));
+  call('ioctl', `SUBVOL_CREATE ${name}`, directory, ioctls.subvolumeCreate, argumentsV2(0, 0, name));
 }
 
 /** Snapshots an open subvolume; commits a transaction, so it is durable on return, though the name above it may not be. */
@@ -34,14 +34,8 @@ export function createSnapshot(
   name: string,
   access: 'readonly' | 'writable',
 ): void {
-  const flags = access === 'readonly' ? readOnlyRequest : 0n;
-  call(
-    'ioctl',
-    `SNAP_CREATE ${name}`,
-    directory,
-    ioctls.snapshotCreate,
-    argumentsV2(BigInt(source), flags, name),
-  );
+  const flags = access === 'readonly' ? readOnlyRequest : 0;
+  call('ioctl', `SNAP_CREATE ${name}`, directory, ioctls.snapshotCreate, argumentsV2(source, flags, name));
 }
 
 /** Deletes a subvolume at once; the kernel frees its space later. */
@@ -137,13 +131,12 @@ export function waitForDeletedSubvolumes(fd: number): void {
   }
 }
 
-const argumentsBuffer = Buffer.alloc(4096);
+const requestBuffer = Buffer.alloc(4096);
 
-/** One buffer for every call, which is over when it returns: 4 KiB of garbage for each clone is felt. */
-function argumentsV2(fd: bigint, flags: bigint, name: string): Buffer {
-  const request = argumentsBuffer.fill(0);
-  request.writeBigInt64LE(fd, 0);
-  request.writeBigUInt64LE(flags, 16);
-  request.write(name, 56);
-  return request;
+/** One buffer for every call, which is over when it returns: 4 KiB of garbage, or of zeros, for each clone is felt. */
+function argumentsV2(fd: number, flags: number, name: string): Buffer {
+  requestBuffer.writeInt32LE(fd, 0);
+  requestBuffer.writeUInt32LE(flags, 16);
+  requestBuffer.write(`${name}\0`, 56); // what follows the end of the name is not read
+  return requestBuffer;
 }

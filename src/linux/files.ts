@@ -114,7 +114,8 @@ export interface FileStatus {
 }
 
 const statusBuffer = Buffer.alloc(256);
-const statusWords = new BigUint64Array(statusBuffer.buffer, statusBuffer.byteOffset, 32);
+const statusWords = new Uint32Array(statusBuffer.buffer, statusBuffer.byteOffset, 64);
+const statusLongWords = new BigUint64Array(statusBuffer.buffer, statusBuffer.byteOffset, 32);
 
 /** The status of a path under a directory, or of the directory itself with an empty path. Links are not followed. */
 export function statusAt(directory: number, path: string): FileStatus {
@@ -137,14 +138,19 @@ function statxArguments(directory: number, path: string): unknown[] {
 
 function decodeStatus(): FileStatus {
   return {
-    uid: statusBuffer.readUInt32LE(0x14),
-    gid: statusBuffer.readUInt32LE(0x18),
-    mode: statusBuffer.readUInt16LE(0x1c),
-    inode: statusWords[4] ?? 0n,
-    bytes: Number(statusWords[5]),
-    allocatedBytes: Number(statusWords[6]) * 512,
-    device: statusBuffer.readUInt32LE(0x88) * 2 ** 20 + statusBuffer.readUInt32LE(0x8c),
+    uid: statusWords[0x14 / 4] ?? 0,
+    gid: statusWords[0x18 / 4] ?? 0,
+    mode: (statusWords[0x1c / 4] ?? 0) & 0xffff,
+    inode: statusLongWords[0x20 / 8] ?? 0n,
+    bytes: longWord(0x28),
+    allocatedBytes: longWord(0x30) * 512,
+    device: (statusWords[0x88 / 4] ?? 0) * 2 ** 20 + (statusWords[0x8c / 4] ?? 0),
   };
+}
+
+/** Sizes are safe integers; without a BigInt in between. */
+function longWord(offset: number): number {
+  return (statusWords[offset / 4] ?? 0) + (statusWords[offset / 4 + 1] ?? 0) * 2 ** 32;
 }
 
 export function flush(fd: number): void {

@@ -19,7 +19,7 @@ import type { FileIdentity } from '../../linux/holders.ts';
 import { isOpenElsewhere } from '../../linux/leases.ts';
 import { hasErrno } from '../../linux/libc.ts';
 import { CoppiceError } from '../../model/errors.ts';
-import type { CloneMethod, CloneRequest, PayloadState, PayloadUsage } from '../driver.ts';
+import type { ClonedPayload, CloneRequest, PayloadState, PayloadUsage } from '../driver.ts';
 import { diskPath, type HeldDirectory } from './places.ts';
 
 /** The data of a volume: a subvolume `data` with one file, `disk.raw`, inside the directory that is the volume. */
@@ -42,8 +42,8 @@ export function createDisk(entry: number, bytes: number, identity: string): void
   resizeFile(disk.fd, bytes);
 }
 
-export function cloneDisk(source: number, staged: HeldDirectory, request: CloneRequest): CloneMethod {
-  const { disk, status } = openWithStatus(source, 'read');
+export function cloneDisk(source: number, staged: HeldDirectory, request: CloneRequest): ClonedPayload {
+  const { disk, status } = openSource(source);
   using original = disk;
   const many =
     request.knownExtents === undefined
@@ -52,7 +52,16 @@ export function cloneDisk(source: number, staged: HeldDirectory, request: CloneR
   const method = many || request.replicable ? 'snapshot' : 'reflink';
   if (method === 'snapshot') cloneBySnapshot(source, staged.fd, request);
   else cloneByReflink(original, status, staged, request);
-  return method;
+  return { method, bytes: request.bytes ?? status.bytes };
+}
+
+/** @throws CoppiceError damaged also when the disk is gone, without looking for it first */
+function openSource(source: number): { readonly disk: Descriptor; readonly status: FileStatus } {
+  try {
+    return openWithStatus(source, 'read');
+  } catch (error) {
+    throw hasErrno(error, 'ENOENT') ? diskGone(error) : error;
+  }
 }
 
 function cloneByReflink(
@@ -70,7 +79,7 @@ function cloneByReflink(
   } catch (error) {
     throw explainReflink(error);
   }
-  if (request.bytes > bytes) resizeFile(disk.fd, request.bytes);
+  if (request.bytes !== undefined && request.bytes > bytes) resizeFile(disk.fd, request.bytes);
   // A snapshot keeps owner and mode; a clone must not depend on how it was made.
   if (uid !== staged.owner.uid || gid !== staged.owner.gid) fchownSync(disk.fd, uid, gid);
   if ((mode & 0o7777) !== 0o600) fchmodSync(disk.fd, mode & 0o7777);
@@ -81,7 +90,7 @@ function cloneBySnapshot(source: number, entry: number, request: CloneRequest): 
   createSnapshot(payload.fd, entry, 'data', 'writable');
   // Nothing else is written into it: that would copy the first leaf of its tree, and every extent in that would get one more
   // reference, which takes longer the more clones there are.
-  if (request.bytes <= statusAt(entry, diskPath).bytes) return;
+  if (request.bytes === undefined || request.bytes <= statusAt(entry, diskPath).bytes) return;
   using disk = openDisk(entry, 'write');
   resizeFile(disk.fd, request.bytes);
 }
@@ -121,9 +130,14 @@ export function diskSize(entry: number): number {
 function requireDisk(entry: number): FileStatus {
   const status = statusIfAny(entry, diskPath);
   if (status) return status;
-  throw new CoppiceError(
+  throw diskGone();
+}
+
+function diskGone(cause?: unknown): CoppiceError {
+  return new CoppiceError(
     'damaged',
     `The disk ${diskPath} of this volume is gone; "coppice pool check" says more.`,
+    { cause },
   );
 }
 

@@ -35,13 +35,16 @@ export function clone(context: Context, sourceText: string, nameText: string, op
   requireFree(context, name);
   requireSpace(context, `clone ${sourceText} to ${name}`, 0);
   using volume = holdSource(context, reference);
-  const bytes = cloneSize(context.driver.size(volume.source), options.bytes, sourceText);
+  const wanted =
+    options.bytes === undefined
+      ? undefined
+      : cloneSize(context.driver.size(volume.source), options.bytes, sourceText);
   // What is sealed or a snapshot has no dirty data; a live disk's is written now, so that the calls below find little to do.
   if (!volume.metadata.sealed && !reference.snapshot) context.driver.flush(volume.source);
   return staging(context, (staged) => {
     const id = randomId();
-    const method = context.driver.clone(volume.source, staged, {
-      bytes,
+    const { method, bytes } = context.driver.clone(volume.source, staged, {
+      bytes: wanted,
       identity: id,
       replicable: options.replicable ?? false,
       knownExtents: volume.metadata.sealed?.extents,
@@ -77,8 +80,7 @@ export function lineageFrom(source: VolumeMetadata, reference: Reference): Ances
   return [parent, ...source.origin].slice(0, rememberedAncestors);
 }
 
-function cloneSize(sourceBytes: number, wanted: number | undefined, source: string): number {
-  if (wanted === undefined) return sourceBytes;
+function cloneSize(sourceBytes: number, wanted: number, source: string): number {
   const bytes = roundSize(checkSize(wanted));
   if (bytes >= sourceBytes) return bytes;
   throw new CoppiceError(
