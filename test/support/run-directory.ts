@@ -1,7 +1,17 @@
-import { constants, mkdtempSync, openSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import {
+  constants,
+  fstatSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmdirSync,
+  rmSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Descriptor } from '../../src/linux/files.ts';
+import { hasErrno } from '../../src/linux/libc.ts';
 import { lock } from '../../src/linux/locks.ts';
 import { readMounts } from '../../src/linux/mounts.ts';
 import { runProgram } from '../../src/linux/programs.ts';
@@ -13,13 +23,22 @@ let current: { path: string; guard: Descriptor } | undefined;
 
 export function runDirectory(): string {
   if (!current) {
-    const path = mkdtempSync(join(tmpdir(), prefix));
-    const guard = new Descriptor(openSync(join(path, 'lock'), constants.O_CREAT | constants.O_RDWR, 0o600));
-    lock(guard.fd, 'exclusive', true);
-    current = { path, guard };
+    current = makeRunDirectory();
     process.on('exit', removeRunDirectory);
   }
   return current.path;
+}
+
+/** Between its making and its locking, another run may take a directory for a dead one's and clear it: then another is made. */
+function makeRunDirectory(): { path: string; guard: Descriptor } {
+  for (;;) {
+    const path = mkdtempSync(join(tmpdir(), prefix));
+    const guard = openLock(path, constants.O_CREAT | constants.O_RDWR);
+    if (!guard) continue;
+    lock(guard.fd, 'exclusive', true);
+    if (fstatSync(guard.fd).nlink > 0) return { path, guard };
+    guard[Symbol.dispose]();
+  }
 }
 
 export function removeRunDirectory(): void {
@@ -27,6 +46,7 @@ export function removeRunDirectory(): void {
   clear(current.path);
   current.guard[Symbol.dispose]();
   current = undefined;
+  process.off('exit', removeRunDirectory);
 }
 
 /** Clears what earlier runs of these tests left because they were killed; touches nothing else. Returns what it cleared. */
@@ -36,8 +56,9 @@ export function clearDeadRuns(): string[] {
     .map((name) => join(tmpdir(), name))
     .filter((path) => {
       if (path === current?.path) return false;
-      using guard = openLock(path);
-      if (!guard || !lock(guard.fd, 'exclusive', false)) return false;
+      using guard = openLock(path, constants.O_RDONLY);
+      if (!guard) return removeEmpty(path);
+      if (!lock(guard.fd, 'exclusive', false)) return false;
       clear(path);
       return true;
     });
@@ -71,11 +92,23 @@ function childProcesses(): string[] {
   });
 }
 
-function openLock(path: string): Descriptor | undefined {
+function openLock(path: string, flags: number): Descriptor | undefined {
   try {
-    return new Descriptor(openSync(join(path, 'lock'), 'r'));
-  } catch {
-    return undefined;
+    return new Descriptor(openSync(join(path, 'lock'), flags, 0o600));
+  } catch (error) {
+    if (hasErrno(error, 'ENOENT', 'ENOTDIR')) return undefined;
+    throw error;
+  }
+}
+
+/** What was killed before it had a lock has nothing else in it either. */
+function removeEmpty(path: string): boolean {
+  try {
+    rmdirSync(path);
+    return true;
+  } catch (error) {
+    if (hasErrno(error, 'ENOENT', 'ENOTEMPTY', 'ENOTDIR')) return false;
+    throw error;
   }
 }
 
