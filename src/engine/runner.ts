@@ -26,7 +26,9 @@ export class Runner {
   readonly #lockTimeout: number;
   /** The last exclusive operation on each volume: the next waits here, not in a thread. */
   readonly #queues = new Map<string, Promise<unknown>>();
-  readonly #underWay = new Set<Promise<unknown>>();
+  /** How many operations have begun and not ended, and who is told when there are none. */
+  #underWay = 0;
+  #whenIdle: (() => void) | undefined;
   #commitRunning: Promise<void> | undefined;
   #commitNext: Promise<void> | undefined;
   #closing: Promise<void> | undefined;
@@ -37,17 +39,27 @@ export class Runner {
     this.#lockTimeout = lockTimeout;
   }
 
-  run<N extends OperationName>(
+  async run<N extends OperationName>(
     name: N,
     args: OperationArguments<N>,
     options: RunOptions = {},
   ): Promise<OperationResult<N>> {
-    return this.#whileOpen(() => this.#runWithLocks(name, args, options));
+    this.#begin();
+    try {
+      return await this.#runWithLocks(name, args, options);
+    } finally {
+      this.#end();
+    }
   }
 
   /** Makes everything that has returned durable. */
-  commit(): Promise<void> {
-    return this.#whileOpen(() => this.#commit());
+  async commit(): Promise<void> {
+    this.#begin();
+    try {
+      await this.#commit();
+    } finally {
+      this.#end();
+    }
   }
 
   /** Runs after the other exclusive operations of this process on the same volumes. */
@@ -65,18 +77,25 @@ export class Runner {
 
   /** Waits for what is under way, and ends the threads. */
   close(): Promise<void> {
-    this.#closing ??= Promise.allSettled(this.#underWay).then(() => this.#executor.close());
+    this.#closing ??= this.#idle().then(() => this.#executor.close());
     return this.#closing;
   }
 
-  #whileOpen<T>(start: () => Promise<T>): Promise<T> {
+  #begin(): void {
     if (this.#closing !== undefined)
-      return Promise.reject(new CoppiceError('cancelled', 'The pool has been closed; open it again.'));
-    const running = start();
-    this.#underWay.add(running);
-    const ended = (): void => void this.#underWay.delete(running);
-    running.then(ended, ended);
-    return running;
+      throw new CoppiceError('cancelled', 'The pool has been closed; open it again.');
+    this.#underWay++;
+  }
+
+  #end(): void {
+    if (--this.#underWay === 0) this.#whenIdle?.();
+  }
+
+  #idle(): Promise<void> {
+    if (this.#underWay === 0) return Promise.resolve();
+    return new Promise((resolve) => {
+      this.#whenIdle = resolve;
+    });
   }
 
   /** Who asks while a commit is under way shares the next one. */
@@ -96,8 +115,9 @@ export class Runner {
     args: OperationArguments<N>,
     options: RunOptions,
   ): Promise<OperationResult<N>> {
-    const control = { signal: options.signal, report: options.onProgress ?? (() => {}) };
-    const deadline = performance.now() + this.#lockTimeout;
+    const { signal, onProgress } = options;
+    const control = onProgress || signal ? { signal, report: onProgress ?? (() => {}) } : undefined;
+    let deadline: number | undefined;
     for (let pause = 1; ; pause = Math.min(pause * 2, 50)) {
       try {
         const result = await this.#executor.run(name, args, control);
@@ -105,8 +125,9 @@ export class Runner {
         return result;
       } catch (error) {
         // Another process has the lock. The kernel tells nobody when it is free but those who block, and no thread shall block for it.
-        if (!(error instanceof CoppiceError && error.code === 'busy') || performance.now() > deadline)
-          throw error;
+        if (!(error instanceof CoppiceError && error.code === 'busy')) throw error;
+        deadline ??= performance.now() + this.#lockTimeout;
+        if (performance.now() > deadline) throw error;
         await delay(pause);
       }
     }
