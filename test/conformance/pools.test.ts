@@ -79,6 +79,9 @@ describe.each(backends)('pools on $name', () => {
       expect(statSync(file).blocks * 512).toBeLessThan(64 * MiB);
       expect(createPool({ path, file, bytes: 4 * GiB })).toEqual({ ...made, steps: [] });
       expect(createPool({ path })).toEqual({ ...made, steps: [] });
+      expect(createPool({ path, bytes: 2 * GiB })).toEqual({ ...made, steps: [] });
+      const larger = await refusal(() => createPool({ path, bytes: 8 * GiB }), 'already_exists');
+      expect(larger.message).toContain(`"coppice pool grow SIZE --pool ${path}"`);
       const pool = await open(path);
       const description = await pool.describe();
       expect(description).toMatchObject({

@@ -1,4 +1,4 @@
-import { constants, mkdirSync, openSync, readdirSync } from 'node:fs';
+import { constants, mkdirSync, openSync, readdirSync, statSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { areas } from '../../drivers/btrfs/places.ts';
 import { writeAttribute } from '../../linux/attributes.ts';
@@ -12,6 +12,7 @@ import { randomId } from '../../linux/random.ts';
 import { fileSystemSpace } from '../../linux/space.ts';
 import { CoppiceError } from '../../model/errors.ts';
 import { type Backing, encodeMetadata, type PoolMetadata, poolFormat } from '../../model/metadata.ts';
+import { formatSize } from '../../model/sizes.ts';
 import { explaining } from '../failures.ts';
 import type { CreatePoolOptions } from './claim.ts';
 import { claimDevice } from './device.ts';
@@ -39,6 +40,7 @@ function create(options: CreatePoolOptions): PoolCreated {
   const present = openIfPool(path);
   if (present) {
     checkSame(path, present, options);
+    if (present.backing.type === 'loop') requireSizeReached(path, present.backing.file, options.bytes);
     return { path, id: present.id, backing: present.backing, steps: [] };
   }
   const steps: string[] = [];
@@ -187,6 +189,16 @@ function checkSame(path: string, present: PoolMetadata, options: CreatePoolOptio
         ? present.backing.device
         : 'an existing file system';
   throw new CoppiceError('already_exists', `${path} is a pool already, on ${on}; choose another directory.`);
+}
+
+/** A set-up script may go on asking for the size that a pool had before it was grown; a larger one is a wish, not a fact. */
+function requireSizeReached(path: string, file: string, wanted: number | undefined): void {
+  const size = wanted === undefined ? undefined : statSync(file, { throwIfNoEntry: false })?.size;
+  if (wanted === undefined || size === undefined || wanted <= size) return;
+  throw new CoppiceError(
+    'already_exists',
+    `${path} is a pool already, of ${formatSize(size)}; make it larger with "coppice pool grow SIZE --pool ${path}".`,
+  );
 }
 
 function openIfPool(path: string): PoolMetadata | undefined {
