@@ -3,8 +3,9 @@ import { leaks, removeRunDirectory } from './run-directory.ts';
 
 /** A test file fails when it leaves a mount, a loop device or a child process behind. */
 afterAll(async () => {
-  // The kernel detaches a loop device when the last user is gone, a moment after the unmount.
-  for (let tries = 0; tries < 50 && leaks().length > 0; tries++)
+  // The kernel detaches a loop device when the last user is gone and all is written: usually a moment after the unmount, but
+  // seconds on a machine whose disk is busy.
+  for (let tries = 0; tries < 500 && leaks().length > 0; tries++)
     await new Promise((resolve) => setTimeout(resolve, 20));
   const left = leaks();
   removeRunDirectory();
