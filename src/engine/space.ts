@@ -45,7 +45,9 @@ export function requireSpace(context: Context, action: string, bytes: number): v
 }
 
 function hostSpace(context: Context): PoolSpace['host'] {
-  if (!context.host) return undefined;
+  const { backing } = context.metadata;
+  // A preallocated file has its blocks already: a full host does it no harm.
+  if (!context.host || (backing.type === 'loop' && backing.preallocated)) return undefined;
   const { freeBytes, totalBytes } = fileSystemSpace(context.host.fd);
   return { path: context.host.path, freeBytes, reserveBytes: hostReserve(totalBytes) };
 }

@@ -1,4 +1,14 @@
-import { constants, fstatSync, fsyncSync, ftruncateSync, openSync, renameSync, unlinkSync } from 'node:fs';
+import {
+  constants,
+  fstatSync,
+  fsyncSync,
+  ftruncateSync,
+  lstatSync,
+  openSync,
+  realpathSync,
+  renameSync,
+  unlinkSync,
+} from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
 import type { ImageFormat } from '../../images/format.ts';
 import { writeQcow2 } from '../../images/qcow2.ts';
@@ -42,6 +52,7 @@ export async function exportImage(
 ): Promise<Exported> {
   const file = resolve(fileText);
   const format = options.format ?? 'raw';
+  requireReplaceable(context, file);
   using copy = frozenCopy(context, sourceText);
   const temporary = join(dirname(file), `.${basename(file)}.${randomId()}.partial`);
   try {
@@ -76,6 +87,23 @@ export async function exportImage(
   } finally {
     abandon(context, copy);
   }
+}
+
+/** Only a regular file outside the pool is replaced: never a device, a link, a pipe, or the disk of a volume. */
+function requireReplaceable(context: Context, file: string): void {
+  const directory = lstatSync(dirname(file), { throwIfNoEntry: false }) && realpathSync(dirname(file));
+  if (directory !== undefined && `${directory}/`.startsWith(`${realpathSync(context.path)}/volumes/`)) {
+    throw new CoppiceError(
+      'invalid_argument',
+      `${file} lies in the pool itself; export to another directory, or use "coppice clone".`,
+    );
+  }
+  const present = lstatSync(file, { throwIfNoEntry: false });
+  if (!present || present.isFile()) return;
+  throw new CoppiceError(
+    'invalid_argument',
+    `${file} is not a regular file; export to a file, and write that to a device with a tool such as dd.`,
+  );
 }
 
 /** A read-only copy of the source in a staged entry, which stays the same while it is read. */

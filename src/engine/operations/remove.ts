@@ -71,7 +71,12 @@ function ordered(references: readonly string[]): string[] {
   const volumes = new Set(references.filter((reference) => !reference.includes('@')));
   return [...new Set(references)]
     .filter((reference) => !reference.includes('@') || !volumes.has(parseReference(reference).volume))
-    .sort();
+    .sort((a, b) => (orderOf(a) < orderOf(b) ? -1 : 1));
+}
+
+/** "@" comes after digits and "-": compared as they are, dd-10 would lie between dd-1 and dd-1@s, which have one lock. */
+function orderOf(reference: string): string {
+  return reference.replace('@', '\0');
 }
 
 function find(context: Context, text: string, options: RemoveOptions, stack: DisposableStack): Doomed[] {

@@ -56,12 +56,15 @@ export function destroyPool(
 function destroy(pathText: string, options: PersistOptions & { readonly force?: boolean }): PoolLoss {
   const loss = describeLoss(pathText);
   const { backing } = clear(loss.path, options.force ?? false);
-  const file = backing.type === 'existing' ? undefined : unmount(loss.path);
+  const { source, file } = backing.type === 'existing' ? {} : unmount(loss.path);
   // Before the file goes, so that a boot after an interruption never waits for one that is not there.
-  unpersistPool(loss.path, options);
+  // An adopted file system's line was never ours.
+  if (backing.type !== 'existing') unpersistPool(loss.path, options);
   // Only the file that really was under the mount; the recorded name may mean another by now.
   if (backing.type === 'loop' && file !== undefined && sameFile(file, backing.file)) unlinkSync(backing.file);
-  if (backing.type === 'device') runProgram('wipefs', ['--all', '--quiet', '--', backing.device]);
+  // The device that was mounted: the recorded name may be a stranger's disk since the last boot.
+  if (backing.type === 'device' && source !== undefined)
+    runProgram('wipefs', ['--all', '--quiet', '--', source]);
   if (backing.type !== 'existing') removeMountPoint(loss.path);
   return loss;
 }
@@ -115,8 +118,8 @@ function ourVolumes(context: Context): Name[] {
     .flatMap((record) => (record.metadata?.type === 'volume' ? [record.name as Name] : []));
 }
 
-/** Returns the file that was under the mount, if it was one. */
-function unmount(path: string): string | undefined {
+/** Returns the device that was mounted, and the file under that, if it was one. */
+function unmount(path: string): { readonly source?: string | undefined; readonly file?: string | undefined } {
   const mount = mountOf(path);
   const file = mount && loopBackingFile(mount.source);
   try {
@@ -131,7 +134,7 @@ function unmount(path: string): string | undefined {
       },
     );
   }
-  return file;
+  return { source: mount?.source, file };
 }
 
 function removeMountPoint(path: string): void {
