@@ -1,6 +1,7 @@
 import {
   appendFileSync,
   copyFileSync,
+  lstatSync,
   openSync,
   readFileSync,
   statSync,
@@ -433,6 +434,12 @@ conformance('export', (suite) => {
     await refusal(() => suite.pool.export(name, join(suite.scratch, 'no', 'such')), 'not_found');
     await refusal(() => suite.pool.export('never-made', `${target}.2`), 'not_found');
     await refusal(() => suite.pool.export(name, `${target}.3`, { signal: AbortSignal.abort() }), 'cancelled');
+    const link = `${target}.link`;
+    symlinkSync(target, link);
+    await refusal(() => suite.pool.export(name, link, { overwrite: true }), 'invalid_argument');
+    expect(lstatSync(link).isSymbolicLink()).toBe(true);
+    const disk = await suite.pool.diskPath(name);
+    await refusal(() => suite.pool.export(name, disk, { overwrite: true }), 'invalid_argument');
     const left = runProgram('find', [suite.scratch, '-name', '*.partial']);
     expect(left).toBe('');
   });

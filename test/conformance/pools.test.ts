@@ -118,6 +118,27 @@ describe.each(backends)('pools on $name', () => {
       expect(runProgram('wipefs', ['--noheadings', '--', device])).toBe('');
     });
 
+    test('on a device whose name means another disk by now: only the mounted one is wiped', async () => {
+      const { path, directory } = place();
+      const disk = sparseFile(1 * GiB, join(directory, 'disk'));
+      const stranger = sparseFile(1 * GiB, join(directory, 'stranger'));
+      const first = loopDevice(disk);
+      createPool({ path, device: first.device });
+      runProgram('umount', ['--', path]);
+      using moved = loopDevice(disk);
+      first[Symbol.dispose]();
+      runProgram('mkfs.ext4', ['-q', stranger]);
+      runProgram('losetup', ['--', first.device, stranger]);
+      try {
+        runProgram('mount', ['--', moved.device, path]);
+        destroyPool(path, { fstab: join(directory, 'fstab'), unitDirectory: directory });
+        expect(runProgram('wipefs', ['--noheadings', '--', first.device])).toContain('ext4');
+        expect(runProgram('wipefs', ['--noheadings', '--', moved.device])).toBe('');
+      } finally {
+        runProgram('losetup', ['--detach', first.device]);
+      }
+    });
+
     test('on a device that is mounted: refused', async () => {
       const { path } = place();
       using mounted = mountedFileSystem('ext4', 64 * MiB);
