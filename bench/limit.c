@@ -52,17 +52,30 @@ static int status(int directory, const char *path, struct statx *result)
 	return statx(directory, path, AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW, STATX_BASIC_STATS, result);
 }
 
-/* Opens and locks an entry, and looks again that its name still means what is locked. */
-static int hold(int parent, const char *name, int operation)
+/* Opens and locks an entry. */
+static int hold(int parent, const char *name, int operation, struct statx *held)
 {
-	struct statx named, held;
 	int entry = open_beneath(parent, name, O_RDONLY | O_DIRECTORY, 0);
 	check(flock(entry, operation | LOCK_NB), "flock");
-	check(status(entry, "", &held), name);
-	check(status(parent, name, &named), name);
+	check(status(entry, "", held), name);
+	return entry;
+}
+
+/* The disk of the template, which a thread opens once for all its clones; the library does it anew every few milliseconds. */
+static int open_template(int volumes, int host_directory)
+{
+	struct statx held, named;
+	struct statfs space;
+	char metadata[8000];
+	check(fstatfs(host_directory, &space), "fstatfs");
+	int template = hold(volumes, source, LOCK_SH, &held);
+	check(status(volumes, source, &named), source);
 	if (named.stx_ino != held.stx_ino)
 		exit(1);
-	return entry;
+	check(fgetxattr(template, "user.coppice", metadata, sizeof metadata), "fgetxattr");
+	int disk = open_beneath(template, "data/disk.raw", O_RDONLY | O_NONBLOCK, 0);
+	check(status(disk, "", &held), "data/disk.raw");
+	return disk;
 }
 
 /* From the kernel's random numbers, fetched for 64 ids at once. */
@@ -80,27 +93,18 @@ static void make_id(char id[37])
 		(unsigned)high & 0xfff, (unsigned)(low >> 52), (unsigned long long)low & 0xffffffffffff);
 }
 
-static void clone_one(int volumes, int staging, int host_directory, int number)
+static void clone_one(int volumes, int staging, int original, int number)
 {
 	char name[64], entry_name[37], id[37], metadata[8000];
-	struct statx result;
-	struct statfs space;
+	struct statx held;
 	snprintf(name, sizeof name, "%s-%d", prefix, number);
 	make_id(entry_name);
 	make_id(id);
 
-	if (status(volumes, name, &result) == 0)
-		exit(1);
-	check(fstatfs(host_directory, &space), "fstatfs");
-
-	int template = hold(volumes, source, LOCK_SH);
-	check(fgetxattr(template, "user.coppice", metadata, sizeof metadata), "fgetxattr");
-
 	check(mkdirat(staging, entry_name, 0711), "mkdirat");
-	int entry = hold(staging, entry_name, LOCK_EX);
-
-	int original = open_beneath(template, "data/disk.raw", O_RDONLY | O_NONBLOCK, 0);
-	check(status(original, "", &result), "data/disk.raw");
+	int entry = hold(staging, entry_name, LOCK_EX, &held);
+	if (held.stx_nlink == 0)
+		exit(1);
 	struct btrfs_ioctl_vol_args_v2 subvolume = { .name = "data" };
 	check(ioctl(entry, BTRFS_IOC_SUBVOL_CREATE_V2, &subvolume), "SUBVOL_CREATE");
 	int data = open_beneath(entry, "data", O_RDONLY | O_DIRECTORY, 0);
@@ -109,7 +113,6 @@ static void clone_one(int volumes, int staging, int host_directory, int number)
 	check(ioctl(disk, FICLONE, original), "FICLONE");
 	close(disk);
 	close(data);
-	close(original);
 
 	int length = snprintf(metadata, sizeof metadata,
 		"{\"type\":\"volume\",\"id\":\"%s\",\"kind\":\"block\",\"created\":\"2026-01-01T00:00:00.000Z\","
@@ -117,7 +120,6 @@ static void clone_one(int volumes, int staging, int host_directory, int number)
 	check(fsetxattr(entry, "user.coppice", metadata, length, 0), "fsetxattr");
 	check(renameat2(staging, entry_name, volumes, name, RENAME_NOREPLACE), name);
 	close(entry);
-	close(template);
 }
 
 static void *work(void *unused)
@@ -126,8 +128,9 @@ static void *work(void *unused)
 	int volumes = open_beneath(root, "volumes", O_RDONLY | O_DIRECTORY, 0);
 	int staging = open_beneath(root, ".staging", O_RDONLY | O_DIRECTORY, 0);
 	int host_directory = check(open(host, O_RDONLY | O_CLOEXEC), host);
+	int original = open_template(volumes, host_directory);
 	for (int number = next++; number < count; number = next++)
-		clone_one(volumes, staging, host_directory, number);
+		clone_one(volumes, staging, original, number);
 	return unused;
 }
 

@@ -4,6 +4,7 @@ import type { Driver } from '../drivers/driver.ts';
 import { Descriptor } from '../linux/files.ts';
 import { backingDirectory, loopBackingFile, mountOf } from '../linux/mounts.ts';
 import type { PoolMetadata } from '../model/metadata.ts';
+import { Turn } from './turn.ts';
 
 /** What every operation works with: an open, verified pool, as one thread sees it. */
 export interface Context extends Disposable {
@@ -15,6 +16,7 @@ export interface Context extends Disposable {
   readonly host: { readonly fd: number; readonly path: string } | undefined;
   /** Whether to wait in the kernel for a lock (a process with nothing else to do) or to fail with `busy`. */
   readonly wait: boolean;
+  readonly turn: Turn;
 }
 
 /** What a worker thread needs to work on a pool that the main thread has opened and verified. */
@@ -33,8 +35,10 @@ export function createContext(handle: PoolHandle, wait: boolean): Context {
     hostPath === undefined
       ? undefined
       : { fd: opened.use(new Descriptor(openSync(hostPath, 'r'))).fd, path: hostPath };
+  const turn = new Turn();
+  opened.defer(() => turn.end());
   const owned = opened.move();
-  return { ...handle, driver, wait, host, [Symbol.dispose]: () => owned.dispose() };
+  return { ...handle, driver, wait, host, turn, [Symbol.dispose]: () => owned.dispose() };
 }
 
 /** The directory of the file under a loop pool; undefined for a pool on a device, or when the file can't be found. */

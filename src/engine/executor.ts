@@ -29,7 +29,13 @@ export function inlineExecutor(handle: PoolHandle): Executor {
   return {
     run(name, args, control) {
       // One at a time: a second one would wait in the kernel for a lock of the first, which then could never go on.
-      const mine = last.then(() => perform(context, name, args, control));
+      const mine = last.then(() => {
+        try {
+          return perform(context, name, args, control);
+        } finally {
+          context.turn.end();
+        }
+      });
       last = mine.catch(() => {});
       return mine;
     },
@@ -39,7 +45,10 @@ export function inlineExecutor(handle: PoolHandle): Executor {
 
 const quiet: Control = { signal: undefined, report: () => {} };
 
-/** Runs one operation by its name, and explains its failure. Only long operations take time of their own: the others are over. */
+/**
+ * Runs one operation by its name, and explains its failure. Only long operations take time of their own: the others are over. The
+ * caller ends the turn of those that it runs in a row.
+ */
 export function perform<N extends OperationName>(
   context: Context,
   name: N,
@@ -52,6 +61,7 @@ export function perform<N extends OperationName>(
   const explain = (error: unknown): never => {
     throw explainFailure(describe(name, args), error);
   };
+  if (name !== 'clone') context.turn.end();
   try {
     if (!longOperations.has(name)) return operation(context, ...args);
     return Promise.resolve(operation(context, ...args, control)).catch(explain);

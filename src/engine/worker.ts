@@ -38,6 +38,9 @@ export interface WorkerFailure {
 /** About as many clones are made in the time between sending answers and receiving what they set going. */
 const requestsOfRoundTrip = 2;
 
+/** Milliseconds that an answer is held back, and a lock that others may want; and then for one more operation. */
+const longestWait = 2;
+
 const port = parentPort;
 if (port) {
   const context = createContext(workerData as PoolHandle, false);
@@ -54,13 +57,14 @@ if (port) {
 
   /**
    * Sends answers together, so that the main thread is woken less often, but while there is still work for as long as its next
-   * requests take to come. No answer is held back for more than two milliseconds, and then for one more operation.
+   * requests take to come.
    */
   const serveAll = async (requests: readonly WorkerRequest[]): Promise<void> => {
     const queue = [...requests];
     let order: MessageToWorker | undefined;
     let answers: WorkerAnswer[] = [];
     let sent = performance.now();
+    let turn = sent;
     for (let request = queue.shift(); request; request = queue.shift()) {
       const answer = serve(request);
       answers.push(answer instanceof Promise ? await answer : answer);
@@ -70,10 +74,15 @@ if (port) {
         if (isRequests(next)) queue.push(...next);
         else order = next;
       }
-      if (queue.length <= requestsOfRoundTrip || performance.now() - sent > 2) {
+      const now = performance.now();
+      if (queue.length === 0 || now - turn > longestWait) {
+        context.turn.end();
+        turn = now;
+      }
+      if (queue.length <= requestsOfRoundTrip || now - sent > longestWait) {
         send(answers);
         answers = [];
-        sent = performance.now();
+        sent = now;
       }
     }
     if (order !== undefined) receive(order);

@@ -103,6 +103,8 @@ export function exchangeAt(directoryA: number, a: string, directoryB: number, b:
 }
 
 export interface FileStatus {
+  /** How many names it has; a directory that was removed has none. */
+  readonly links: number;
   readonly inode: bigint;
   /** Device number as major * 2^20 + minor, comparable with another status only. */
   readonly device: number;
@@ -138,6 +140,7 @@ function statxArguments(directory: number, path: string): unknown[] {
 
 function decodeStatus(): FileStatus {
   return {
+    links: statusWords[0x10 / 4] ?? 0,
     uid: statusWords[0x14 / 4] ?? 0,
     gid: statusWords[0x18 / 4] ?? 0,
     mode: (statusWords[0x1c / 4] ?? 0) & 0xffff,

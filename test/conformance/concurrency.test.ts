@@ -186,6 +186,36 @@ conformance('concurrency', (suite) => {
     for (let seed = 0; seed < 20; seed++) writePattern(path, seed, 0, MiB);
     for (const clone of await clones) expect(digest(await pool.diskPath(clone.name))).toBe(digestOf(bytes));
   });
+
+  test('a template that is cloned without a pause can be renamed, and nobody holds it when the clones have ended', async () => {
+    const { name } = await suite.volume();
+    const [before, after] = [suite.name('t'), suite.name('t')];
+    await suite.pool.seal(name, before);
+    await using pool = await openPool(suite.home.path);
+    // Its lock is shared by the clones that a thread makes in a row; this one does not wait for it at all.
+    await using impatient = await openPool(suite.home.path, { lockTimeout: 0 });
+    const clones = (template: string): Promise<unknown>[] =>
+      Array.from({ length: 8 }, () => pool.clone(template, suite.name(), { durability: 'deferred' }));
+
+    await Promise.all(clones(before));
+    await impatient.rename(before, after);
+    let renamed = false;
+    const lane = async (): Promise<void> => {
+      while (!renamed) await pool.clone(after, suite.name(), { durability: 'deferred' });
+    };
+    const lanes = Promise.allSettled(Array.from({ length: 8 }, lane));
+    await suite.pool.rename(after, before);
+    renamed = true;
+    for (const outcome of await lanes)
+      if (outcome.status === 'rejected') await refusal(() => Promise.reject(outcome.reason), 'not_found');
+
+    const [answers] = await Promise.all([
+      Promise.allSettled(clones(before)),
+      pool.remove(before, { durability: 'deferred' }),
+    ]);
+    for (const outcome of answers)
+      if (outcome.status === 'rejected') await refusal(() => Promise.reject(outcome.reason), 'not_found');
+  });
 });
 
 describe('an open pool', () => {

@@ -33,7 +33,7 @@ export function openBtrfs(root: number, path: string): Driver {
 
     create: (staged, bytes, identity) => payload.createDisk(fd(staged), bytes, identity),
     clone: (source, staged, request: CloneRequest) =>
-      payload.cloneDisk(fd(source), directory(staged), request),
+      payload.cloneDisk(directory(source), directory(staged), request),
     snapshot: (source, staged) => payload.snapshotDisk(fd(source), fd(staged), 'readonly'),
     stageRollback: (snapshot, staged) => payload.snapshotDisk(fd(snapshot), fd(staged), 'writable'),
     exchange: (volume, staged) => payload.exchangeDisks(fd(volume), fd(staged)),

@@ -20,7 +20,7 @@ import { isOpenElsewhere } from '../../linux/leases.ts';
 import { hasErrno } from '../../linux/libc.ts';
 import { CoppiceError } from '../../model/errors.ts';
 import type { ClonedPayload, CloneRequest, PayloadState, PayloadUsage } from '../driver.ts';
-import { diskPath, type HeldDirectory } from './places.ts';
+import { diskPath, type HeldDirectory, type OpenSource } from './places.ts';
 
 /** The data of a volume: a subvolume `data` with one file, `disk.raw`, inside the directory that is the volume. */
 
@@ -42,21 +42,25 @@ export function createDisk(entry: number, bytes: number, identity: string): void
   resizeFile(disk.fd, bytes);
 }
 
-export function cloneDisk(source: number, staged: HeldDirectory, request: CloneRequest): ClonedPayload {
-  const { disk, status } = openSource(source);
-  using original = disk;
+export function cloneDisk(
+  source: HeldDirectory,
+  staged: HeldDirectory,
+  request: CloneRequest,
+): ClonedPayload {
+  source.source ??= openSource(source.fd);
+  const { disk: original, status } = source.source;
   const many =
     request.knownExtents === undefined
       ? hasMoreExtentsThan(original.fd, manyExtents)
       : request.knownExtents > manyExtents;
   const method = many || request.replicable ? 'snapshot' : 'reflink';
-  if (method === 'snapshot') cloneBySnapshot(source, staged.fd, request);
+  if (method === 'snapshot') cloneBySnapshot(source.fd, staged.fd, request);
   else cloneByReflink(original, status, staged, request);
   return { method, bytes: request.bytes ?? status.bytes };
 }
 
 /** @throws CoppiceError damaged also when the disk is gone, without looking for it first */
-function openSource(source: number): { readonly disk: Descriptor; readonly status: FileStatus } {
+function openSource(source: number): OpenSource {
   try {
     return openWithStatus(source, 'read');
   } catch (error) {
@@ -189,10 +193,7 @@ function openDisk(directory: number, access: 'read' | 'write'): Descriptor {
 }
 
 /** Opens a disk without ever waiting: somebody may have put a pipe in its place. @throws CoppiceError damaged */
-function openWithStatus(
-  directory: number,
-  access: 'read' | 'write',
-): { readonly disk: Descriptor; readonly status: FileStatus } {
+function openWithStatus(directory: number, access: 'read' | 'write'): OpenSource {
   const { O_RDONLY, O_RDWR, O_NONBLOCK, S_IFMT, S_IFREG } = constants;
   const disk = openAt(directory, diskPath, (access === 'read' ? O_RDONLY : O_RDWR) | O_NONBLOCK);
   return closingOnFailure(disk, () => {

@@ -34,6 +34,8 @@ export class HeldDirectory implements Held {
   /** Whose it is; new files in an entry that was just staged belong to the same. */
   readonly owner: { readonly uid: number; readonly gid: number };
   place: Place;
+  /** Its disk, once something was cloned from it: opened for that once, and closed with it. */
+  source: OpenSource | undefined;
 
   constructor(descriptor: Descriptor, place: Place, owner: { readonly uid: number; readonly gid: number }) {
     this.descriptor = descriptor;
@@ -46,8 +48,14 @@ export class HeldDirectory implements Held {
   }
 
   [Symbol.dispose](): void {
+    this.source?.disk[Symbol.dispose]();
     this.descriptor[Symbol.dispose]();
   }
+}
+
+export interface OpenSource {
+  readonly disk: Descriptor;
+  readonly status: FileStatus;
 }
 
 export class Places implements Disposable {
@@ -119,8 +127,10 @@ export class Places implements Disposable {
     for (;;) {
       const id = randomId();
       makeDirectoryAt(this.#staging.fd, id, 0o711);
-      const held = this.#holdIn(this.#staging.fd, id, { area: 'staging', id }, 'exclusive', false);
-      if (typeof held === 'object') return held;
+      const descriptor = openIfAny(this.#staging.fd, id);
+      const status = descriptor && closingOnFailure(descriptor, () => lockedIfThere(descriptor.fd));
+      if (status) return new HeldDirectory(descriptor, { area: 'staging', id }, status);
+      descriptor?.[Symbol.dispose]();
     }
   }
 
@@ -214,6 +224,13 @@ function lockedStatus(
   // Between the opening and the lock somebody may have renamed, removed or replaced it: the lock must be on what the name means now.
   const status = statusAt(fd, '');
   return statusIfAny(parent, name)?.inode === status.inode ? status : 'moved';
+}
+
+/** The same for a new entry, which nobody moves but a sweep removes: then it has no name any more. */
+function lockedIfThere(fd: number): FileStatus | undefined {
+  if (!lock(fd, 'exclusive', false)) return undefined;
+  const status = statusAt(fd, '');
+  return status.links > 0 ? status : undefined;
 }
 
 function openIfAny(directory: number, path: string): Descriptor | undefined {

@@ -6,10 +6,16 @@ import {
   rememberedAncestors,
   type VolumeMetadata,
 } from '../../model/metadata.ts';
-import { parseReference, parseVolumeName, type Reference } from '../../model/names.ts';
+import {
+  formatReference,
+  type Name,
+  parseReference,
+  parseVolumeName,
+  type Reference,
+} from '../../model/names.ts';
 import { checkSize, formatSize, roundSize } from '../../model/sizes.ts';
 import type { Context } from '../context.ts';
-import { holdSource } from '../holding.ts';
+import { type HeldSource, holdSource } from '../holding.ts';
 import { publish, requireFree, staging } from '../publish.ts';
 import { requireSpace } from '../space.ts';
 import type { Created } from './create.ts';
@@ -32,15 +38,33 @@ export interface Cloned extends Created {
 export function clone(context: Context, sourceText: string, nameText: string, options: CloneOptions): Cloned {
   const reference = parseReference(sourceText);
   const name = parseVolumeName(nameText);
-  requireFree(context, name);
-  requireSpace(context, `clone ${sourceText} to ${name}`, 0);
-  using volume = holdSource(context, reference);
+  const volume = context.turn.source(sourceText, () => {
+    requireSpace(context, `clone ${sourceText} to ${name}`, 0);
+    return holdSource(context, reference);
+  });
+  // What is sealed or a snapshot has no dirty data; a live disk's is written now, so that the calls below find little to do.
+  if (volume.metadata.sealed || reference.snapshot)
+    return cloneHeld(context, volume, reference, name, options);
+  try {
+    requireFree(context, name);
+    context.driver.flush(volume.source);
+    return cloneHeld(context, volume, reference, name, options);
+  } finally {
+    context.turn.end();
+  }
+}
+
+function cloneHeld(
+  context: Context,
+  volume: HeldSource,
+  reference: Reference,
+  name: Name,
+  options: CloneOptions,
+): Cloned {
   const wanted =
     options.bytes === undefined
       ? undefined
-      : cloneSize(context.driver.size(volume.source), options.bytes, sourceText);
-  // What is sealed or a snapshot has no dirty data; a live disk's is written now, so that the calls below find little to do.
-  if (!volume.metadata.sealed && !reference.snapshot) context.driver.flush(volume.source);
+      : cloneSize(context.driver.size(volume.source), options.bytes, formatReference(reference));
   return staging(context, (staged) => {
     const id = randomId();
     const { method, bytes } = context.driver.clone(volume.source, staged, {
