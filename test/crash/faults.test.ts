@@ -1,11 +1,11 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { CoppiceError, openPool } from '../../src/index.ts';
+import { CoppiceError } from '../../src/index.ts';
 import { observeCalls } from '../../src/linux/libc.ts';
 import { makeTestPool, type TestPool } from '../support/test-pool.ts';
 import { openIn } from './open-in.ts';
 import { perform } from './perform.ts';
 import { allowed, importBase, prepared, type Scenario, scenarios } from './scenarios.ts';
-import { expectSound, readState, type State } from './state.ts';
+import { stateWhenOpened } from './state.ts';
 
 /** Every system call of every operation fails once: with EIO, and with ENOSPC where the kernel could say that. */
 
@@ -26,7 +26,7 @@ describe.each(scenarios)('a failing system call during $name', (scenario) => {
     let before = await prepared(scenario, shared.pool, shared.scratch);
     const open = openIn(shared.path);
     const calls = await attempted(scenario, () => undefined);
-    expect(await afterwards(scenario)).toEqual(scenario.after(before));
+    expect(await stateWhenOpened(shared.path, scenario.damaged)).toEqual(scenario.after(before));
     for (const [index, call] of calls.entries()) {
       for (const errno of writing.includes(call.split(' ', 1)[0] ?? '') ? [EIO, ENOSPC] : [EIO]) {
         before = await prepared(scenario, shared.pool, shared.scratch);
@@ -37,7 +37,7 @@ describe.each(scenarios)('a failing system call during $name', (scenario) => {
         const where = `errno ${errno} from call ${index + 1} of ${calls.length}, ${call}: ${error ?? 'it went on'}`;
         if (error !== undefined) expect(error, where).toBeInstanceOf(CoppiceError);
         expect(openIn(shared.path), where).toEqual(open);
-        const state = await afterwards(scenario);
+        const state = await stateWhenOpened(shared.path, scenario.damaged);
         if (error === undefined) expect(state, where).toEqual(scenario.after(before));
         else expect(allowed(scenario, before), where).toContainEqual(state);
       }
@@ -59,10 +59,4 @@ async function attempted(
   } finally {
     observeCalls(undefined);
   }
-}
-
-async function afterwards(scenario: Scenario): Promise<State> {
-  await using pool = await openPool(shared.path, { inline: true });
-  await expectSound(pool, scenario.damaged);
-  return await readState(pool);
 }

@@ -1,9 +1,8 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { openPool } from '../../src/index.ts';
 import { makeTestPool, type TestPool } from '../support/test-pool.ts';
 import { runChild } from './run-child.ts';
-import { allowed, importBase, prepared, type Scenario, scenarios } from './scenarios.ts';
-import { expectSound, readState, type State } from './state.ts';
+import { allowed, importBase, prepared, scenarios } from './scenarios.ts';
+import { stateWhenOpened } from './state.ts';
 import { chosenSteps } from './steps.ts';
 
 /** `kill -9` before every step of every operation, then the pool is opened again. */
@@ -22,11 +21,13 @@ describe.each(scenarios)('kill -9 during $name', (scenario) => {
     let before = await prepared(scenario, shared.pool, shared.scratch);
     const call = scenario.call(shared.pool, shared.scratch);
     const whole = await runChild({ pool: shared.path, call });
-    expect(await afterwards(scenario), 'when it returned').toEqual(scenario.after(before));
+    expect(await stateWhenOpened(shared.path, scenario.damaged), 'when it returned').toEqual(
+      scenario.after(before),
+    );
     before = await prepared(scenario, shared.pool, shared.scratch);
     for (const step of chosenSteps(whole.steps.length)) {
       const { died } = await runChild({ pool: shared.path, call, dieAt: step });
-      const state = await afterwards(scenario);
+      const state = await stateWhenOpened(shared.path, scenario.damaged);
       const where = `killed before step ${step} of ${whole.steps.length}: ${whole.steps[step - 1]}`;
       if (died) expect(allowed(scenario, before), where).toContainEqual(state);
       else expect(state, 'when it returned').toEqual(scenario.after(before));
@@ -36,10 +37,3 @@ describe.each(scenarios)('kill -9 during $name', (scenario) => {
     }
   });
 });
-
-/** Opens the pool as the next process would, which clears up, and looks at everything. */
-async function afterwards(scenario: Scenario): Promise<State> {
-  await using pool = await openPool(shared.path, { inline: true });
-  await expectSound(pool, scenario.damaged);
-  return await readState(pool);
-}

@@ -19,7 +19,7 @@ import { runDirectory } from '../support/run-directory.ts';
 import { makeTestPool, type TestPool } from '../support/test-pool.ts';
 import { perform } from './perform.ts';
 import { allowed, importBase, prepared, type Scenario, scenarios } from './scenarios.ts';
-import { expectSound, line, readState, type State } from './state.ts';
+import { line, type State, stateWhenOpened } from './state.ts';
 import { torture } from './steps.ts';
 
 /**
@@ -76,7 +76,7 @@ describe.each(outerFileSystems)('on $type', ({ type, scenarios }) => {
     }
     for (const cut of cuts) {
       using _mounted = mount(cut.image, shared.path);
-      expect(cut.states, cut.where).toContainEqual(await stateAfterBoot(shared.path, scenario));
+      expect(cut.states, cut.where).toContainEqual(await stateWhenOpened(shared.path, scenario.damaged));
       rmSync(cut.image);
     }
   });
@@ -140,12 +140,6 @@ function allowedAfterCut(scenario: Scenario, before: State): State[] {
   const { with: whole, without: lost } = scenario.unflushed;
   const [old, now] = [line('vm', 'volume', lost), line('vm', 'volume', whole)];
   return [...states, before.map((entry) => (entry === now ? old : entry))];
-}
-
-async function stateAfterBoot(path: string, scenario: Scenario): Promise<State> {
-  await using pool = await openPool(path, { inline: true });
-  await expectSound(pool, scenario.damaged);
-  return await readState(pool);
 }
 
 /** The first superblock of btrfs, which it writes last in every commit. */

@@ -2,7 +2,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect } from 'vitest';
 import { metadataAttribute } from '../../src/drivers/btrfs/places.ts';
-import { CoppiceError, type Finding, type Pool } from '../../src/index.ts';
+import { CoppiceError, type Finding, openPool, type Pool } from '../../src/index.ts';
 import { readAttributeByPath } from '../../src/linux/attributes.ts';
 import { decodeMetadata } from '../../src/model/metadata.ts';
 import { digest } from './content.ts';
@@ -74,4 +74,11 @@ export async function expectSound(pool: Pool, damaged: readonly string[] = []): 
       finding.subject !== description.space.host?.path && !damaged.includes(timeless(finding.subject)),
   );
   expect(findings, 'found by the check').toEqual([]);
+}
+
+/** Opens a pool as the next process would, which clears up, and looks at everything. */
+export async function stateWhenOpened(path: string, damaged?: readonly string[]): Promise<State> {
+  await using pool = await openPool(path, { inline: true });
+  await expectSound(pool, damaged);
+  return await readState(pool);
 }

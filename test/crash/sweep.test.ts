@@ -9,7 +9,7 @@ import { disk, overwritten } from './content.ts';
 import { openIn } from './open-in.ts';
 import { runChild, startChild } from './run-child.ts';
 import { base, importBase, makeChain, makeVolume, prepared, type Scenario, scenarios } from './scenarios.ts';
-import { expectSound, line, readState, type State } from './state.ts';
+import { line, type State, stateWhenOpened } from './state.ts';
 import { chosenSteps } from './steps.ts';
 
 /** Opening a pool clears up what the dead left: nothing of the living, and also when it is killed itself. */
@@ -41,7 +41,7 @@ test.each(scenarios)('opening the pool at every step of $name takes nothing of i
       child.process.stdin?.write('.');
     }
     expect((await child.outcome()).steps.length).toBeGreaterThan(5);
-    expect(await afterwards(scenario)).toEqual(scenario.after(before));
+    expect(await stateWhenOpened(shared.path, scenario.damaged)).toEqual(scenario.after(before));
   }
 });
 
@@ -67,39 +67,23 @@ const rolledBack: State = [
   line('vm@s2', 'user', second),
 ];
 
+/** Where a rollback dies: right after which call, and which of its kind. */
+const deaths = [
+  ['after the exchange', /^renameat2 data and data$/, 1],
+  ['while it kept the replaced state', /^ioctl SNAP_CREATE/, 2],
+  ['when it had kept the replaced state', /^renameat2 pre-rollback/, 1],
+  ['while it gave the replaced state up', /^ioctl SNAP_DESTROY/, 1],
+] as const;
+
 const leftovers: readonly Leftover[] = [
-  {
-    name: 'a rollback that died after the exchange',
-    async leave(pool) {
+  ...deaths.map(([when, call, occurrence]) => ({
+    name: `a rollback that died ${when}`,
+    async leave(pool: Pool) {
       await makeVolume(pool);
-      await dieAfter(/^renameat2 data and data$/, 1, () => pool.rollback('vm@s1'));
+      await dieAfter(call, occurrence, () => pool.rollback('vm@s1'));
     },
     recovered: rolledBack,
-  },
-  {
-    name: 'a rollback that died while it kept the replaced state',
-    async leave(pool) {
-      await makeVolume(pool);
-      await dieAfter(/^ioctl SNAP_CREATE/, 2, () => pool.rollback('vm@s1'));
-    },
-    recovered: rolledBack,
-  },
-  {
-    name: 'a rollback that died when it had kept the replaced state',
-    async leave(pool) {
-      await makeVolume(pool);
-      await dieAfter(/^renameat2 pre-rollback/, 1, () => pool.rollback('vm@s1'));
-    },
-    recovered: rolledBack,
-  },
-  {
-    name: 'a rollback that died while it gave the replaced state up',
-    async leave(pool) {
-      await makeVolume(pool);
-      await dieAfter(/^ioctl SNAP_DESTROY/, 1, () => pool.rollback('vm@s1'));
-    },
-    recovered: rolledBack,
-  },
+  })),
   {
     name: 'a clone and an import that died before they got their names',
     async leave(pool, scratch) {
@@ -139,13 +123,13 @@ describe.each(leftovers)('recovery from $name', (leftover) => {
   test('comes to the same end when it is killed at any step, twice', async () => {
     await prepared(scenario, shared.pool, shared.scratch);
     const { steps } = await runChild({ pool: shared.path, call: ['open'] });
-    expect(await afterwards(scenario), 'in one go').toEqual(leftover.recovered);
+    expect(await stateWhenOpened(shared.path, scenario.damaged), 'in one go').toEqual(leftover.recovered);
     for (const step of chosenSteps(steps.length)) {
       await prepared(scenario, shared.pool, shared.scratch);
       await runChild({ pool: shared.path, call: ['open'], dieAt: step });
       await runChild({ pool: shared.path, call: ['open'], dieAt: step });
       const where = `killed before step ${step} of ${steps.length}: ${steps[step - 1]}`;
-      expect(await afterwards(scenario), where).toEqual(leftover.recovered);
+      expect(await stateWhenOpened(shared.path, scenario.damaged), where).toEqual(leftover.recovered);
     }
   });
 
@@ -167,7 +151,7 @@ describe.each(leftovers)('recovery from $name', (leftover) => {
       if (opened instanceof Pool) await opened.close();
       else expect(opened, where).toBeInstanceOf(CoppiceError);
       expect(openIn(shared.path), where).toEqual(open);
-      expect(await afterwards(scenario), where).toEqual(leftover.recovered);
+      expect(await stateWhenOpened(shared.path, scenario.damaged), where).toEqual(leftover.recovered);
     }
   });
 });
@@ -185,10 +169,4 @@ async function dieAfter(pattern: RegExp, occurrence: number, run: () => Promise<
   } finally {
     observeCalls(undefined);
   }
-}
-
-async function afterwards(scenario: Scenario): Promise<State> {
-  await using pool = await openPool(shared.path, { inline: true });
-  await expectSound(pool, scenario.damaged);
-  return await readState(pool);
 }
