@@ -14,6 +14,7 @@ import { CoppiceError } from '../../model/errors.ts';
 import { type Backing, encodeMetadata, type PoolMetadata, poolFormat } from '../../model/metadata.ts';
 import { formatSize } from '../../model/sizes.ts';
 import { explaining } from '../failures.ts';
+import { isSame, presentBacking } from './beneath.ts';
 import type { CreatePoolOptions } from './claim.ts';
 import { claimDevice } from './device.ts';
 import { claimLoopFile } from './loop-file.ts';
@@ -39,9 +40,10 @@ function create(options: CreatePoolOptions): PoolCreated {
   checkOptions(options);
   const present = openIfPool(path);
   if (present) {
-    checkSame(path, present, options);
-    if (present.backing.type === 'loop') requireSizeReached(path, present.backing.file, options.bytes);
-    return { path, id: present.id, backing: present.backing, steps: [] };
+    const backing = presentBacking(path, present.backing);
+    checkSame(path, backing, options);
+    if (backing.type === 'loop') requireSizeReached(path, backing.file, options.bytes);
+    return { path, id: present.id, backing, steps: [] };
   }
   const steps: string[] = [];
   const did = (step: string): void => void steps.push(step);
@@ -49,20 +51,20 @@ function create(options: CreatePoolOptions): PoolCreated {
   requireMountPoint(path);
   using claim =
     options.device !== undefined
-      ? claimDevice(options.device, options.force ?? false, did)
+      ? claimDevice(resolve(options.device), options.force ?? false, did)
       : claimLoopFile(path, options, did);
   // Another process may have done all of it while this one waited for the lock.
   const meanwhile = openIfPool(path);
   if (meanwhile) return { path, id: meanwhile.id, backing: meanwhile.backing, steps };
   requireNotMountedElsewhere(claim.source, path);
-  mkdirSync(path, { recursive: true, mode: 0o755 });
+  const isOurs = mkdirSync(path, { recursive: true, mode: 0o755 }) !== undefined;
   if (!readMounts().some((mount) => mount.mountPoint === path)) {
     const mountOptions = claim.mountOptions.join(',');
     runProgram('mount', ['-t', 'btrfs', '-o', mountOptions, '--', claim.source, path], [claim.lock]);
     did(`mounted ${claim.source} on ${path}`);
   }
   using root = new Descriptor(openSync(path, constants.O_RDONLY | constants.O_DIRECTORY));
-  return initialise(root.fd, path, claim.backing, steps, did);
+  return initialise(root.fd, path, claim.backing, steps, did, isOurs);
 }
 
 function adopt(path: string, steps: string[], did: (step: string) => void): PoolCreated {
@@ -84,6 +86,7 @@ function initialise(
   backing: Backing,
   steps: string[],
   did: (step: string) => void,
+  madeDirectory = false,
 ): PoolCreated {
   if (readPoolMetadata(root)) {
     using pool = openRoot(path); // refuses a copy of another pool's directory
@@ -97,6 +100,7 @@ function initialise(
     created: new Date().toISOString(),
     filesystem: fileSystemUuid(root),
     backing,
+    ...(madeDirectory && { madeDirectory: path }),
   };
   writeAttribute(root, poolAttribute, encodeMetadata(metadata));
   commitTransaction(root);
@@ -174,19 +178,18 @@ function requireMountPoint(path: string): void {
   }
 }
 
-function checkSame(path: string, present: PoolMetadata, options: CreatePoolOptions): void {
-  const other =
-    (options.existing && present.backing.type !== 'existing') ||
-    (options.device !== undefined &&
-      !(present.backing.type === 'device' && present.backing.device === options.device)) ||
-    (options.file !== undefined &&
-      !(present.backing.type === 'loop' && present.backing.file === resolve(options.file)));
-  if (!other) return;
+function checkSame(path: string, backing: Backing, options: CreatePoolOptions): void {
+  const { device, file, existing } = options;
+  const isOther =
+    (existing && backing.type !== 'existing') ||
+    (device !== undefined && !(backing.type === 'device' && isSame(backing.device, resolve(device)))) ||
+    (file !== undefined && !(backing.type === 'loop' && isSame(backing.file, resolve(file))));
+  if (!isOther) return;
   const on =
-    present.backing.type === 'loop'
-      ? present.backing.file
-      : present.backing.type === 'device'
-        ? present.backing.device
+    backing.type === 'loop'
+      ? backing.file
+      : backing.type === 'device'
+        ? backing.device
         : 'an existing file system';
   throw new CoppiceError('already_exists', `${path} is a pool already, on ${on}; choose another directory.`);
 }
