@@ -1,5 +1,5 @@
 import { existsSync, openSync, statSync } from 'node:fs';
-import { Descriptor } from './files.ts';
+import { closingOnFailure, Descriptor } from './files.ts';
 import { call, hasErrno } from './libc.ts';
 import { loopBackingFile } from './mounts.ts';
 
@@ -23,6 +23,35 @@ export function fileUnderLoop(device: string): LoopFile | undefined {
     if (hasErrno(error, 'ENOENT', 'ENXIO', 'EACCES')) return undefined; // detached meanwhile
     throw error;
   }
+}
+
+/** Attaches a file read-only to a loop device of its own, which is gone when the device is no longer open. */
+export function attachReadOnly(file: number): LoopDevice {
+  const LOOP_CTL_GET_FREE = 0x4c82n;
+  const LOOP_SET_FD = 0x4c00n;
+  const LOOP_SET_STATUS64 = 0x4c04n;
+  const LO_FLAGS_AUTOCLEAR = 4;
+  using control = new Descriptor(openSync('/dev/loop-control', 'r+'));
+  using readable = new Descriptor(openSync(`/proc/self/fd/${file}`, 'r'));
+  for (;;) {
+    const path = `/dev/loop${call('ioctlValue', 'loop-control', control.fd, LOOP_CTL_GET_FREE, 0)}`;
+    const opened = new Descriptor(openSync(path, 'r'));
+    try {
+      call('ioctlValue', path, opened.fd, LOOP_SET_FD, readable.fd);
+    } catch (error) {
+      opened[Symbol.dispose]();
+      if (hasErrno(error, 'EBUSY')) continue; // somebody else has taken it meanwhile
+      throw error;
+    }
+    const info = Buffer.alloc(232);
+    info.writeUInt32LE(LO_FLAGS_AUTOCLEAR, 52);
+    closingOnFailure(opened, () => call('ioctl', path, opened.fd, LOOP_SET_STATUS64, info));
+    return { path, [Symbol.dispose]: () => opened[Symbol.dispose]() };
+  }
+}
+
+export interface LoopDevice extends Disposable {
+  readonly path: string;
 }
 
 /** What the kernel adds to the name of a file that has been deleted. */

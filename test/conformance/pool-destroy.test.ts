@@ -255,7 +255,7 @@ describe('a pool on a device', () => {
     const link = join(directory, 'by-id');
     symlinkSync(loop.device, link);
     const made = createPool({ path, device: relative(process.cwd(), link) });
-    expect(made.backing).toEqual({ type: 'device', device: link });
+    expect(made.backing).toEqual({ type: 'device', device: loop.device });
     for (const device of [link, loop.device, relative(process.cwd(), loop.device)])
       expect(createPool({ path, device })).toMatchObject({ id: made.id, steps: [] });
     runProgram('umount', ['--', path]);

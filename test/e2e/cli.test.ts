@@ -329,6 +329,18 @@ describe('a pool', () => {
     expect(existsSync(`${own}.img`)).toBe(false);
   });
 
+  test('that promises more than its host has is warned of, in words and as JSON', () => {
+    const own = join(directory, 'promising');
+    const made = coppice(own, 'pool', 'create', '--size', '15T');
+    expect(made.code).toBe(0);
+    expect(made.stderr).toMatch(/^coppice: warning: .*may grow to 15\.0 TiB, but .*\nTo mount it/);
+    done(coppice(own, 'pool', 'destroy', own, '--yes'));
+    const asJson = coppice(own, 'pool', 'create', '--size', '15T', '--json');
+    expect(asJson.stderr).toBe('');
+    expect(JSON.parse(asJson.stdout)).toMatchObject({ warnings: [expect.stringContaining('may grow')] });
+    done(coppice(own, 'pool', 'destroy', own, '--yes'));
+  });
+
   test('says how to enable its unit in words that a shell reads as they are', () => {
     const own = join(directory, 'my pool-1');
     const units = scratchDirectory('units');

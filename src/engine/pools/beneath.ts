@@ -32,6 +32,11 @@ export function presentBacking(path: string, recorded: Backing): Backing {
   return beneath.file ? { ...recorded, file: beneath.file.path } : { type: 'device', device: beneath.device }; // somebody has copied the file to a disk
 }
 
+/** The file under a loop device, else the device. */
+export function presentSource(device: string): string {
+  return presentFile(device)?.path ?? device;
+}
+
 /** Whether two names mean one file or device, through links too. False when one of them is not there. */
 export function isSame(a: string, b: string): boolean {
   if (a === b) return true;

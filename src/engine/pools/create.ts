@@ -6,7 +6,7 @@ import { btrfsMagic, commitTransaction, fileSystemUuid } from '../../linux/btrfs
 import { Descriptor, descriptorPath, makeDirectoryAt } from '../../linux/files.ts';
 import { hasErrno } from '../../linux/libc.ts';
 import { lock } from '../../linux/locks.ts';
-import { loopBackingFile, readMounts } from '../../linux/mounts.ts';
+import { readMounts } from '../../linux/mounts.ts';
 import { runProgram } from '../../linux/programs.ts';
 import { randomId } from '../../linux/random.ts';
 import { fileSystemSpace } from '../../linux/space.ts';
@@ -18,7 +18,9 @@ import { isSame, presentBacking } from './beneath.ts';
 import type { CreatePoolOptions } from './claim.ts';
 import { claimDevice } from './device.ts';
 import { claimLoopFile } from './loop-file.ts';
-import { openRoot, poolAttribute, readPoolMetadata } from './open.ts';
+import { openRoot, poolAttribute, readKnownMetadata } from './open.ts';
+import { overcommitWarnings, preallocatePool } from './preallocate.ts';
+import { mountsOf } from './recognise.ts';
 
 export const defaultPoolPath = '/var/lib/coppice';
 
@@ -28,6 +30,8 @@ export interface PoolCreated {
   readonly backing: Backing;
   /** What was done, one short phrase each; empty when everything was there already. */
   readonly steps: readonly string[];
+  /** What a person should know about it, one sentence each. */
+  readonly warnings: readonly string[];
 }
 
 /** Makes a pool. Can be run again at any time, also after it was interrupted: each step is done only where it is missing. */
@@ -43,31 +47,56 @@ function create(options: CreatePoolOptions): PoolCreated {
     const backing = presentBacking(path, present.backing);
     checkSame(path, backing, options);
     if (backing.type === 'loop') requireSizeReached(path, backing.file, options.bytes);
-    return { path, id: present.id, backing, steps: [] };
+    return finish({ path, id: present.id, backing, steps: [] }, options);
   }
   const steps: string[] = [];
   const did = (step: string): void => void steps.push(step);
-  if (options.existing) return adopt(path, steps, did);
-  requireMountPoint(path);
+  if (options.existing) return { ...adopt(path, steps, did), warnings: [] };
+  requireMountPoint(path, resolve(options.device ?? options.file ?? `${path}.img`));
   using claim =
     options.device !== undefined
       ? claimDevice(resolve(options.device), options.force ?? false, did)
       : claimLoopFile(path, options, did);
   // Another process may have done all of it while this one waited for the lock.
   const meanwhile = openIfPool(path);
-  if (meanwhile) return { path, id: meanwhile.id, backing: meanwhile.backing, steps };
+  if (meanwhile) return finish({ path, id: meanwhile.id, backing: meanwhile.backing, steps }, options);
   requireNotMountedElsewhere(claim.source, path);
   const isOurs = mkdirSync(path, { recursive: true, mode: 0o755 }) !== undefined;
-  if (!readMounts().some((mount) => mount.mountPoint === path)) {
+  if (!mountsOf(claim.source).some((mount) => mount.mountPoint === path)) {
     const mountOptions = claim.mountOptions.join(',');
     runProgram('mount', ['-t', 'btrfs', '-o', mountOptions, '--', claim.source, path], [claim.lock]);
     did(`mounted ${claim.source} on ${path}`);
   }
   using root = new Descriptor(openSync(path, constants.O_RDONLY | constants.O_DIRECTORY));
-  return initialise(root.fd, path, claim.backing, steps, did, isOurs);
+  return finish(initialise(root.fd, path, claim.backing, steps, did, isOurs), options);
 }
 
-function adopt(path: string, steps: string[], did: (step: string) => void): PoolCreated {
+type Made = Omit<PoolCreated, 'warnings'>;
+
+/** What applies to a pool that was made now and to one that was there. */
+function finish(made: Made, options: CreatePoolOptions): PoolCreated {
+  const { path } = made;
+  const backing = presentBacking(path, made.backing);
+  const isNew = made.steps.some((step) => step === madeStep(path));
+  if (options.preallocate && preallocatePool(path)) {
+    return {
+      ...made,
+      backing: backing.type === 'loop' ? { ...backing, preallocated: true } : backing,
+      steps: [...made.steps, `reserved all blocks of the file under ${path}`],
+      warnings: [
+        `If ${path} is mounted at every boot, run "coppice pool persist ${path}" again, so that no boot gives the blocks back.`,
+      ],
+    };
+  }
+  const warnings = isNew && backing.type === 'loop' ? overcommitWarnings(backing.file) : [];
+  return { ...made, backing, warnings };
+}
+
+function madeStep(path: string): string {
+  return `made the pool in ${path}`;
+}
+
+function adopt(path: string, steps: string[], did: (step: string) => void): Made {
   using root = openExisting(path);
   if (fileSystemSpace(root.fd).type !== btrfsMagic) {
     throw new CoppiceError(
@@ -87,8 +116,8 @@ function initialise(
   steps: string[],
   did: (step: string) => void,
   madeDirectory = false,
-): PoolCreated {
-  if (readPoolMetadata(root)) {
+): Made {
+  if (readKnownMetadata(root, path)) {
     using pool = openRoot(path); // refuses a copy of another pool's directory
     return { path, id: pool.metadata.id, backing: pool.metadata.backing, steps };
   }
@@ -104,7 +133,7 @@ function initialise(
   };
   writeAttribute(root, poolAttribute, encodeMetadata(metadata));
   commitTransaction(root);
-  did(`made the pool in ${path}`);
+  did(madeStep(path));
   return { path, id: metadata.id, backing, steps };
 }
 
@@ -138,10 +167,7 @@ function checkOptions(options: CreatePoolOptions): void {
 
 /** Two directories for one pool would each be destroyed without a word about the other. */
 function requireNotMountedElsewhere(source: string, path: string): void {
-  const elsewhere = readMounts().find(
-    (mount) =>
-      (mount.source === source || loopBackingFile(mount.source) === source) && mount.mountPoint !== path,
-  );
+  const elsewhere = mountsOf(source).find((mount) => mount.mountPoint !== path);
   if (!elsewhere) return;
   throw new CoppiceError(
     'already_exists',
@@ -150,7 +176,7 @@ function requireNotMountedElsewhere(source: string, path: string): void {
 }
 
 /** Mounting over files would hide them. */
-function requireMountPoint(path: string): void {
+function requireMountPoint(path: string, source: string): void {
   let entries: string[];
   try {
     entries = readdirSync(path);
@@ -164,7 +190,9 @@ function requireMountPoint(path: string): void {
   }
   const mounted = readMounts().findLast((mount) => mount.mountPoint === path);
   if (mounted) {
-    if (mounted.type === 'btrfs' && entries.every((name) => name in areas)) return; // an interrupted run got as far as the mount
+    // An interrupted run got as far as the mount.
+    const isOurs = mountsOf(source).some((mount) => mount.mountPoint === path);
+    if (isOurs && entries.every((name) => name in areas)) return;
     throw new CoppiceError(
       'already_exists',
       `${mounted.source} (${mounted.type}) is mounted on ${path}; choose another directory, or adopt it with --existing.`,
