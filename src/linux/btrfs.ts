@@ -74,6 +74,11 @@ export function fileSystemUuid(fd: number): string {
 
 const label = Buffer.alloc(256);
 
+export function fileSystemLabel(fd: number): string {
+  call('ioctl', 'GET_FSLABEL', fd, ioctls.getLabel, label);
+  return label.toString('utf8').replace(/\0.*$/s, '');
+}
+
 /**
  * Commits the running transaction and waits for it: names, attributes and reflinks become durable; nobody's data is flushed.
  *

@@ -1,6 +1,6 @@
-import { openSync, readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs';
-import { Descriptor } from './files.ts';
-import { call, hasErrno } from './libc.ts';
+import { readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs';
+import { hasErrno } from './libc.ts';
+import { fileUnderLoop } from './loops.ts';
 
 /** A file to look for: device and inode as stat(2) gives them. */
 export interface FileIdentity {
@@ -36,6 +36,34 @@ export function findHolders(files: readonly FileIdentity[]): { holders: FoundHol
   return { holders, complete };
 }
 
+/** Processes that keep a mount busy by something at or below a path: a file, a working directory, a program. Not this one. */
+export function findUsersBelow(path: string, except: ReadonlySet<string>): FoundHolder[] {
+  return readdirSync('/proc').flatMap((pid) => {
+    if (!/^\d+$/.test(pid) || Number(pid) === process.pid) return [];
+    try {
+      const used = linksOf(pid).find(
+        (link) => (link === path || link.startsWith(`${path}/`)) && !except.has(link),
+      );
+      return used === undefined ? [] : [{ pid: Number(pid), command: commandOf(pid), path: used }];
+    } catch (error) {
+      if (hasErrno(error, 'ENOENT', 'ESRCH', 'EACCES', 'EPERM')) return []; // it has ended meanwhile, or can't be looked into
+      throw error;
+    }
+  });
+}
+
+function linksOf(pid: string): string[] {
+  const descriptors = readdirSync(`/proc/${pid}/fd`).map((descriptor) => `fd/${descriptor}`);
+  return ['cwd', 'root', 'exe', ...descriptors].flatMap((name) => {
+    try {
+      return [readlinkSync(`/proc/${pid}/${name}`)];
+    } catch (error) {
+      if (hasErrno(error, 'ENOENT', 'ESRCH')) return []; // closed meanwhile, or a thread of the kernel
+      throw error;
+    }
+  });
+}
+
 function openFileOf(pid: string, wanted: ReadonlyMap<string, string>): string | undefined {
   const directory = `/proc/${pid}/fd`;
   for (const descriptor of readdirSync(directory)) {
@@ -58,20 +86,12 @@ function commandOf(pid: string): string {
 }
 
 function loopDevicesOn(wanted: ReadonlyMap<string, string>): FoundHolder[] {
-  const LOOP_GET_STATUS64 = 0x4c05n;
   const found: FoundHolder[] = [];
   for (const name of readdirSync('/sys/block')) {
     if (!name.startsWith('loop')) continue;
-    try {
-      readFileSync(`/sys/block/${name}/loop/backing_file`);
-      using device = new Descriptor(openSync(`/dev/${name}`, 'r'));
-      const info = Buffer.alloc(232);
-      call('ioctl', name, device.fd, LOOP_GET_STATUS64, info);
-      const path = wanted.get(`${info.readBigUInt64LE(0)}:${info.readBigUInt64LE(8)}`);
-      if (path) found.push({ command: `loop device /dev/${name}`, path });
-    } catch (error) {
-      if (!hasErrno(error, 'ENOENT', 'ENXIO', 'EACCES')) throw error; // not attached, or detached meanwhile
-    }
+    const file = fileUnderLoop(`/dev/${name}`);
+    const path = file && wanted.get(`${file.device}:${file.inode}`);
+    if (path) found.push({ command: `loop device /dev/${name}`, path });
   }
   return found;
 }

@@ -45,6 +45,9 @@ const natives = new Map<string, Native>();
 
 const prototypes = {
   openat2: 'long syscall(long, int, const char *, void *, size_t)',
+  fsopen: 'long syscall(long, const char *, unsigned int)',
+  fsconfig: 'long syscall(long, int, unsigned int, const char *, const char *, int)',
+  fsmount: 'long syscall(long, int, unsigned int, unsigned int)',
   mkdirat: 'int mkdirat(int, const char *, unsigned int)',
   unlinkat: 'int unlinkat(int, const char *, int)',
   renameat2: 'int renameat2(int, const char *, int, const char *, unsigned int)',

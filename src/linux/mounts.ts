@@ -6,6 +6,8 @@ export interface Mount {
   readonly mountPoint: string;
   /** The path inside the file system that is mounted there. */
   readonly root: string;
+  /** The same for all mounts of one file system, wherever they are. */
+  readonly fileSystem: string;
   readonly type: string;
   readonly source: string;
   readonly options: readonly string[];
@@ -21,6 +23,7 @@ export function readMounts(): Mount[] {
       const fields = before.split(' ');
       const [type = '', source = '', superOptions = ''] = after.split(' ');
       return {
+        fileSystem: fields[2] ?? '',
         root: unescapeField(fields[3] ?? ''),
         mountPoint: unescapeField(fields[4] ?? ''),
         options: [...(fields[5] ?? '').split(','), ...superOptions.split(',')],

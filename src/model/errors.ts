@@ -74,10 +74,17 @@ export interface ErrorData {
 }
 
 /** An operation that something stands in the way of: one sentence, with every blocker listed. */
-export function blockedBy(action: string, blockers: readonly Blocker[]): CoppiceError {
+export function blockedBy(
+  action: string,
+  blockers: readonly Blocker[],
+  details: Pick<ErrorDetails, 'cause'> = {},
+): CoppiceError {
   const reasons = blockers.map((blocker) => blocker.what).join('; ');
   const remedies = [...new Set(blockers.map((blocker) => blocker.remedy))].join('; or ');
-  return new CoppiceError('blocked', `${action}: ${reasons}. To go on: ${remedies}.`, { blockers });
+  return new CoppiceError('blocked', `${action}: ${reasons}. To go on: ${remedies}.`, {
+    ...details,
+    blockers,
+  });
 }
 
 /** The nearest of the candidates to a mistyped word, as a ready phrase, or nothing. */

@@ -89,6 +89,8 @@ export interface PoolMetadata {
   /** The file system that the pool was made on: a copy of the directory elsewhere is not the pool. */
   readonly filesystem: string;
   readonly backing: Backing;
+  /** The mount point, where Coppice made that directory: any other was there before the pool, and outlives it. */
+  readonly madeDirectory?: string;
 }
 
 export type Backing =
@@ -130,7 +132,9 @@ export function decodeMetadata(bytes: Buffer): Metadata | undefined {
     case 'tombstone':
       return isLineage(fields['origin']) ? (value as TombstoneMetadata) : undefined;
     case 'pool':
-      return typeof fields['format'] === 'number' && isBacking(fields['backing'])
+      return typeof fields['format'] === 'number' &&
+        isBacking(fields['backing']) &&
+        isStringOrAbsent(fields['madeDirectory'])
         ? (value as PoolMetadata)
         : undefined;
     default:

@@ -329,6 +329,48 @@ describe('a pool', () => {
     expect(existsSync(`${own}.img`)).toBe(false);
   });
 
+  test('that promises more than its host has is warned of, in words and as JSON', () => {
+    const own = join(directory, 'promising');
+    const made = coppice(own, 'pool', 'create', '--size', '15T');
+    expect(made.code).toBe(0);
+    expect(made.stderr).toMatch(/^coppice: warning: .*may grow to 15\.0 TiB, but .*\nTo mount it/);
+    done(coppice(own, 'pool', 'destroy', own, '--yes'));
+    const asJson = coppice(own, 'pool', 'create', '--size', '15T', '--json');
+    expect(asJson.stderr).toBe('');
+    expect(JSON.parse(asJson.stdout)).toMatchObject({ warnings: [expect.stringContaining('may grow')] });
+    done(coppice(own, 'pool', 'destroy', own, '--yes'));
+  });
+
+  test('says how to enable its unit in words that a shell reads as they are', () => {
+    const own = join(directory, 'my pool-1');
+    const units = scratchDirectory('units');
+    done(coppice(own, 'pool', 'create', '--size', '4G'));
+    const said = done(coppice(own, 'pool', 'persist', '--systemd', '--unit-directory', units));
+    const line =
+      /^ {2}systemctl daemon-reload && (systemctl enable --now .*\.mount.*)$/m.exec(said)?.[1] ?? '';
+    expect(done(shell(own, line.replace('systemctl', 'printf "%s\\n"')))).toBe(
+      `enable\n--now\n${readdirSync(units)[0]}\n`,
+    );
+    expect(said).toContain(`\n  RequiresMountsFor="${own}"\n`);
+    done(coppice(own, 'pool', 'destroy', own, '--yes', '--unit-directory', units));
+  });
+
+  test('names what is in the way of its destruction without being asked to destroy it', async () => {
+    const own = join(directory, 'busy');
+    done(coppice(own, 'pool', 'create', '--size', '4G'));
+    done(coppice(own, 'create', 'v', '--size', '1M'));
+    await using holder = await holdOpen(`${own}/volumes/v/data/disk.raw`);
+    const dry = done(coppice(own, 'pool', 'destroy', own, '--dry-run'));
+    expect(dry).toMatch(/^Would destroy .*1 volume \(v\).*\nIn the way: .*disk\.raw is open in process /);
+    expect(dry).toContain(`process ${holder.pid}`);
+    expect(JSON.parse(done(coppice(own, 'pool', 'destroy', own, '--dry-run', '--json')))).toMatchObject({
+      blockers: [{ kind: 'open' }],
+    });
+    refused(coppice(own, 'pool', 'destroy', own, '--yes'), 5);
+    await holder[Symbol.asyncDispose]();
+    done(coppice(own, 'pool', 'destroy', own, '--yes'));
+  });
+
   test('that is preallocated keeps its blocks when pool create mounts it again', () => {
     const own = join(directory, 'reserved');
     done(coppice(own, 'pool', 'create', '--size', '512M', '--preallocate'));

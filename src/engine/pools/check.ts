@@ -1,7 +1,8 @@
 import { readdirSync } from 'node:fs';
 import { areas } from '../../drivers/btrfs/places.ts';
 import { descriptorPath } from '../../linux/files.ts';
-import { loopBackingFile, mountOf } from '../../linux/mounts.ts';
+import { presentFile } from '../../linux/loops.ts';
+import { mountOf } from '../../linux/mounts.ts';
 import type { Name } from '../../model/names.ts';
 import { formatSize } from '../../model/sizes.ts';
 import type { Context } from '../context.ts';
@@ -66,15 +67,13 @@ function backingFindings(context: Context): Finding[] {
       message: `${context.path} is mounted read-only; look at "dmesg" for the reason.`,
     });
   }
-  if (backing.type === 'loop' && mount) {
-    const file = loopBackingFile(mount.source);
-    if (file?.endsWith(' (deleted)')) {
-      findings.push({
-        severity: 'error',
-        subject: backing.file,
-        message: `The file under the pool has been deleted; it lives only as long as it is mounted. Copy the volumes out with "coppice export" before anything else.`,
-      });
-    }
+  const file = mount && presentFile(mount.source);
+  if (backing.type === 'loop' && file?.state === 'deleted') {
+    findings.push({
+      severity: 'error',
+      subject: file.path,
+      message: `The file under the pool has been deleted; it lives only as long as it is mounted. Copy the volumes out with "coppice export" before anything else.`,
+    });
   }
   return findings;
 }

@@ -27,5 +27,5 @@ export interface Claim extends Disposable {
 
 export const mountOptions = ['noatime', 'nodev', 'nosuid'] as const;
 
-/** The label of the file systems that Coppice makes, by which an interrupted run knows its own work. */
+/** The label of the file systems that Coppice makes, by which an interrupted run knows its own work while nothing else is in it. */
 export const poolLabel = 'coppice';

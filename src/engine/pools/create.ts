@@ -6,7 +6,7 @@ import { btrfsMagic, commitTransaction, fileSystemUuid } from '../../linux/btrfs
 import { Descriptor, descriptorPath, makeDirectoryAt } from '../../linux/files.ts';
 import { hasErrno } from '../../linux/libc.ts';
 import { lock } from '../../linux/locks.ts';
-import { loopBackingFile, readMounts } from '../../linux/mounts.ts';
+import { readMounts } from '../../linux/mounts.ts';
 import { runProgram } from '../../linux/programs.ts';
 import { randomId } from '../../linux/random.ts';
 import { fileSystemSpace } from '../../linux/space.ts';
@@ -14,10 +14,13 @@ import { CoppiceError } from '../../model/errors.ts';
 import { type Backing, encodeMetadata, type PoolMetadata, poolFormat } from '../../model/metadata.ts';
 import { formatSize } from '../../model/sizes.ts';
 import { explaining } from '../failures.ts';
+import { isSame, presentBacking } from './beneath.ts';
 import type { CreatePoolOptions } from './claim.ts';
 import { claimDevice } from './device.ts';
 import { claimLoopFile } from './loop-file.ts';
-import { openRoot, poolAttribute, readPoolMetadata } from './open.ts';
+import { openRoot, poolAttribute, readKnownMetadata } from './open.ts';
+import { overcommitWarnings, preallocatePool } from './preallocate.ts';
+import { mountsOf } from './recognise.ts';
 
 export const defaultPoolPath = '/var/lib/coppice';
 
@@ -27,6 +30,8 @@ export interface PoolCreated {
   readonly backing: Backing;
   /** What was done, one short phrase each; empty when everything was there already. */
   readonly steps: readonly string[];
+  /** What a person should know about it, one sentence each. */
+  readonly warnings: readonly string[];
 }
 
 /** Makes a pool. Can be run again at any time, also after it was interrupted: each step is done only where it is missing. */
@@ -39,33 +44,59 @@ function create(options: CreatePoolOptions): PoolCreated {
   checkOptions(options);
   const present = openIfPool(path);
   if (present) {
-    checkSame(path, present, options);
-    if (present.backing.type === 'loop') requireSizeReached(path, present.backing.file, options.bytes);
-    return { path, id: present.id, backing: present.backing, steps: [] };
+    const backing = presentBacking(path, present.backing);
+    checkSame(path, backing, options);
+    if (backing.type === 'loop') requireSizeReached(path, backing.file, options.bytes);
+    return finish({ path, id: present.id, backing, steps: [] }, options);
   }
   const steps: string[] = [];
   const did = (step: string): void => void steps.push(step);
-  if (options.existing) return adopt(path, steps, did);
-  requireMountPoint(path);
+  if (options.existing) return { ...adopt(path, steps, did), warnings: [] };
+  requireMountPoint(path, resolve(options.device ?? options.file ?? `${path}.img`));
   using claim =
     options.device !== undefined
-      ? claimDevice(options.device, options.force ?? false, did)
+      ? claimDevice(resolve(options.device), options.force ?? false, did)
       : claimLoopFile(path, options, did);
   // Another process may have done all of it while this one waited for the lock.
   const meanwhile = openIfPool(path);
-  if (meanwhile) return { path, id: meanwhile.id, backing: meanwhile.backing, steps };
+  if (meanwhile) return finish({ path, id: meanwhile.id, backing: meanwhile.backing, steps }, options);
   requireNotMountedElsewhere(claim.source, path);
-  mkdirSync(path, { recursive: true, mode: 0o755 });
-  if (!readMounts().some((mount) => mount.mountPoint === path)) {
+  const isOurs = mkdirSync(path, { recursive: true, mode: 0o755 }) !== undefined;
+  if (!mountsOf(claim.source).some((mount) => mount.mountPoint === path)) {
     const mountOptions = claim.mountOptions.join(',');
     runProgram('mount', ['-t', 'btrfs', '-o', mountOptions, '--', claim.source, path], [claim.lock]);
     did(`mounted ${claim.source} on ${path}`);
   }
   using root = new Descriptor(openSync(path, constants.O_RDONLY | constants.O_DIRECTORY));
-  return initialise(root.fd, path, claim.backing, steps, did);
+  return finish(initialise(root.fd, path, claim.backing, steps, did, isOurs), options);
 }
 
-function adopt(path: string, steps: string[], did: (step: string) => void): PoolCreated {
+type Made = Omit<PoolCreated, 'warnings'>;
+
+/** What applies to a pool that was made now and to one that was there. */
+function finish(made: Made, options: CreatePoolOptions): PoolCreated {
+  const { path } = made;
+  const backing = presentBacking(path, made.backing);
+  const isNew = made.steps.some((step) => step === madeStep(path));
+  if (options.preallocate && preallocatePool(path)) {
+    return {
+      ...made,
+      backing: backing.type === 'loop' ? { ...backing, preallocated: true } : backing,
+      steps: [...made.steps, `reserved all blocks of the file under ${path}`],
+      warnings: [
+        `If ${path} is mounted at every boot, run "coppice pool persist ${path}" again, so that no boot gives the blocks back.`,
+      ],
+    };
+  }
+  const warnings = isNew && backing.type === 'loop' ? overcommitWarnings(backing.file) : [];
+  return { ...made, backing, warnings };
+}
+
+function madeStep(path: string): string {
+  return `made the pool in ${path}`;
+}
+
+function adopt(path: string, steps: string[], did: (step: string) => void): Made {
   using root = openExisting(path);
   if (fileSystemSpace(root.fd).type !== btrfsMagic) {
     throw new CoppiceError(
@@ -84,8 +115,9 @@ function initialise(
   backing: Backing,
   steps: string[],
   did: (step: string) => void,
-): PoolCreated {
-  if (readPoolMetadata(root)) {
+  madeDirectory = false,
+): Made {
+  if (readKnownMetadata(root, path)) {
     using pool = openRoot(path); // refuses a copy of another pool's directory
     return { path, id: pool.metadata.id, backing: pool.metadata.backing, steps };
   }
@@ -97,10 +129,11 @@ function initialise(
     created: new Date().toISOString(),
     filesystem: fileSystemUuid(root),
     backing,
+    ...(madeDirectory && { madeDirectory: path }),
   };
   writeAttribute(root, poolAttribute, encodeMetadata(metadata));
   commitTransaction(root);
-  did(`made the pool in ${path}`);
+  did(madeStep(path));
   return { path, id: metadata.id, backing, steps };
 }
 
@@ -134,10 +167,7 @@ function checkOptions(options: CreatePoolOptions): void {
 
 /** Two directories for one pool would each be destroyed without a word about the other. */
 function requireNotMountedElsewhere(source: string, path: string): void {
-  const elsewhere = readMounts().find(
-    (mount) =>
-      (mount.source === source || loopBackingFile(mount.source) === source) && mount.mountPoint !== path,
-  );
+  const elsewhere = mountsOf(source).find((mount) => mount.mountPoint !== path);
   if (!elsewhere) return;
   throw new CoppiceError(
     'already_exists',
@@ -146,7 +176,7 @@ function requireNotMountedElsewhere(source: string, path: string): void {
 }
 
 /** Mounting over files would hide them. */
-function requireMountPoint(path: string): void {
+function requireMountPoint(path: string, source: string): void {
   let entries: string[];
   try {
     entries = readdirSync(path);
@@ -160,7 +190,9 @@ function requireMountPoint(path: string): void {
   }
   const mounted = readMounts().findLast((mount) => mount.mountPoint === path);
   if (mounted) {
-    if (mounted.type === 'btrfs' && entries.every((name) => name in areas)) return; // an interrupted run got as far as the mount
+    // An interrupted run got as far as the mount.
+    const isOurs = mountsOf(source).some((mount) => mount.mountPoint === path);
+    if (isOurs && entries.every((name) => name in areas)) return;
     throw new CoppiceError(
       'already_exists',
       `${mounted.source} (${mounted.type}) is mounted on ${path}; choose another directory, or adopt it with --existing.`,
@@ -174,19 +206,18 @@ function requireMountPoint(path: string): void {
   }
 }
 
-function checkSame(path: string, present: PoolMetadata, options: CreatePoolOptions): void {
-  const other =
-    (options.existing && present.backing.type !== 'existing') ||
-    (options.device !== undefined &&
-      !(present.backing.type === 'device' && present.backing.device === options.device)) ||
-    (options.file !== undefined &&
-      !(present.backing.type === 'loop' && present.backing.file === resolve(options.file)));
-  if (!other) return;
+function checkSame(path: string, backing: Backing, options: CreatePoolOptions): void {
+  const { device, file, existing } = options;
+  const isOther =
+    (existing && backing.type !== 'existing') ||
+    (device !== undefined && !(backing.type === 'device' && isSame(backing.device, resolve(device)))) ||
+    (file !== undefined && !(backing.type === 'loop' && isSame(backing.file, resolve(file))));
+  if (!isOther) return;
   const on =
-    present.backing.type === 'loop'
-      ? present.backing.file
-      : present.backing.type === 'device'
-        ? present.backing.device
+    backing.type === 'loop'
+      ? backing.file
+      : backing.type === 'device'
+        ? backing.device
         : 'an existing file system';
   throw new CoppiceError('already_exists', `${path} is a pool already, on ${on}; choose another directory.`);
 }

@@ -1,15 +1,17 @@
 import type { Capability } from '../../drivers/driver.ts';
-import { loopBackingFile, mountOf } from '../../linux/mounts.ts';
+import { mountOf } from '../../linux/mounts.ts';
 import type { Backing } from '../../model/metadata.ts';
 import type { Context } from '../context.ts';
 import { list } from '../operations/list.ts';
 import { type PoolSpace, poolSpace } from '../space.ts';
+import { presentBacking } from './beneath.ts';
 
 export interface PoolDescription {
   readonly path: string;
   readonly id: string;
   readonly driver: string;
   readonly created: string;
+  /** With the names that the file or device has now. */
   readonly backing: Backing;
   /** The device that is mounted, as it is called now. */
   readonly device: string;
@@ -26,14 +28,12 @@ export interface PoolDescription {
 export function describePool(context: Context): PoolDescription {
   const entries = list(context);
   const mount = mountOf(context.path);
-  const file = mount && loopBackingFile(mount.source);
-  const { backing } = context.metadata;
   return {
     path: context.path,
     id: context.metadata.id,
     driver: context.driver.info.name,
     created: context.metadata.created,
-    backing: backing.type === 'loop' && file !== undefined ? { ...backing, file } : backing,
+    backing: presentBacking(context.path, context.metadata.backing),
     device: mount?.source ?? '',
     mountOptions: mount?.options ?? [],
     space: poolSpace(context),

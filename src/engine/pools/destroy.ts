@@ -1,20 +1,21 @@
-import { realpathSync, rmdirSync, unlinkSync } from 'node:fs';
 import { areas } from '../../drivers/btrfs/places.ts';
+import type { Held } from '../../drivers/driver.ts';
 import { removeAttribute } from '../../linux/attributes.ts';
 import { commitTransaction } from '../../linux/btrfs.ts';
 import { removeDirectoryAt } from '../../linux/files.ts';
 import { hasErrno } from '../../linux/libc.ts';
-import { loopBackingFile, mountOf } from '../../linux/mounts.ts';
-import { runProgram } from '../../linux/programs.ts';
 import { randomId } from '../../linux/random.ts';
-import { blockedBy, CoppiceError } from '../../model/errors.ts';
+import { type Blocker, blockedBy, CoppiceError } from '../../model/errors.ts';
 import type { Name } from '../../model/names.ts';
 import { openBlockers } from '../blockers.ts';
 import { type Context, createContext } from '../context.ts';
 import { explaining } from '../failures.ts';
 import { list } from '../operations/list.ts';
+import { presentBacking } from './beneath.ts';
+import { destroyFileSystem } from './destroy-file-system.ts';
+import { unmountObstacles } from './obstacles.ts';
 import { openRoot, poolAttribute } from './open.ts';
-import { type PersistOptions, unpersistPool } from './persist.ts';
+import type { PersistOptions } from './persist.ts';
 
 export interface PoolLoss {
   readonly path: string;
@@ -23,6 +24,8 @@ export interface PoolLoss {
   readonly snapshots: number;
   /** The file or device that goes with it. */
   readonly backing?: string;
+  /** What stands in the way now; absent when nothing does. */
+  readonly blockers?: readonly Blocker[];
 }
 
 /** What destroying a pool would lose. */
@@ -34,7 +37,13 @@ function lookInto(pathText: string): PoolLoss {
   using root = openRoot(pathText);
   using context = createContext({ path: root.path, root: root.fd, metadata: root.metadata }, true);
   const entries = list(context);
-  const { backing } = root.metadata;
+  const backing = presentBacking(root.path, root.metadata.backing);
+  using held = new DisposableStack();
+  const volumes = ourVolumes(context).flatMap((name) => {
+    const volume = context.driver.hold({ area: 'volumes', name }, 'shared', false);
+    return typeof volume === 'string' ? [] : [held.use(volume)];
+  });
+  const blockers = blockersOf(context, volumes, false);
   return {
     path: root.path,
     templates: entries.filter((entry) => entry.type === 'template').map((entry) => entry.name),
@@ -42,6 +51,7 @@ function lookInto(pathText: string): PoolLoss {
     snapshots: entries.reduce((sum, entry) => sum + entry.snapshots, 0),
     ...(backing.type === 'loop' && { backing: backing.file }),
     ...(backing.type === 'device' && { backing: backing.device }),
+    ...(blockers.length > 0 && { blockers }),
   };
 }
 
@@ -54,19 +64,11 @@ export function destroyPool(
 }
 
 function destroy(pathText: string, options: PersistOptions & { readonly force?: boolean }): PoolLoss {
-  const loss = describeLoss(pathText);
-  const { backing } = clear(loss.path, options.force ?? false);
-  const { source, file } = backing.type === 'existing' ? {} : unmount(loss.path);
-  // Before the file goes, so that a boot after an interruption never waits for one that is not there.
-  // An adopted file system's line was never ours.
-  if (backing.type !== 'existing') unpersistPool(loss.path, options);
-  // Only the file that really was under the mount; the recorded name may mean another by now.
-  if (backing.type === 'loop' && file !== undefined && sameFile(file, backing.file)) unlinkSync(backing.file);
-  // The device that was mounted: the recorded name may be a stranger's disk since the last boot.
-  if (backing.type === 'device' && source !== undefined)
-    runProgram('wipefs', ['--all', '--quiet', '--', source]);
-  if (backing.type !== 'existing') removeMountPoint(loss.path);
-  return loss;
+  const loss = lookInto(pathText);
+  const metadata = clear(loss.path, options.force ?? false);
+  if (metadata.backing.type !== 'existing') destroyFileSystem(loss.path, metadata, options);
+  const { blockers: _, ...lost } = loss;
+  return lost;
 }
 
 /**
@@ -76,9 +78,8 @@ function destroy(pathText: string, options: PersistOptions & { readonly force?: 
 function clear(path: string, force: boolean): ReturnType<typeof openRoot>['metadata'] {
   using root = openRoot(path);
   using context = createContext({ path, root: root.fd, metadata: root.metadata }, true);
-  const names = ourVolumes(context);
   using held = new DisposableStack();
-  const volumes = names.flatMap((name) => {
+  const volumes = ourVolumes(context).flatMap((name) => {
     const volume = context.driver.hold({ area: 'volumes', name }, 'exclusive', false);
     if (volume === 'busy')
       throw new CoppiceError(
@@ -87,7 +88,7 @@ function clear(path: string, force: boolean): ReturnType<typeof openRoot>['metad
       );
     return volume === 'absent' ? [] : [held.use(volume)];
   });
-  const blockers = force ? [] : openBlockers(context, volumes);
+  const blockers = blockersOf(context, volumes, force);
   if (blockers.length > 0) throw blockedBy(`Could not destroy the pool ${path}`, blockers);
   if (root.metadata.backing.type !== 'existing') return root.metadata;
   for (const volume of volumes) {
@@ -112,47 +113,19 @@ function clear(path: string, force: boolean): ReturnType<typeof openRoot>['metad
   return root.metadata;
 }
 
+/** Open disks, which only the user can judge; and what an unmount fails on, which nobody can force. */
+function blockersOf(context: Context, volumes: readonly Held[], force: boolean): Blocker[] {
+  const open = force ? [] : openBlockers(context, volumes);
+  if (context.metadata.backing.type === 'existing') return open;
+  const disks = new Set(volumes.map((volume) => context.driver.path(volume)));
+  const others = unmountObstacles(context.path, force ? new Set() : disks);
+  return [...open, ...others];
+}
+
 function ourVolumes(context: Context): Name[] {
   return context.driver
     .list()
     .flatMap((record) => (record.metadata?.type === 'volume' ? [record.name as Name] : []));
-}
-
-/** Returns the device that was mounted, and the file under that, if it was one. */
-function unmount(path: string): { readonly source?: string | undefined; readonly file?: string | undefined } {
-  const mount = mountOf(path);
-  const file = mount && loopBackingFile(mount.source);
-  try {
-    runProgram('umount', ['--', path]);
-  } catch (error) {
-    throw new CoppiceError(
-      'blocked',
-      `Could not destroy the pool ${path}: it is in use and can't be unmounted; "fuser -vm ${path}" shows by whom.`,
-      {
-        cause: error,
-        blockers: [{ kind: 'mounted', what: `${path} is in use`, remedy: `end what uses it` }],
-      },
-    );
-  }
-  return { source: mount?.source, file };
-}
-
-function removeMountPoint(path: string): void {
-  try {
-    rmdirSync(path);
-  } catch (error) {
-    if (!hasErrno(error, 'ENOTEMPTY', 'EBUSY', 'EACCES', 'EPERM')) throw error;
-  }
-}
-
-/** False when one of them has been deleted. */
-function sameFile(a: string, b: string): boolean {
-  try {
-    return realpathSync(a) === realpathSync(b);
-  } catch (error) {
-    if (hasErrno(error, 'ENOENT', 'ENOTDIR')) return false;
-    throw error;
-  }
 }
 
 function removeIfEmpty(root: number, name: string): void {

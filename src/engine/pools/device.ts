@@ -5,6 +5,7 @@ import { lock } from '../../linux/locks.ts';
 import { runProgram } from '../../linux/programs.ts';
 import { CoppiceError } from '../../model/errors.ts';
 import { type Claim, mountOptions, poolLabel } from './claim.ts';
+import { isPoolFileSystem } from './recognise.ts';
 
 /** Formats a block device, or takes one that an earlier run formatted. What is on it is never overwritten unasked. */
 export function claimDevice(device: string, force: boolean, did: (step: string) => void): Claim {
@@ -13,7 +14,7 @@ export function claimDevice(device: string, force: boolean, did: (step: string) 
     // The device's lock also keeps udev from probing it half formatted.
     lock(descriptor.fd, 'exclusive', true);
     const contents = contentsOf(device);
-    if (!contents.some(({ type, label }) => type === 'btrfs' && label === poolLabel)) {
+    if (!contents.some(({ type }) => type === 'btrfs') || !isPool(device, force)) {
       requireUnused(device);
       const [found] = contents;
       if (found && !force) {
@@ -36,6 +37,15 @@ export function claimDevice(device: string, force: boolean, did: (step: string) 
     mountOptions,
     [Symbol.dispose]: () => descriptor[Symbol.dispose](),
   };
+}
+
+function isPool(device: string, force: boolean): boolean {
+  try {
+    return isPoolFileSystem(device, () => ({ path: device, [Symbol.dispose]: () => undefined }));
+  } catch (error) {
+    if (force && error instanceof CoppiceError && error.code === 'damaged') return false;
+    throw error;
+  }
 }
 
 function openDevice(device: string): Descriptor {

@@ -1,7 +1,7 @@
 import { constants, fstatSync, openSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { growToDevice } from '../../linux/btrfs.ts';
-import { allocateFile, Descriptor, flush, resizeFile } from '../../linux/files.ts';
+import { allocateFile, Descriptor, flush } from '../../linux/files.ts';
 import { call } from '../../linux/libc.ts';
 import { lock } from '../../linux/locks.ts';
 import { loopBackingFile, mountOf } from '../../linux/mounts.ts';
@@ -9,6 +9,7 @@ import { fileSystemSpace } from '../../linux/space.ts';
 import { CoppiceError } from '../../model/errors.ts';
 import { checkSize, formatSize, roundSize } from '../../model/sizes.ts';
 import { explaining } from '../failures.ts';
+import { resizeBackingFile } from './loop-file.ts';
 import { openRoot } from './open.ts';
 
 export interface PoolGrown {
@@ -66,7 +67,7 @@ function grow(path: string, bytesText: number): PoolGrown {
       );
     }
     allocateFile(target.fd, bytes);
-  } else resizeFile(target.fd, bytes);
+  } else resizeBackingFile(target.fd, bytes, file);
   flush(target.fd);
   setCapacity(device);
   growToDevice(root.fd);

@@ -11,11 +11,14 @@ import {
 } from '../../linux/files.ts';
 import { hasErrno } from '../../linux/libc.ts';
 import { lock } from '../../linux/locks.ts';
+import { attachReadOnly } from '../../linux/loops.ts';
 import { runProgram } from '../../linux/programs.ts';
 import { fileSystemSpace } from '../../linux/space.ts';
 import { CoppiceError } from '../../model/errors.ts';
 import { checkSize, formatSize, roundSize } from '../../model/sizes.ts';
 import { type Claim, type CreatePoolOptions, mountOptions, poolLabel } from './claim.ts';
+import { isAllocated } from './preallocate.ts';
+import { isPoolFileSystem } from './recognise.ts';
 
 const defaultBytes = 50 * 2 ** 30;
 const smallestBytes = 256 * 2 ** 20;
@@ -31,7 +34,7 @@ export function claimLoopFile(path: string, options: CreatePoolOptions, did: (st
   using directory = new Descriptor(openSync(dirname(file), 'r'));
   const descriptor = takeLocked(directory.fd, file, bytes, options, did);
   // The kernel trims preallocated blocks away again if it is let; also when a pool that was made earlier is only mounted again.
-  const preallocated = options.preallocate || isAllocated(descriptor.fd);
+  const preallocated = isAllocated(descriptor.fd);
   return {
     source: file,
     lock: descriptor.fd,
@@ -95,6 +98,13 @@ function openForLock(path: string, finished: boolean): Descriptor | undefined {
         { cause: error },
       );
     }
+    if (hasErrno(error, 'ELOOP', 'EISDIR', 'ENXIO')) {
+      throw new CoppiceError(
+        'invalid_argument',
+        `${path} is ${hasErrno(error, 'ELOOP') ? 'a symbolic link' : 'not a regular file'}; name the file itself with --file.`,
+        { cause: error },
+      );
+    }
     throw error;
   }
 }
@@ -110,13 +120,27 @@ function make(
 ): void {
   resizeFile(fd, 0);
   if (options.preallocate) reserve(fd, bytes, directory, file);
-  else resizeFile(fd, bytes);
+  else resizeBackingFile(fd, bytes, file);
   const discard = options.preallocate ? ['-K'] : [];
   runProgram('mkfs.btrfs', ['-q', '-f', '-L', poolLabel, ...discard, '--', partial], [fd]);
   flush(fd);
   moveAt(directory, basename(partial), directory, basename(file));
   flush(directory);
   did(`made ${file}, ${formatSize(bytes)}, ${options.preallocate ? 'preallocated' : 'sparse'}, btrfs`);
+}
+
+/** Sets the size of a file under a pool; the file system that it lies on has a limit for that. */
+export function resizeBackingFile(fd: number, bytes: number, file: string): void {
+  try {
+    resizeFile(fd, bytes);
+  } catch (error) {
+    if (!hasErrno(error, 'EFBIG')) throw error;
+    throw new CoppiceError(
+      'invalid_argument',
+      `The file system of ${dirname(file)} can't hold a file of ${formatSize(bytes)}; choose a smaller size, or a file on another file system.`,
+      { cause: error },
+    );
+  }
 }
 
 function reserve(fd: number, bytes: number, directory: number, file: string): void {
@@ -136,19 +160,17 @@ function reserve(fd: number, bytes: number, directory: number, file: string): vo
   }
 }
 
-/** Whether every block of a file is reserved. */
-function isAllocated(fd: number): boolean {
-  const { size, blocks } = fstatSync(fd);
-  return size > 0 && blocks * 512 >= size;
-}
-
-/** Superblock of btrfs: magic at 64 bytes into it, label at 0x12b. */
+/** Only a look at the superblock says without a mount whether it is btrfs at all: its magic stands 64 bytes into it. */
 function requireOurs(fd: number, file: string): void {
-  const superblock = Buffer.alloc(1024);
-  readSync(fd, superblock, 0, superblock.length, 0x10000);
-  const isBtrfs = superblock.toString('latin1', 64, 72) === '_BHRfS_M';
-  const label = superblock.toString('utf8', 0x12b, 0x12b + 256).replace(/\0.*$/s, '');
-  if (isBtrfs && label === poolLabel) return;
+  if (!fstatSync(fd).isFile()) {
+    throw new CoppiceError(
+      'invalid_argument',
+      `${file} is not a regular file; a block device is given with --device.`,
+    );
+  }
+  const magic = Buffer.alloc(8);
+  readSync(fd, magic, 0, magic.length, 0x10040);
+  if (magic.toString('latin1') === '_BHRfS_M' && isPoolFileSystem(file, () => attachReadOnly(fd))) return;
   throw new CoppiceError(
     'already_exists',
     `${file} exists and is not the file of a pool; choose another --file, or move it away.`,

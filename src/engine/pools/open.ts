@@ -43,7 +43,11 @@ export function readPoolMetadata(fd: number): PoolMetadata | undefined {
   return metadata?.type === 'pool' ? metadata : undefined;
 }
 
-function verify(fd: number, path: string): PoolMetadata {
+/**
+ * The same, where a pool of a newer format is not taken for none.
+ * @throws CoppiceError unsupported
+ */
+export function readKnownMetadata(fd: number, path: string): PoolMetadata | undefined {
   const bytes = readAttribute(fd, poolAttribute);
   const format = bytes && decodePoolFormat(bytes);
   if (format !== undefined && format > poolFormat) {
@@ -52,7 +56,11 @@ function verify(fd: number, path: string): PoolMetadata {
       `The pool ${path} has format ${format}, and this version of Coppice knows formats up to ${poolFormat}; install a newer one.`,
     );
   }
-  const metadata = readPoolMetadata(fd);
+  return readPoolMetadata(fd);
+}
+
+function verify(fd: number, path: string): PoolMetadata {
+  const metadata = readKnownMetadata(fd, path);
   if (!metadata) {
     throw new CoppiceError(
       'not_a_pool',

@@ -1,25 +1,13 @@
-import {
-  closeSync,
-  constants,
-  fchmodSync,
-  fchownSync,
-  fstatSync,
-  fsyncSync,
-  openSync,
-  readFileSync,
-  renameSync,
-  unlinkSync,
-  writeSync,
-} from 'node:fs';
-import { basename, dirname, join } from 'node:path';
-import { Descriptor, flush } from '../../linux/files.ts';
-import { hasErrno } from '../../linux/libc.ts';
-import { mountOf } from '../../linux/mounts.ts';
+import { dirname, join } from 'node:path';
 import { CoppiceError } from '../../model/errors.ts';
 import type { Backing, PoolMetadata } from '../../model/metadata.ts';
 import { explaining } from '../failures.ts';
+import { type Beneath, isSame, lookBeneath, presentBacking } from './beneath.ts';
 import { mountOptions } from './claim.ts';
+import { fstabLine, sourceAt, withLine, withoutOurs } from './fstab.ts';
+import { mountUnit, removeUnit, requiresMountsFor, unitName } from './mount-unit.ts';
 import { openRoot } from './open.ts';
+import { readIfAny, replaceFile } from './replace-file.ts';
 
 export interface PersistOptions {
   /** A systemd mount unit instead of a line in fstab. */
@@ -49,153 +37,104 @@ export function persistPool(pathText: string, options: PersistOptions): Persiste
 
 function persist(pathText: string, options: PersistOptions): Persisted {
   using root = openRoot(pathText);
-  const { path } = root;
-  const source = sourceOf(root.metadata.backing, path);
-  const mountWith = mountOptionsOf(root.metadata).join(',');
-  const requiresMountsFor = `RequiresMountsFor=${path}`;
+  const { path, metadata } = root;
+  const beneath = lookBeneath(path);
+  const backing = presentBacking(path, metadata.backing);
+  const needs = requiresMountsFor(path);
   if (options.systemd) {
+    const source = sourceOf(path, backing, beneath, `/dev/disk/by-uuid/${metadata.filesystem}`);
+    requireNoLineBreak(path, source);
     const file = join(options.unitDirectory ?? '/etc/systemd/system', unitName(path));
-    const text = mountUnit(root.metadata, source, path);
+    const text = mountUnit(backing, source, path, kernelOptionsOf(backing));
     const changed = readIfAny(file) !== text;
     if (changed && !options.dryRun) replaceFile(file, text, 0o644);
-    return { file, text, changed, requiresMountsFor };
+    return { file, text, changed, requiresMountsFor: needs };
   }
   const file = options.fstab ?? '/etc/fstab';
-  const text = `${escapeField(source)} ${escapeField(path)} btrfs ${escapeField(mountWith)} 0 0`;
+  const source = sourceOf(path, backing, beneath, `UUID=${metadata.filesystem}`);
+  const text = fstabLine({ source, mountPoint: path }, fstabOptionsOf(backing));
   const before = readIfAny(file) ?? '';
-  const after = `${withoutMountPoint(before, path)}${text}\n`;
+  const others = withoutOurs(before, path, (name) => isOurs(name, metadata, beneath));
+  const stranger = sourceAt(others, path);
+  if (stranger !== undefined) {
+    throw new CoppiceError(
+      'already_exists',
+      `${file} mounts ${stranger} on ${path}, which is not what the pool lies on; take that line out first.`,
+    );
+  }
+  const isThere = before.split('\n').includes(text) && before.length - others.length === text.length + 1;
+  const after = isThere ? before : withLine(others, text);
   if (after !== before && !options.dryRun) replaceFile(file, after, 0o644);
-  return { file, text, changed: after !== before, requiresMountsFor };
+  return { file, text, changed: after !== before, requiresMountsFor: needs };
 }
 
-/** Takes out what `persistPool` wrote. Returns the files that it changed. */
-export function unpersistPool(path: string, options: PersistOptions): string[] {
+/** Takes out what `persistPool` wrote for a pool that lay on this. Returns the files that it changed. */
+export function unpersistPool(
+  path: string,
+  metadata: PoolMetadata,
+  beneath: Beneath,
+  options: PersistOptions,
+): string[] {
   const changed: string[] = [];
   const fstab = options.fstab ?? '/etc/fstab';
-  const before = readIfAny(fstab);
-  if (before !== undefined && withoutMountPoint(before, path) !== before) {
-    replaceFile(fstab, withoutMountPoint(before, path), 0o644);
+  const before = readIfAny(fstab) ?? '';
+  const after = withoutOurs(before, path, (name) => isOurs(name, metadata, beneath));
+  if (after !== before) {
+    replaceFile(fstab, after, 0o644);
     changed.push(fstab);
   }
-  const unit = join(options.unitDirectory ?? '/etc/systemd/system', unitName(path));
-  if (readIfAny(unit)?.includes(marker)) {
-    unlinkSync(unit);
-    changed.push(unit);
-  }
-  return changed;
+  return [...changed, ...removeUnit(options.unitDirectory ?? '/etc/systemd/system', path)];
 }
 
-const marker = 'Description=Coppice pool';
+/** Whether an fstab means this pool's file system by a name, also by one that an earlier version wrote. */
+function isOurs(source: string, { backing, filesystem }: PoolMetadata, beneath?: Beneath): boolean {
+  if (backing.type === 'existing') return false;
+  if (source.toLowerCase() === `uuid=${filesystem}` || source === `/dev/disk/by-uuid/${filesystem}`)
+    return true;
+  const recorded = backing.type === 'loop' ? backing.file : backing.device;
+  if (source === recorded) return true;
+  return beneath !== undefined && isSame(source, beneath.file?.path ?? beneath.device);
+}
 
-/** The file or device to mount; for an adopted directory that is itself a mount point there is none of ours. */
-function sourceOf(backing: Backing, path: string): string {
-  if (backing.type === 'loop') return backing.file;
-  if (backing.type === 'device') return backing.device;
-  const mount = mountOf(path);
+/** What to mount: a file by its name, a device by the id of its file system, because its name may change with every boot. */
+function sourceOf(path: string, backing: Backing, beneath: Beneath | undefined, byId: string): string {
+  if (backing.type === 'existing') {
+    throw new CoppiceError(
+      'unsupported',
+      `The pool ${path} was adopted on a file system that is mounted by others (${beneath?.device ?? 'unknown'} on ${beneath?.mountPoint ?? 'unknown'}); make that mount permanent.`,
+    );
+  }
+  if (backing.type === 'device') return byId;
+  if (beneath?.file?.state === 'there') return backing.file;
   throw new CoppiceError(
-    'unsupported',
-    `The pool ${path} was adopted on a file system that is mounted by others (${mount?.source ?? 'unknown'} on ${mount?.mountPoint ?? 'unknown'}); make that mount permanent.`,
+    'damaged',
+    beneath?.file?.state === 'deleted'
+      ? `The file under ${path} has been deleted and lives only as long as it is mounted; copy the volumes out with "coppice export".`
+      : `The file under ${path} should be ${backing.file}, but is not found there; unmount the pool, and mount it from where its file can be seen.`,
   );
 }
 
-function mountOptionsOf({ backing }: PoolMetadata): string[] {
-  // The file may lie on a file system that is itself mounted at boot.
-  const after = backing.type === 'loop' ? [`x-systemd.requires-mounts-for=${dirname(backing.file)}`] : [];
-  return [...kernelOptionsOf(backing), 'nofail', ...after];
+function fstabOptionsOf(backing: Backing): string[] {
+  const options = [...kernelOptionsOf(backing), 'nofail'];
+  if (backing.type !== 'loop') return options;
+  // The file may lie on a file system that is itself mounted at boot. A directory that would break the list of options can't be
+  // said in it; systemd finds most such mounts by the name of the file.
+  const directory = dirname(backing.file);
+  if (/[,"\\\n\r]/.test(directory)) return options;
+  return [...options, `x-systemd.requires-mounts-for=${/\s/.test(directory) ? `"${directory}"` : directory}`];
 }
 
-function kernelOptionsOf(backing: Backing): string[] {
+/** What mount(8) is told. */
+export function kernelOptionsOf(backing: Backing): string[] {
   const loop = backing.type === 'loop' ? ['loop', ...(backing.preallocated ? ['nodiscard'] : [])] : [];
   return [...loop, ...mountOptions];
 }
 
-/** `nofail` and `x-systemd.*` are words of fstab: here not being required by local-fs.target, and a line of its own, mean the same. */
-function mountUnit({ backing }: PoolMetadata, source: string, path: string): string {
-  const after =
-    backing.type === 'loop' ? `RequiresMountsFor=${dirname(backing.file).replaceAll('%', '%%')}\n` : '';
-  return `[Unit]
-${marker} ${path}
-${after}
-[Mount]
-What=${source.replaceAll('%', '%%')}
-Where=${path.replaceAll('%', '%%')}
-Type=btrfs
-Options=${kernelOptionsOf(backing).join(',')}
-
-[Install]
-WantedBy=multi-user.target
-`;
-}
-
-/** systemd's escaping of a path: systemd.unit(5), "String escaping for inclusion in unit names". */
-function unitName(path: string): string {
-  const inner = path.replace(/^\/+|\/+$/g, '');
-  const escaped = [...Buffer.from(inner)].map((byte, index) => {
-    const character = String.fromCharCode(byte);
-    if (character === '/') return '-';
-    const plain = /[A-Za-z0-9:_]/.test(character) || (character === '.' && index > 0);
-    return plain ? character : `\\x${byte.toString(16).padStart(2, '0')}`;
-  });
-  return `${escaped.join('') || '-'}.mount`;
-}
-
-/** fstab without the lines for a mount point that Coppice could have written; everything else stays to the byte. */
-function withoutMountPoint(fstab: string, path: string): string {
-  const lines = fstab.split(/(?<=\n)/);
-  const kept = lines.filter((line) => {
-    const fields = line.trim().split(/\s+/);
-    return line.trim().startsWith('#') || fields[1] !== escapeField(path) || fields[2] !== 'btrfs';
-  });
-  const text = kept.join('');
-  return text === '' || text.endsWith('\n') ? text : `${text}\n`;
-}
-
-function escapeField(text: string): string {
-  return text.replace(/[\s\\#]/g, (character) => `\\${character.charCodeAt(0).toString(8).padStart(3, '0')}`);
-}
-
-/** Replaces a file whole: a crash leaves the old one or the new one. Owner and mode stay. */
-function replaceFile(file: string, text: string, mode: number): void {
-  const temporary = join(dirname(file), `.${basename(file)}.coppice-new`);
-  try {
-    unlinkSync(temporary); // of a run that died
-  } catch (error) {
-    if (!hasErrno(error, 'ENOENT')) throw error;
-  }
-  const fd = openSync(
-    temporary,
-    constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW,
-    mode,
+function requireNoLineBreak(...texts: readonly string[]): void {
+  const broken = texts.find((text) => /[\n\r]/.test(text));
+  if (broken === undefined) return;
+  throw new CoppiceError(
+    'unsupported',
+    `${JSON.stringify(broken)} has a line break in it, which a unit of systemd can't say; leave out --systemd, or rename it.`,
   );
-  try {
-    copyOwner(file, fd);
-    writeSync(fd, text);
-    fsyncSync(fd);
-  } finally {
-    closeSync(fd);
-  }
-  renameSync(temporary, file);
-  using directory = new Descriptor(openSync(dirname(file), 'r'));
-  flush(directory.fd);
-}
-
-function copyOwner(file: string, fd: number): void {
-  try {
-    const original = openSync(file, 'r');
-    const { uid, gid, mode } = fstatSync(original);
-    closeSync(original);
-    fchownSync(fd, uid, gid);
-    fchmodSync(fd, mode & 0o7777);
-  } catch (error) {
-    if (!hasErrno(error, 'ENOENT')) throw error;
-  }
-}
-
-function readIfAny(file: string): string | undefined {
-  try {
-    return readFileSync(file, 'utf8');
-  } catch (error) {
-    if (hasErrno(error, 'ENOENT')) return undefined;
-    throw error;
-  }
 }

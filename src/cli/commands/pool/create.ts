@@ -64,6 +64,7 @@ export const poolCreateCommand: Command<CliContext> = buildCommand<Flags, [strin
         ? `${created.path} is a pool already; nothing to do.`
         : `${created.steps.map((step) => `- ${step}`).join('\n')}\nThe pool ${created.path} is ready.`,
     );
+    if (!flags.json) for (const warning of created.warnings) note(context, `coppice: warning: ${warning}`);
     if (!flags.json && created.steps.length > 0 && created.backing.type !== 'existing')
       note(
         context,

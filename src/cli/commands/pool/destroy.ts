@@ -18,7 +18,7 @@ export const poolDestroyCommand: Command<CliContext> = buildCommand<Flags, [stri
   docs: {
     brief: 'Destroy a pool with everything in it',
     fullDescription: withExamples(
-      'Names what will be lost, has the path of the pool typed, and then destroys it: unmounts it, deletes its file or wipes the signature from its device, takes out what mounts it at boot. Of an adopted directory only what Coppice made is removed.',
+      'Names what will be lost, has the path of the pool typed, and then destroys it: unmounts it, takes out what mounts it at boot, deletes its file or wipes the signature from its device. Of an adopted directory only what Coppice made is removed.',
       'coppice pool destroy /srv/vms --dry-run',
       'coppice pool destroy /srv/vms --yes',
     ),
@@ -28,7 +28,7 @@ export const poolDestroyCommand: Command<CliContext> = buildCommand<Flags, [stri
       json: jsonFlag,
       yes: toggle('Do not ask'),
       force: toggle('Go on although disks are open'),
-      dryRun: toggle('Name what would be lost, and change nothing'),
+      dryRun: toggle('Name what would be lost and what is in the way, and change nothing'),
       fstab: optionalText('FILE', 'The fstab to take the line out of [default = /etc/fstab]'),
       unitDirectory: optionalText('DIR', 'Where its mount unit may lie [default = /etc/systemd/system]'),
     },
@@ -38,17 +38,17 @@ export const poolDestroyCommand: Command<CliContext> = buildCommand<Flags, [stri
     const { describeLoss, destroyPool } = await import('../../../engine/pools/destroy.ts');
     const loss = describeLoss(path);
     if (flags.dryRun) {
-      print(context, flags, loss, () => `Would destroy ${lossText(loss)}`);
+      print(context, flags, loss, () => `Would destroy ${lossText(loss)}${obstaclesText(loss)}`);
       return;
     }
     if (!flags.yes) await confirm(context, loss);
     const { force, fstab, unitDirectory } = flags;
-    destroyPool(path, {
+    const destroyed = destroyPool(path, {
       force,
       ...(fstab !== undefined && { fstab }),
       ...(unitDirectory !== undefined && { unitDirectory }),
     });
-    print(context, flags, loss, () => `Destroyed ${lossText(loss)}`);
+    print(context, flags, destroyed, () => `Destroyed ${lossText(destroyed)}`);
   }),
 });
 
@@ -72,6 +72,10 @@ async function confirm(context: CliContext, loss: PoolLoss): Promise<void> {
   if (typed?.trim() === loss.path) return;
   const answer = typed === undefined ? 'Nothing was typed' : `That is not ${loss.path}`;
   throw new CoppiceError('cancelled', `${answer}; nothing was changed.`);
+}
+
+function obstaclesText({ blockers = [] }: PoolLoss): string {
+  return blockers.map(({ what, remedy }) => `\nIn the way: ${what}; ${remedy}.`).join('');
 }
 
 function lossText(loss: PoolLoss): string {

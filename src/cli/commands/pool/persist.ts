@@ -1,3 +1,4 @@
+import { basename } from 'node:path';
 import { buildCommand, type Command } from '@stricli/core';
 import { print, reporting } from '../../command.ts';
 import {
@@ -56,8 +57,8 @@ export const poolPersistCommand: Command<CliContext> = buildCommand<Flags, [stri
         systemd && !dryRun
           ? [
               '',
-              'Then: systemctl daemon-reload && systemctl enable --now',
-              `  ${result.file.split('/').at(-1)}`,
+              'Then:',
+              `  systemctl daemon-reload && systemctl enable --now ${shellWord(basename(result.file))}`,
             ]
           : [];
       return [
@@ -74,3 +75,8 @@ export const poolPersistCommand: Command<CliContext> = buildCommand<Flags, [stri
     });
   }),
 });
+
+/** As a shell reads it back: systemd's names of units have backslashes. */
+function shellWord(text: string): string {
+  return /^[\w.:@-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
+}

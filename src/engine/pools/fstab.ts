@@ -1,0 +1,47 @@
+/** Lines of fstab(5). A line that Coppice did not write stays as it is, to the byte. */
+
+export interface FstabLine {
+  readonly source: string;
+  readonly mountPoint: string;
+}
+
+/** The line that mounts a pool. */
+export function fstabLine(line: FstabLine, options: readonly string[]): string {
+  return `${escapeField(line.source)} ${escapeField(line.mountPoint)} btrfs ${escapeField(options.join(','))} 0 0`;
+}
+
+/** Everything but the lines that mount something of ours at a mount point. */
+export function withoutOurs(fstab: string, mountPoint: string, isOurs: (source: string) => boolean): string {
+  const kept = fstab.split(/(?<=\n)/).filter((text) => {
+    const line = parse(text);
+    return line?.mountPoint !== mountPoint || !isOurs(line.source);
+  });
+  return kept.join('');
+}
+
+/** An fstab with one more line, also where the last one has no end. */
+export function withLine(fstab: string, line: string): string {
+  return `${fstab}${fstab === '' || fstab.endsWith('\n') ? '' : '\n'}${line}\n`;
+}
+
+/** What an fstab mounts at a mount point. */
+export function sourceAt(fstab: string, mountPoint: string): string | undefined {
+  return fstab
+    .split('\n')
+    .map(parse)
+    .find((line) => line?.mountPoint === mountPoint)?.source;
+}
+
+function parse(text: string): FstabLine | undefined {
+  const [source = '', mountPoint = ''] = text.trim().split(/\s+/);
+  if (source === '' || source.startsWith('#')) return undefined;
+  return { source: unescapeField(source), mountPoint: unescapeField(mountPoint) };
+}
+
+function escapeField(text: string): string {
+  return text.replace(/[\s\\#]/g, (character) => `\\${character.charCodeAt(0).toString(8).padStart(3, '0')}`);
+}
+
+function unescapeField(text: string): string {
+  return text.replace(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(Number.parseInt(octal, 8)));
+}

@@ -1,0 +1,79 @@
+import { lstatSync, readdirSync, unlinkSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { hasErrno } from '../../linux/libc.ts';
+import type { Backing } from '../../model/metadata.ts';
+import { readIfAny } from './replace-file.ts';
+
+/** Mount units of systemd: systemd.mount(5), systemd.unit(5), systemd.syntax(7). */
+
+const marker = 'Description=Coppice pool';
+
+/** `nofail` and `x-systemd.*` are words of fstab: here not being required by local-fs.target, and a line of its own, mean the same. */
+export function mountUnit(
+  backing: Backing,
+  source: string,
+  path: string,
+  options: readonly string[],
+): string {
+  const after = backing.type === 'loop' ? `${requiresMountsFor(dirname(source))}\n` : '';
+  return `[Unit]
+${marker} ${escapeSpecifiers(path)}
+${after}
+[Mount]
+What=${escapeSpecifiers(source)}
+Where=${escapeSpecifiers(path)}
+Type=btrfs
+Options=${options.join(',')}
+
+[Install]
+WantedBy=multi-user.target
+`;
+}
+
+/** A list of words, so quoted where a path would not be one word. */
+export function requiresMountsFor(path: string): string {
+  const text = escapeSpecifiers(path);
+  const isWord = !/[\s"'\\;]/.test(text);
+  return `RequiresMountsFor=${isWord ? text : `"${text.replace(/["\\]/g, '\\$&')}"`}`;
+}
+
+/** systemd's escaping of a path: systemd.unit(5), "String escaping for inclusion in unit names". */
+export function unitName(path: string): string {
+  const inner = path.replace(/^\/+|\/+$/g, '');
+  const escaped = [...Buffer.from(inner)].map((byte, index) => {
+    const character = String.fromCharCode(byte);
+    if (character === '/') return '-';
+    const plain = /[A-Za-z0-9:_]/.test(character) || (character === '.' && index > 0);
+    return plain ? character : `\\x${byte.toString(16).padStart(2, '0')}`;
+  });
+  return `${escaped.join('') || '-'}.mount`;
+}
+
+/**
+ * Takes out the unit of a pool, if Coppice wrote it, and what `systemctl enable` made for it. The links go first: the unit is what
+ * tells the next run that there is something to take out. Returns what it removed.
+ */
+export function removeUnit(directory: string, path: string): string[] {
+  const unit = join(directory, unitName(path));
+  if (!readIfAny(unit)?.includes(marker)) return [];
+  const links = readdirSync(directory)
+    .filter((name) => /\.(?:wants|requires)$/.test(name))
+    .map((name) => join(directory, name, unitName(path)))
+    .filter(isLink);
+  const removed = [...links, unit];
+  for (const file of removed) unlinkSync(file);
+  return removed;
+}
+
+function isLink(path: string): boolean {
+  try {
+    return lstatSync(path).isSymbolicLink();
+  } catch (error) {
+    if (hasErrno(error, 'ENOENT', 'ENOTDIR')) return false;
+    throw error;
+  }
+}
+
+function escapeSpecifiers(text: string): string {
+  return text.replaceAll('%', '%%');
+}

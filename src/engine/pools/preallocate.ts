@@ -1,0 +1,74 @@
+import { constants, fstatSync, openSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { writeAttribute } from '../../linux/attributes.ts';
+import { commitTransaction } from '../../linux/btrfs.ts';
+import { allocateFile, Descriptor, flush } from '../../linux/files.ts';
+import { lock } from '../../linux/locks.ts';
+import { runProgram } from '../../linux/programs.ts';
+import { fileSystemSpace } from '../../linux/space.ts';
+import { CoppiceError } from '../../model/errors.ts';
+import { encodeMetadata } from '../../model/metadata.ts';
+import { formatSize } from '../../model/sizes.ts';
+import { presentBacking } from './beneath.ts';
+import { openRoot, poolAttribute } from './open.ts';
+
+/**
+ * Reserves all blocks of the file under a mounted pool. Discard is turned off first: with it the kernel would give blocks back
+ * while they are being reserved. The marker comes last, so that an interrupted run is done again. Returns whether it did anything.
+ */
+export function preallocatePool(path: string): boolean {
+  using root = openRoot(path);
+  lock(root.fd, 'exclusive', true);
+  const backing = presentBacking(path, root.metadata.backing);
+  if (backing.type !== 'loop') {
+    throw new CoppiceError(
+      'invalid_argument',
+      `${path} is a pool that does not lie on a file, so there is nothing to preallocate; leave out --preallocate.`,
+    );
+  }
+  using file = new Descriptor(openSync(backing.file, constants.O_RDWR | constants.O_NOFOLLOW));
+  if (backing.preallocated && isAllocated(file.fd)) return false;
+  requireRoom(file.fd, backing.file);
+  runProgram('mount', ['-o', 'remount,nodiscard', '--', path]);
+  allocateFile(file.fd, fstatSync(file.fd).size);
+  flush(file.fd);
+  const recorded = root.metadata.backing.type === 'loop' ? root.metadata.backing : backing;
+  const metadata = { ...root.metadata, backing: { ...recorded, preallocated: true } };
+  writeAttribute(root.fd, poolAttribute, encodeMetadata(metadata));
+  commitTransaction(root.fd);
+  return true;
+}
+
+/** Whether every block of a file is reserved. */
+export function isAllocated(fd: number): boolean {
+  const { size, blocks } = fstatSync(fd);
+  return size > 0 && blocks * 512 >= size;
+}
+
+function requireRoom(fd: number, file: string): void {
+  const needed = missingBytes(fd);
+  const { freeBytes } = fileSystemSpace(fd);
+  if (freeBytes >= needed) return;
+  throw new CoppiceError(
+    'no_space',
+    `There is not enough space to preallocate ${file}: it needs ${formatSize(needed)} more, and ${dirname(file)} has ${formatSize(freeBytes)} free; free space there.`,
+    { neededBytes: needed, availableBytes: freeBytes },
+  );
+}
+
+/** What a sparse file may still take from its host. */
+function missingBytes(fd: number): number {
+  const { size, blocks } = fstatSync(fd);
+  return Math.max(0, size - blocks * 512);
+}
+
+/** One sentence where a file may take more from its host than that has, else none. */
+export function overcommitWarnings(file: string): string[] {
+  using descriptor = new Descriptor(openSync(file, constants.O_RDONLY | constants.O_NOFOLLOW));
+  const { freeBytes } = fileSystemSpace(descriptor.fd);
+  const { size } = fstatSync(descriptor.fd);
+  if (missingBytes(descriptor.fd) <= freeBytes) return [];
+  return [
+    `${file} may grow to ${formatSize(size)}, but ${dirname(file)} has only ${formatSize(freeBytes)} free: when that is used up, writes in the pool fail and it turns read-only; free space there, or choose a smaller --size.`,
+  ];
+}

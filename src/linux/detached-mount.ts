@@ -1,0 +1,30 @@
+import { Descriptor, openDirectoryAt } from './files.ts';
+import { call } from './libc.ts';
+
+/** System calls of the mount API, the same numbers on every architecture; constants from linux/mount.h. */
+const numbers = { fsopen: 430, fsconfig: 431, fsmount: 432 } as const;
+const FSOPEN_CLOEXEC = 1;
+const FSCONFIG_SET_FLAG = 0;
+const FSCONFIG_SET_STRING = 1;
+const FSCONFIG_CMD_CREATE = 6;
+const FSMOUNT_CLOEXEC = 1;
+/** MOUNT_ATTR_RDONLY, NOSUID, NODEV and NOEXEC. */
+const readOnlyAndInert = 0x0f;
+
+/**
+ * Mounts a btrfs device where nobody sees it, to look into it: at no directory, gone when the descriptor is closed or the process
+ * dies. Read-only, and without the replay of its log, which would write: what is looked into may be a stranger's.
+ */
+export function openDetachedBtrfs(device: string): Descriptor {
+  using context = new Descriptor(call('fsopen', 'btrfs', numbers.fsopen, 'btrfs', FSOPEN_CLOEXEC));
+  const configure = (command: number, key: string | null, value: string | null): void =>
+    void call('fsconfig', device, numbers.fsconfig, context.fd, command, key, value, 0);
+  configure(FSCONFIG_SET_STRING, 'source', device);
+  configure(FSCONFIG_SET_FLAG, 'ro', null);
+  configure(FSCONFIG_SET_STRING, 'rescue', 'nologreplay');
+  configure(FSCONFIG_CMD_CREATE, null, null);
+  using mount = new Descriptor(
+    call('fsmount', device, numbers.fsmount, context.fd, FSMOUNT_CLOEXEC, readOnlyAndInert),
+  );
+  return openDirectoryAt(mount.fd, '.');
+}

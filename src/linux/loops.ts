@@ -1,0 +1,78 @@
+import { existsSync, openSync, statSync } from 'node:fs';
+import { closingOnFailure, Descriptor } from './files.ts';
+import { call, hasErrno } from './libc.ts';
+import { loopBackingFile } from './mounts.ts';
+
+/** Loop devices: numbers and offsets from linux/loop.h. */
+
+export interface LoopFile {
+  readonly device: bigint;
+  readonly inode: bigint;
+}
+
+/** Which file is attached to a loop device, whatever its name is by now; undefined when none is, or nothing may be seen. */
+export function fileUnderLoop(device: string): LoopFile | undefined {
+  const LOOP_GET_STATUS64 = 0x4c05n;
+  if (!existsSync(`/sys/block/${device.slice('/dev/'.length)}/loop/backing_file`)) return undefined;
+  try {
+    using loop = new Descriptor(openSync(device, 'r'));
+    const info = Buffer.alloc(232);
+    call('ioctl', device, loop.fd, LOOP_GET_STATUS64, info);
+    return { device: info.readBigUInt64LE(0), inode: info.readBigUInt64LE(8) };
+  } catch (error) {
+    if (hasErrno(error, 'ENOENT', 'ENXIO', 'EACCES')) return undefined; // detached meanwhile
+    throw error;
+  }
+}
+
+/** Attaches a file read-only to a loop device of its own, which is gone when the device is no longer open. */
+export function attachReadOnly(file: number): LoopDevice {
+  const LOOP_CTL_GET_FREE = 0x4c82n;
+  const LOOP_SET_FD = 0x4c00n;
+  const LOOP_SET_STATUS64 = 0x4c04n;
+  const LO_FLAGS_AUTOCLEAR = 4;
+  using control = new Descriptor(openSync('/dev/loop-control', 'r+'));
+  using readable = new Descriptor(openSync(`/proc/self/fd/${file}`, 'r'));
+  for (;;) {
+    const path = `/dev/loop${call('ioctlValue', 'loop-control', control.fd, LOOP_CTL_GET_FREE, 0)}`;
+    const opened = new Descriptor(openSync(path, 'r'));
+    try {
+      call('ioctlValue', path, opened.fd, LOOP_SET_FD, readable.fd);
+    } catch (error) {
+      opened[Symbol.dispose]();
+      if (hasErrno(error, 'EBUSY')) continue; // somebody else has taken it meanwhile
+      throw error;
+    }
+    const info = Buffer.alloc(232);
+    info.writeUInt32LE(LO_FLAGS_AUTOCLEAR, 52);
+    closingOnFailure(opened, () => call('ioctl', path, opened.fd, LOOP_SET_STATUS64, info));
+    return { path, [Symbol.dispose]: () => opened[Symbol.dispose]() };
+  }
+}
+
+export interface LoopDevice extends Disposable {
+  readonly path: string;
+}
+
+/** What the kernel adds to the name of a file that has been deleted. */
+const deletedSuffix = ' (deleted)';
+
+export type LoopFileState = 'there' | 'deleted' | 'unseen';
+
+/**
+ * The file under a loop device as it is called now: the kernel follows renames. `unseen` when that name leads nowhere or to
+ * another file, as when it lies in another mount namespace or under a mount.
+ */
+export function presentFile(
+  device: string,
+): { readonly path: string; readonly state: LoopFileState } | undefined {
+  const name = loopBackingFile(device);
+  if (name === undefined) return undefined;
+  const attached = fileUnderLoop(device);
+  const status = statSync(name, { bigint: true, throwIfNoEntry: false });
+  if (status && status.dev === attached?.device && status.ino === attached.inode)
+    return { path: name, state: 'there' };
+  return name.endsWith(deletedSuffix)
+    ? { path: name.slice(0, -deletedSuffix.length), state: 'deleted' }
+    : { path: name, state: 'unseen' };
+}
