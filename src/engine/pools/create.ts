@@ -51,7 +51,7 @@ function create(options: CreatePoolOptions): PoolCreated {
   }
   const steps: string[] = [];
   const did = (step: string): void => void steps.push(step);
-  if (options.existing) return { ...adopt(path, steps, did), warnings: [] };
+  if (options.existing) return finish(adopt(path, steps, did), options);
   requireMountPoint(path, resolve(options.device ?? options.file ?? `${path}.img`));
   using claim =
     options.device !== undefined
@@ -71,13 +71,12 @@ function create(options: CreatePoolOptions): PoolCreated {
   return finish(initialise(root.fd, path, claim.backing, steps, did, isOurs), options);
 }
 
-type Made = Omit<PoolCreated, 'warnings'>;
+type Made = Omit<PoolCreated, 'warnings'> & { readonly isNew?: boolean };
 
 /** What applies to a pool that was made now and to one that was there. */
-function finish(made: Made, options: CreatePoolOptions): PoolCreated {
+function finish({ isNew = false, ...made }: Made, options: CreatePoolOptions): PoolCreated {
   const { path } = made;
   const backing = presentBacking(path, made.backing);
-  const isNew = made.steps.some((step) => step === madeStep(path));
   if (options.preallocate && preallocatePool(path)) {
     return {
       ...made,
@@ -90,10 +89,6 @@ function finish(made: Made, options: CreatePoolOptions): PoolCreated {
   }
   const warnings = isNew && backing.type === 'loop' ? overcommitWarnings(backing.file) : [];
   return { ...made, backing, warnings };
-}
-
-function madeStep(path: string): string {
-  return `made the pool in ${path}`;
 }
 
 function adopt(path: string, steps: string[], did: (step: string) => void): Made {
@@ -133,8 +128,8 @@ function initialise(
   };
   writeAttribute(root, poolAttribute, encodeMetadata(metadata));
   commitTransaction(root);
-  did(madeStep(path));
-  return { path, id: metadata.id, backing, steps };
+  did(`made the pool in ${path}`);
+  return { path, id: metadata.id, backing, steps, isNew: true };
 }
 
 function makeArea(root: number, path: string, name: string, mode: number): void {
