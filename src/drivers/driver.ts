@@ -41,6 +41,8 @@ export interface Driver extends Disposable {
   stageRollback(snapshot: Held, staged: Held): void;
   /** Exchanges the data of a volume with that of a staged place in one atomic step. */
   exchange(volume: Held, staged: Held): void;
+  /** Gives a volume that has no data that of a staged place, in one atomic step. */
+  adopt(volume: Held, staged: Held): void;
   grow(volume: Held, bytes: number): void;
   /** Writes the dirty data of one disk to the storage. */
   flush(held: Held): void;
@@ -51,6 +53,8 @@ export interface Driver extends Disposable {
 
   /** What tells the data of one place from that of another, and stays with it through an exchange; undefined when there is none. */
   payloadUuid(held: Held): string | undefined;
+  /** Whether the data has nothing in it at all, not even the disk. */
+  isEmpty(held: Held): boolean;
   /** The size of the disk in bytes, as it is now. */
   size(held: Held): number;
   inspect(held: Held): PayloadState | undefined;
@@ -97,6 +101,11 @@ export type CloneMethod = 'reflink' | 'snapshot';
 export interface ClonedPayload {
   readonly method: CloneMethod;
   readonly bytes: number;
+  /**
+   * The clock says that the source's disk was touched after its place was made. For what never changes that is worth a look at
+   * `inspect`, which costs calls that the others are spared.
+   */
+  readonly sourceTouched: boolean;
 }
 
 export interface PayloadState {

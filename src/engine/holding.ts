@@ -12,13 +12,18 @@ export interface HeldVolume extends Disposable {
   readonly metadata: VolumeMetadata;
 }
 
+export interface HeldSource extends HeldVolume {
+  /** The volume itself, or one of its snapshots. */
+  readonly source: Held;
+}
+
 /** Holds a volume that must exist and be ours. An import of that name that is under way is waited for. */
 export function holdVolume(context: Context, name: Name, mode: LockMode): HeldVolume {
   return lockVolume(context, name, mode);
 }
 
 /** Holds what a reference names, as the source of a copy: the volume, or a snapshot together with its volume. */
-export function holdSource(context: Context, reference: Reference): HeldVolume & { readonly source: Held } {
+export function holdSource(context: Context, reference: Reference): HeldSource {
   const volume = lockVolume(context, reference.volume, 'shared');
   const { snapshot } = reference;
   if (!snapshot) return volume;
@@ -37,7 +42,7 @@ function lockVolume(context: Context, name: Name, mode: LockMode): LockedVolume 
   }
 }
 
-class LockedVolume implements HeldVolume {
+class LockedVolume implements HeldSource {
   readonly held: Held;
   readonly name: Name;
   readonly metadata: VolumeMetadata;

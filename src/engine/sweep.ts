@@ -1,6 +1,7 @@
 import type { Held } from '../drivers/driver.ts';
 import { hasErrno } from '../linux/libc.ts';
 import type { Context } from './context.ts';
+import { standsInTheWay } from './failures.ts';
 import { finishRemoval } from './operations/remove.ts';
 import { recoverRollback } from './operations/rollback.ts';
 
@@ -40,7 +41,7 @@ function settle(
     // over can wait, and `pool check` reports it.
     if (hasErrno(error, 'EACCES', 'EPERM', 'EROFS', 'ENOSPC', 'EDQUOT', 'EIO')) return 0;
     // Links and mounts that somebody has planted are not followed, and not ours to remove.
-    if (hasErrno(error, 'ELOOP', 'EXDEV', 'ENOTDIR')) return 0;
+    if (standsInTheWay(error)) return 0;
     throw error;
   }
 }

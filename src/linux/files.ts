@@ -108,6 +108,9 @@ export interface FileStatus {
   readonly device: number;
   readonly bytes: number;
   readonly allocatedBytes: number;
+  /** Milliseconds since 1970, with fractions: when it was last changed in any way, which nobody can set back, and when it was made. */
+  readonly changedAt: number;
+  readonly madeAt: number;
   readonly mode: number;
   readonly uid: number;
   readonly gid: number;
@@ -132,8 +135,8 @@ export function statusIfAny(directory: number, path: string): FileStatus | undef
 function statxArguments(directory: number, path: string): unknown[] {
   const AT_EMPTY_PATH = 0x1000;
   const AT_SYMLINK_NOFOLLOW = 0x100;
-  const basic = 0x7ff;
-  return [directory, path, AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW, basic, statusBuffer];
+  const basicAndBirth = 0xfff;
+  return [directory, path, AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW, basicAndBirth, statusBuffer];
 }
 
 function decodeStatus(): FileStatus {
@@ -144,6 +147,8 @@ function decodeStatus(): FileStatus {
     inode: statusLongWords[0x20 / 8] ?? 0n,
     bytes: longWord(0x28),
     allocatedBytes: longWord(0x30) * 512,
+    madeAt: milliseconds(0x50),
+    changedAt: milliseconds(0x60),
     device: (statusWords[0x88 / 4] ?? 0) * 2 ** 20 + (statusWords[0x8c / 4] ?? 0),
   };
 }
@@ -151,6 +156,10 @@ function decodeStatus(): FileStatus {
 /** Sizes are safe integers; without a BigInt in between. */
 function longWord(offset: number): number {
   return (statusWords[offset / 4] ?? 0) + (statusWords[offset / 4 + 1] ?? 0) * 2 ** 32;
+}
+
+function milliseconds(offset: number): number {
+  return longWord(offset) * 1000 + (statusWords[offset / 4 + 2] ?? 0) / 1e6;
 }
 
 export function flush(fd: number): void {

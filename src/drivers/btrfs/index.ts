@@ -33,16 +33,18 @@ export function openBtrfs(root: number, path: string): Driver {
 
     create: (staged, bytes, identity) => payload.createDisk(fd(staged), bytes, identity),
     clone: (source, staged, request: CloneRequest) =>
-      payload.cloneDisk(fd(source), directory(staged), request),
+      payload.cloneDisk(directory(source), directory(staged), request),
     snapshot: (source, staged) => payload.snapshotDisk(fd(source), fd(staged), 'readonly'),
     stageRollback: (snapshot, staged) => payload.snapshotDisk(fd(snapshot), fd(staged), 'writable'),
     exchange: (volume, staged) => payload.exchangeDisks(fd(volume), fd(staged)),
+    adopt: (volume, staged) => payload.adoptDisk(fd(volume), fd(staged)),
     grow: (volume, bytes) => payload.growDisk(fd(volume), bytes),
     flush: (held) => payload.flushDisk(fd(held)),
     discardData: (held) => discardContent(fd(held)),
     discard: (held) => places.parentOf(held.place, discardEntry),
 
     payloadUuid: (held) => payload.payloadUuid(fd(held)),
+    isEmpty: (held) => payload.isEmpty(fd(held)),
     size: (held) => payload.diskSize(fd(held)),
     inspect: (held) => payload.inspectDisk(fd(held)),
     countExtents: (held) => payload.countDiskExtents(fd(held)),

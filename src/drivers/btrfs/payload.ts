@@ -1,4 +1,4 @@
-import { constants, fchmodSync, fchownSync, fstatSync } from 'node:fs';
+import { constants, fchmodSync, fchownSync, fstatSync, readdirSync } from 'node:fs';
 import { readAttribute, writeAttribute } from '../../linux/attributes.ts';
 import { createSnapshot, createSubvolume, subvolumeInfo } from '../../linux/btrfs.ts';
 import { countExtents, hasMoreExtentsThan, reflink, sumExtents } from '../../linux/extents.ts';
@@ -6,9 +6,11 @@ import {
   closingOnFailure,
   createFileAt,
   type Descriptor,
+  descriptorPath,
   exchangeAt,
   type FileStatus,
   flush,
+  moveAt,
   openAt,
   openDirectoryAt,
   resizeFile,
@@ -42,17 +44,25 @@ export function createDisk(entry: number, bytes: number, identity: string): void
   resizeFile(disk.fd, bytes);
 }
 
-export function cloneDisk(source: number, staged: HeldDirectory, request: CloneRequest): ClonedPayload {
-  const { disk, status } = openSource(source);
+export function cloneDisk(
+  source: HeldDirectory,
+  staged: HeldDirectory,
+  request: CloneRequest,
+): ClonedPayload {
+  const { disk, status } = openSource(source.fd);
   using original = disk;
   const many =
     request.knownExtents === undefined
       ? hasMoreExtentsThan(original.fd, manyExtents)
       : request.knownExtents > manyExtents;
   const method = many || request.replicable ? 'snapshot' : 'reflink';
-  if (method === 'snapshot') cloneBySnapshot(source, staged.fd, request);
+  if (method === 'snapshot') cloneBySnapshot(source.fd, staged.fd, request);
   else cloneByReflink(original, status, staged, request);
-  return { method, bytes: request.bytes ?? status.bytes };
+  return {
+    method,
+    bytes: request.bytes ?? status.bytes,
+    sourceTouched: status.changedAt > source.status.madeAt,
+  };
 }
 
 /** @throws CoppiceError damaged also when the disk is gone, without looking for it first */
@@ -81,7 +91,7 @@ function cloneByReflink(
   }
   if (request.bytes !== undefined && request.bytes > bytes) resizeFile(disk.fd, request.bytes);
   // A snapshot keeps owner and mode; a clone must not depend on how it was made.
-  if (uid !== staged.owner.uid || gid !== staged.owner.gid) fchownSync(disk.fd, uid, gid);
+  if (uid !== staged.status.uid || gid !== staged.status.gid) fchownSync(disk.fd, uid, gid);
   if ((mode & 0o7777) !== 0o600) fchmodSync(disk.fd, mode & 0o7777);
 }
 
@@ -104,6 +114,11 @@ export function exchangeDisks(volume: number, staged: number): void {
   exchangeAt(volume, 'data', staged, 'data');
 }
 
+/** @throws SystemError EEXIST when the volume has data by now */
+export function adoptDisk(volume: number, staged: number): void {
+  moveAt(staged, 'data', volume, 'data');
+}
+
 export function growDisk(volume: number, bytes: number): void {
   using disk = openDisk(volume, 'write');
   resizeFile(disk.fd, bytes);
@@ -120,6 +135,11 @@ export function payloadUuid(entry: number): string | undefined {
   if (!statusIfAny(entry, 'data')) return undefined;
   using data = openDirectoryAt(entry, 'data');
   return subvolumeInfo(data.fd).uuid;
+}
+
+export function isEmpty(entry: number): boolean {
+  using data = openDirectoryAt(entry, 'data');
+  return readdirSync(descriptorPath(data.fd)).length === 0;
 }
 
 export function diskSize(entry: number): number {

@@ -31,13 +31,13 @@ export const areas = { volumes: 0o711, '.staging': 0o700, '.tombstones': 0o700 }
 /** An open and locked directory of the pool. The lock goes with the descriptor. */
 export class HeldDirectory implements Held {
   readonly descriptor: Descriptor;
-  /** Whose it is; new files in an entry that was just staged belong to the same. */
-  readonly owner: { readonly uid: number; readonly gid: number };
+  /** As it was when it was locked. New files in an entry that was just staged have the same owner. */
+  readonly status: FileStatus;
   place: Place;
 
-  constructor(descriptor: Descriptor, place: Place, owner: { readonly uid: number; readonly gid: number }) {
+  constructor(descriptor: Descriptor, place: Place, status: FileStatus) {
     this.descriptor = descriptor;
-    this.owner = owner;
+    this.status = status;
     this.place = place;
   }
 

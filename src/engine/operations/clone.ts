@@ -6,10 +6,11 @@ import {
   rememberedAncestors,
   type VolumeMetadata,
 } from '../../model/metadata.ts';
-import { parseReference, parseVolumeName, type Reference } from '../../model/names.ts';
+import { formatReference, parseReference, parseVolumeName, type Reference } from '../../model/names.ts';
 import { checkSize, formatSize, roundSize } from '../../model/sizes.ts';
 import type { Context } from '../context.ts';
-import { holdSource } from '../holding.ts';
+import { type HeldSource, holdSource } from '../holding.ts';
+import { problemsOf, problemsOfSnapshot } from '../problems.ts';
 import { publish, requireFree, staging } from '../publish.ts';
 import { requireSpace } from '../space.ts';
 import type { Created } from './create.ts';
@@ -23,6 +24,8 @@ export interface CloneOptions {
 
 export interface Cloned extends Created {
   readonly method: 'reflink' | 'snapshot';
+  /** What was changed behind Coppice's back in the template or snapshot: one sentence each. */
+  readonly warnings?: readonly string[];
 }
 
 /**
@@ -43,7 +46,7 @@ export function clone(context: Context, sourceText: string, nameText: string, op
   if (!volume.metadata.sealed && !reference.snapshot) context.driver.flush(volume.source);
   return staging(context, (staged) => {
     const id = randomId();
-    const { method, bytes } = context.driver.clone(volume.source, staged, {
+    const { method, bytes, sourceTouched } = context.driver.clone(volume.source, staged, {
       bytes: wanted,
       identity: id,
       replicable: options.replicable ?? false,
@@ -60,14 +63,24 @@ export function clone(context: Context, sourceText: string, nameText: string, op
     };
     context.driver.write(staged, metadata);
     publish(context, staged, name);
+    const warnings = sourceTouched ? changesOf(context, volume, reference) : [];
     return {
       name,
       id,
       bytes,
       method,
+      ...(warnings.length > 0 && { warnings }),
       ...(options.bytes !== undefined && bytes !== options.bytes && { roundedFrom: options.bytes }),
     };
   });
+}
+
+/** What was changed in a source that never changes. */
+function changesOf(context: Context, volume: HeldSource, reference: Reference): string[] {
+  if (reference.snapshot)
+    return problemsOfSnapshot(context, volume, formatReference(reference), volume.source);
+  if (!volume.metadata.sealed) return [];
+  return problemsOf(volume.name, volume.metadata, context.driver.inspect(volume.source));
 }
 
 /** The lineage of what is made from a source: the source, then its own ancestors. */

@@ -3,7 +3,7 @@ import type { Ancestor, Consistency } from '../../model/metadata.ts';
 import { parseName, parseReference } from '../../model/names.ts';
 import type { Context } from '../context.ts';
 import { holdSnapshot, holdVolume } from '../holding.ts';
-import { problemsOf } from '../problems.ts';
+import { problemsOf, problemsOfSnapshots } from '../problems.ts';
 
 export interface VolumeSummary {
   readonly name: string;
@@ -69,7 +69,10 @@ export function show(context: Context, nameText: string): VolumeDetails {
     method: volume.metadata.method,
     ...(volume.metadata.sealed && { extents: volume.metadata.sealed.extents }),
     snapshotList: snapshots,
-    problems: problemsOf(name, volume.metadata, state),
+    problems: [
+      ...problemsOf(name, volume.metadata, state),
+      ...problemsOfSnapshots(context, volume).map((problem) => problem.message),
+    ],
   };
 }
 

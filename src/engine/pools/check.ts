@@ -5,7 +5,7 @@ import { loopBackingFile, mountOf } from '../../linux/mounts.ts';
 import type { Name } from '../../model/names.ts';
 import { formatSize } from '../../model/sizes.ts';
 import type { Context } from '../context.ts';
-import { problemsOf } from '../problems.ts';
+import { problemsOf, problemsOfSnapshots } from '../problems.ts';
 import { poolSpace } from '../space.ts';
 
 export interface Finding {
@@ -99,25 +99,20 @@ function foreignEntries(context: Context): Finding[] {
 }
 
 function volumeFindings(context: Context): Finding[] {
-  return context.driver.list().flatMap(({ name, metadata }) => {
+  return context.driver.list().flatMap(({ name: text, metadata }) => {
     if (metadata?.type !== 'volume') return [];
-    const held = context.driver.hold({ area: 'volumes', name: name as Name }, 'shared', false);
+    const name = text as Name;
+    const held = context.driver.hold({ area: 'volumes', name }, 'shared', false);
     if (typeof held === 'string') return [];
     using volume = held;
-    const problems = problemsOf(name, metadata, context.driver.inspect(volume));
-    const changed = context.driver
-      .listSnapshots(name as Name)
-      .filter((snapshot) => snapshot.bytes === undefined || snapshot.metadata?.type !== 'snapshot');
-    return [
-      ...problems.map((message): Finding => ({ severity: 'error', subject: name, message })),
-      ...changed.map(
-        (snapshot): Finding => ({
-          severity: 'error',
-          subject: `${name}@${snapshot.name}`,
-          message: `${name}@${snapshot.name} was not made by Coppice, or its data or metadata is gone.`,
-        }),
-      ),
+    const ownProblems = problemsOf(name, metadata, context.driver.inspect(volume));
+    const problems = [
+      ...ownProblems.map((message) => ({ reference: name, message })),
+      ...problemsOfSnapshots(context, { name, metadata, held: volume }),
     ];
+    return problems.map(
+      ({ reference, message }): Finding => ({ severity: 'error', subject: reference, message }),
+    );
   });
 }
 
