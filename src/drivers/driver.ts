@@ -19,6 +19,9 @@ export interface Driver extends Disposable {
   /** The ids of unfinished or deleted entries. */
   listEntries(area: 'staging' | 'tombstones'): readonly string[];
 
+  /** The names of what is in a place and was not made by Coppice, also where it stands in the place of something that was. */
+  strangers(held: Held): readonly string[];
+
   /** Opens and locks a place, and looks again that it is still there. Without `wait`, a lock that another has is `busy`. */
   hold(place: Place, mode: LockMode, wait: boolean): Held | 'absent' | 'busy';
   exists(place: Place): boolean;

@@ -1,4 +1,5 @@
-import { hasErrno, SystemError } from '../linux/libc.ts';
+import { standsInTheWay } from '../linux/files.ts';
+import { hasErrno } from '../linux/libc.ts';
 import { CoppiceError } from '../model/errors.ts';
 
 /**
@@ -25,7 +26,7 @@ export function explainFailure(action: string, error: unknown): unknown {
     return fail('permission_denied', `${error.message}; run it as root.`);
   if (hasErrno(error, 'ETXTBSY'))
     return fail('blocked', 'a swap file in it is active; turn it off with swapoff.');
-  if (standsInTheWay(error)) {
+  if (hasErrno(error, 'EXDEV', 'ELOOP') || standsInTheWay(error)) {
     return fail(
       'damaged',
       `${error.message}: a link, a mount or something else stands inside the pool where data should be; remove it.`,
@@ -34,14 +35,6 @@ export function explainFailure(action: string, error: unknown): unknown {
   if (hasErrno(error, 'ERR_INVALID_ARG_VALUE')) return fail('invalid_argument', `${error.message}.`);
   if ('code' in error && 'syscall' in error) return fail('io_error', `${error.message}.`);
   return error;
-}
-
-/** Whether the kernel found a link, a mount or a file where the pool has a directory: somebody has planted it, and it is not followed. */
-export function standsInTheWay(error: unknown): boolean {
-  return (
-    hasErrno(error, 'EXDEV', 'ELOOP') ||
-    (error instanceof SystemError && hasErrno(error, 'ENOTDIR', 'EISDIR'))
-  );
 }
 
 /** Runs a step and explains its failure. */

@@ -1,17 +1,43 @@
 import type { Held, PayloadState } from '../drivers/driver.ts';
+import { standsInTheWay } from '../linux/files.ts';
 import { payloadIdOf, type VolumeMetadata } from '../model/metadata.ts';
 import type { Name } from '../model/names.ts';
 import type { Context } from './context.ts';
-import { standsInTheWay } from './failures.ts';
 import type { HeldVolume } from './holding.ts';
 
-/** What was changed behind Coppice's back, one sentence each. It is reported, and never refused or "repaired". */
+/** What was changed behind Coppice's back, one sentence. It is reported, and never refused or "repaired". */
+export interface Problem {
+  readonly severity: 'error' | 'warning';
+  /** `VOLUME` or `VOLUME@SNAPSHOT`. */
+  readonly subject: string;
+  readonly message: string;
+}
+
+/** The problems of a volume that is held, and of its snapshots. */
+export function problemsIn(
+  context: Context,
+  volume: Pick<HeldVolume, 'name' | 'metadata' | 'held'>,
+): Problem[] {
+  const { name, metadata, held } = volume;
+  const messages = problemsOf(name, metadata, context.driver.inspect(held));
+  return [
+    ...messages.map((message): Problem => ({ severity: 'error', subject: name, message })),
+    ...strangersIn(context, volume),
+    ...context.driver
+      .listSnapshots(name)
+      .flatMap((record) => problemsOfListed(context, volume, record.name as Name)),
+  ];
+}
+
 export function problemsOf(
   name: string,
   metadata: VolumeMetadata,
   state: PayloadState | undefined,
 ): string[] {
-  if (!state) return [`The disk of ${name} is gone; if it has a snapshot, roll back to it.`];
+  if (!state)
+    return [
+      `The disk of ${name} is gone, or something else stands in its place; if it has a snapshot, roll back to it.`,
+    ];
   const problems = foreignData(name, metadata, state);
   if (metadata.sealed && !state.readOnly) {
     problems.push(`The template ${name} has been made writable; clones of it may differ from one another.`);
@@ -22,34 +48,6 @@ export function problemsOf(
     );
   }
   return problems;
-}
-
-interface Problem {
-  /** `VOLUME@SNAPSHOT`. */
-  readonly reference: string;
-  readonly message: string;
-}
-
-/** The same of all snapshots of a volume, but for those that somebody is removing. */
-export function problemsOfSnapshots(
-  context: Context,
-  volume: Pick<HeldVolume, 'name' | 'metadata' | 'held'>,
-): Problem[] {
-  return context.driver.listSnapshots(volume.name).flatMap((record) => {
-    const reference = `${volume.name}@${record.name}`;
-    const foreign = `${reference} was not made by Coppice.`;
-    try {
-      const place = { area: 'snapshots', volume: volume.held, name: record.name as Name } as const;
-      const held = context.driver.hold(place, 'shared', false);
-      if (typeof held === 'string') return [];
-      using snapshot = held;
-      const messages = problemsOfSnapshot(context, volume, reference, snapshot);
-      return messages.map((message) => ({ reference, message }));
-    } catch (error) {
-      if (standsInTheWay(error)) return [{ reference, message: foreign }];
-      throw error;
-    }
-  });
 }
 
 /** The same of one snapshot that is held. */
@@ -71,6 +69,38 @@ export function problemsOfSnapshot(
       `The snapshot ${reference} has changed since it was taken; what it holds now is what somebody has put there.`,
     );
   return problems;
+}
+
+/** Nothing of a snapshot that somebody is removing. */
+function problemsOfListed(
+  context: Context,
+  volume: Pick<HeldVolume, 'name' | 'metadata' | 'held'>,
+  name: Name,
+): Problem[] {
+  const subject = `${volume.name}@${name}`;
+  const error = (message: string): Problem => ({ severity: 'error', subject, message });
+  try {
+    const held = context.driver.hold({ area: 'snapshots', volume: volume.held, name }, 'shared', false);
+    if (typeof held === 'string') return [];
+    using snapshot = held;
+    return problemsOfSnapshot(context, volume, subject, snapshot).map(error);
+  } catch (failure) {
+    if (!standsInTheWay(failure)) throw failure;
+    return [error(`${subject} was not made by Coppice, and is no snapshot.`)];
+  }
+}
+
+function strangersIn(
+  context: Context,
+  { name, held }: Pick<HeldVolume, 'name' | 'metadata' | 'held'>,
+): Problem[] {
+  // What stands in the place of the data is told by the disk that is missing then.
+  const strangers = context.driver.strangers(held).filter((stranger) => stranger !== 'data');
+  return strangers.map((stranger) => ({
+    severity: stranger === 'snapshots' ? 'error' : 'warning',
+    subject: name,
+    message: `${context.path}/volumes/${name}/${stranger} was not made by Coppice; it is left alone, also when ${name} is removed.`,
+  }));
 }
 
 function foreignData(label: string, metadata: VolumeMetadata, state: PayloadState): string[] {

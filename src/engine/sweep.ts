@@ -1,7 +1,7 @@
 import type { Held } from '../drivers/driver.ts';
+import { standsInTheWay } from '../linux/files.ts';
 import { hasErrno } from '../linux/libc.ts';
 import type { Context } from './context.ts';
-import { standsInTheWay } from './failures.ts';
 import { finishRemoval } from './operations/remove.ts';
 import { recoverRollback } from './operations/rollback.ts';
 

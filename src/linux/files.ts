@@ -8,6 +8,8 @@ import { attempt, call, hasErrno, SystemError, unlessAbsent } from './libc.ts';
 
 const { O_RDONLY, O_DIRECTORY, O_RDWR, O_CREAT, O_EXCL } = constants;
 const O_CLOEXEC = 0o2000000;
+const ENOENT = 2;
+const EAGAIN = 11;
 const openat2Number = 437;
 const resolveBeneathWithoutLinksOrMounts = 0x0f;
 
@@ -44,21 +46,40 @@ export function closingOnFailure<T>(opened: Disposable, step: () => T): T {
 const how = new Uint32Array(6);
 
 export function openAt(directory: number, path: string, flags: number, mode = 0): Descriptor {
+  const result = attemptOpen(directory, path, flags, mode);
+  if (result >= 0) return new Descriptor(result);
+  throw new SystemError(-result, 'openat2', path);
+}
+
+function attemptOpen(directory: number, path: string, flags: number, mode = 0): number {
   how[0] = flags | O_CLOEXEC;
   how[2] = mode;
   how[4] = resolveBeneathWithoutLinksOrMounts;
   for (;;) {
-    try {
-      return new Descriptor(call('openat2', path, openat2Number, directory, path, how, how.byteLength));
-    } catch (error) {
-      // The kernel could not prove that the path stays beneath because something was renamed meanwhile; openat2(2) says: retry.
-      if (!hasErrno(error, 'EAGAIN')) throw error;
-    }
+    const result = attempt('openat2', path, openat2Number, directory, path, how, how.byteLength);
+    // The kernel could not prove that the path stays beneath because something was renamed meanwhile; openat2(2) says: retry.
+    if (result !== -EAGAIN) return result;
   }
 }
 
 export function openDirectoryAt(directory: number, path: string): Descriptor {
   return openAt(directory, path, O_RDONLY | O_DIRECTORY);
+}
+
+/** The same, or undefined when there is nothing of that name. Makes no error for that: a listing asks for 20,000. */
+export function openDirectoryIfAny(directory: number, path: string): Descriptor | undefined {
+  const result = attemptOpen(directory, path, O_RDONLY | O_DIRECTORY);
+  if (result >= 0) return new Descriptor(result);
+  if (result === -ENOENT) return undefined;
+  throw new SystemError(-result, 'openat2', path);
+}
+
+/**
+ * Whether the kernel refused to go on because a link, a mount or a file is where a directory should be: somebody has put it there,
+ * and it is neither followed nor ours.
+ */
+export function standsInTheWay(error: unknown): boolean {
+  return error instanceof SystemError && hasErrno(error, 'EXDEV', 'ELOOP', 'ENOTDIR', 'EISDIR');
 }
 
 export function openFileAt(directory: number, path: string, access: 'read' | 'write'): Descriptor {
@@ -112,6 +133,8 @@ export interface FileStatus {
   readonly changedAt: number;
   readonly madeAt: number;
   readonly mode: number;
+  /** Something is mounted there, and this is the status of that. */
+  readonly isMountPoint: boolean;
   readonly uid: number;
   readonly gid: number;
 }
@@ -143,6 +166,7 @@ function decodeStatus(): FileStatus {
   return {
     uid: statusWords[0x14 / 4] ?? 0,
     gid: statusWords[0x18 / 4] ?? 0,
+    isMountPoint: ((statusWords[0x08 / 4] ?? 0) & 0x2000) !== 0,
     mode: (statusWords[0x1c / 4] ?? 0) & 0xffff,
     inode: statusLongWords[0x20 / 8] ?? 0n,
     bytes: longWord(0x28),
@@ -151,6 +175,15 @@ function decodeStatus(): FileStatus {
     changedAt: milliseconds(0x60),
     device: (statusWords[0x88 / 4] ?? 0) * 2 ** 20 + (statusWords[0x8c / 4] ?? 0),
   };
+}
+
+export function isRegularFile({ mode }: FileStatus): boolean {
+  return (mode & constants.S_IFMT) === constants.S_IFREG;
+}
+
+/** Also one on which something is mounted is none: what is there belongs elsewhere. */
+export function isDirectory({ mode, isMountPoint }: FileStatus): boolean {
+  return (mode & constants.S_IFMT) === constants.S_IFDIR && !isMountPoint;
 }
 
 /** Sizes are safe integers; without a BigInt in between. */

@@ -1,7 +1,8 @@
 import { readdirSync } from 'node:fs';
 import { destroySubvolume } from '../../linux/btrfs.ts';
-import { descriptorPath, openDirectoryAt, removeDirectoryAt, statusIfAny } from '../../linux/files.ts';
+import { descriptorPath, removeDirectoryAt, statusIfAny } from '../../linux/files.ts';
 import { hasErrno } from '../../linux/libc.ts';
+import { openUnlessForeign } from './places.ts';
 
 /**
  * Destroys what Coppice made in an entry, and then the entry. Can be interrupted at any point and run again. What is not ours
@@ -9,7 +10,8 @@ import { hasErrno } from '../../linux/libc.ts';
  */
 export function discardEntry(parent: number, name: string): void {
   {
-    using entry = openDirectoryAt(parent, name);
+    using entry = openUnlessForeign(parent, name);
+    if (!entry) return;
     discardContent(entry.fd);
   }
   removeOurs(() => removeDirectoryAt(parent, name));
@@ -17,12 +19,12 @@ export function discardEntry(parent: number, name: string): void {
 
 /** The same for what is in an entry, which itself stays. */
 export function discardContent(entry: number): void {
-  if (statusIfAny(entry, 'snapshots')) {
-    {
-      using snapshots = openDirectoryAt(entry, 'snapshots');
-      for (const snapshot of readdirSync(descriptorPath(snapshots.fd))) discardEntry(snapshots.fd, snapshot);
+  {
+    using snapshots = openUnlessForeign(entry, 'snapshots');
+    if (snapshots) {
+      for (const name of readdirSync(descriptorPath(snapshots.fd))) discardEntry(snapshots.fd, name);
+      removeOurs(() => removeDirectoryAt(entry, 'snapshots'));
     }
-    removeOurs(() => removeDirectoryAt(entry, 'snapshots'));
   }
   if (statusIfAny(entry, 'data')) removeOurs(() => destroySubvolume(entry, 'data'));
 }

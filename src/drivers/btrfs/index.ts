@@ -23,6 +23,7 @@ export function openBtrfs(root: number, path: string): Driver {
     list: () => places.list(),
     listSnapshots: (volume: Name) => places.listSnapshots(volume),
     listEntries: (area) => places.listEntries(area),
+    strangers: (held) => places.strangers(directory(held)),
     hold: (place: Place, mode: LockMode, wait: boolean) => places.hold(place, mode, wait),
     exists: (place) => places.exists(place),
     stage: () => places.stage(),

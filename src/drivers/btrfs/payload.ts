@@ -10,6 +10,7 @@ import {
   exchangeAt,
   type FileStatus,
   flush,
+  isRegularFile,
   moveAt,
   openAt,
   openDirectoryAt,
@@ -22,7 +23,7 @@ import { isOpenElsewhere } from '../../linux/leases.ts';
 import { hasErrno } from '../../linux/libc.ts';
 import { CoppiceError } from '../../model/errors.ts';
 import type { ClonedPayload, CloneRequest, PayloadState, PayloadUsage } from '../driver.ts';
-import { diskPath, type HeldDirectory } from './places.ts';
+import { diskPath, type HeldDirectory, openUnlessForeign } from './places.ts';
 
 /** The data of a volume: a subvolume `data` with one file, `disk.raw`, inside the directory that is the volume. */
 
@@ -149,8 +150,9 @@ export function diskSize(entry: number): number {
 /** @throws CoppiceError damaged when somebody has removed it */
 function requireDisk(entry: number): FileStatus {
   const status = statusIfAny(entry, diskPath);
-  if (status) return status;
-  throw diskGone();
+  if (!status) throw diskGone();
+  if (!isRegularFile(status)) throw notADisk();
+  return status;
 }
 
 function diskGone(cause?: unknown): CoppiceError {
@@ -162,9 +164,9 @@ function diskGone(cause?: unknown): CoppiceError {
 }
 
 export function inspectDisk(entry: number): PayloadState | undefined {
-  const status = statusIfAny(entry, diskPath);
-  if (!status) return undefined;
-  using data = openDirectoryAt(entry, 'data');
+  using data = openUnlessForeign(entry, 'data');
+  const status = data && statusIfAny(data.fd, 'disk.raw');
+  if (!status || !isRegularFile(status)) return undefined;
   const info = subvolumeInfo(data.fd);
   return {
     bytes: status.bytes,
@@ -196,9 +198,11 @@ export interface OpenDisk extends FileIdentity {
   readonly openElsewhere: boolean | undefined;
 }
 
-/** The disk as /proc shows it to whoever has it open, and whether anybody has; nothing when there is no disk. */
+/** The disk as /proc shows it to whoever has it open, and whether anybody has; nothing when there is no disk that can be open. */
 export function probeDisk(entry: number, path: string): OpenDisk | undefined {
-  if (!statusIfAny(entry, diskPath)) return undefined;
+  using data = openUnlessForeign(entry, 'data');
+  const status = data && statusIfAny(data.fd, 'disk.raw');
+  if (!status || !isRegularFile(status)) return undefined;
   using disk = openDisk(entry, 'read');
   const { dev, ino } = fstatSync(disk.fd, { bigint: true });
   return { device: dev, inode: ino, path, openElsewhere: isOpenElsewhere(disk.fd) };
@@ -213,16 +217,20 @@ function openWithStatus(
   directory: number,
   access: 'read' | 'write',
 ): { readonly disk: Descriptor; readonly status: FileStatus } {
-  const { O_RDONLY, O_RDWR, O_NONBLOCK, S_IFMT, S_IFREG } = constants;
+  const { O_RDONLY, O_RDWR, O_NONBLOCK } = constants;
   const disk = openAt(directory, diskPath, (access === 'read' ? O_RDONLY : O_RDWR) | O_NONBLOCK);
   return closingOnFailure(disk, () => {
     const status = statusAt(disk.fd, '');
-    if ((status.mode & S_IFMT) === S_IFREG) return { disk, status };
-    throw new CoppiceError(
-      'damaged',
-      `${diskPath} of this volume is not a regular file: somebody has put something else in its place; remove that and roll back to a snapshot.`,
-    );
+    if (isRegularFile(status)) return { disk, status };
+    throw notADisk();
   });
+}
+
+function notADisk(): CoppiceError {
+  return new CoppiceError(
+    'damaged',
+    `${diskPath} of this volume is not a regular file: somebody has put something else in its place; remove that and roll back to a snapshot.`,
+  );
 }
 
 function explainReflink(error: unknown): unknown {

@@ -1,11 +1,12 @@
 import { readdirSync } from 'node:fs';
 import { areas } from '../../drivers/btrfs/places.ts';
-import { descriptorPath } from '../../linux/files.ts';
+import type { Held, Place } from '../../drivers/driver.ts';
+import { descriptorPath, standsInTheWay } from '../../linux/files.ts';
 import { loopBackingFile, mountOf } from '../../linux/mounts.ts';
 import type { Name } from '../../model/names.ts';
 import { formatSize } from '../../model/sizes.ts';
 import type { Context } from '../context.ts';
-import { problemsOf, problemsOfSnapshots } from '../problems.ts';
+import { problemsIn } from '../problems.ts';
 import { poolSpace } from '../space.ts';
 
 export interface Finding {
@@ -99,42 +100,47 @@ function foreignEntries(context: Context): Finding[] {
 }
 
 function volumeFindings(context: Context): Finding[] {
-  return context.driver.list().flatMap(({ name: text, metadata }) => {
+  return context.driver.list().flatMap(({ name: text, metadata }): readonly Finding[] => {
     if (metadata?.type !== 'volume') return [];
     const name = text as Name;
-    const held = context.driver.hold({ area: 'volumes', name }, 'shared', false);
-    if (typeof held === 'string') return [];
-    using volume = held;
-    const ownProblems = problemsOf(name, metadata, context.driver.inspect(volume));
-    const problems = [
-      ...ownProblems.map((message) => ({ reference: name, message })),
-      ...problemsOfSnapshots(context, { name, metadata, held: volume }),
-    ];
-    return problems.map(
-      ({ reference, message }): Finding => ({ severity: 'error', subject: reference, message }),
+    return holding(context, { area: 'volumes', name }, name, (held) =>
+      problemsIn(context, { name, metadata, held }),
     );
   });
 }
 
+/** Looks at a place that nobody is working on. What stands there instead of a directory is a finding too. */
+function holding(
+  context: Context,
+  place: Place,
+  subject: string,
+  look: (held: Held) => readonly Finding[],
+): readonly Finding[] {
+  try {
+    const held = context.driver.hold(place, 'shared', false);
+    if (typeof held === 'string') return [];
+    using entry = held;
+    return look(entry);
+  } catch (error) {
+    if (!standsInTheWay(error)) throw error;
+    const message = `A link, a mount or a file stands in the place of ${subject}; remove it.`;
+    return [{ severity: 'error', subject, message }];
+  }
+}
+
 function leftovers(context: Context): Finding[] {
   return (['staging', 'tombstones'] as const).flatMap((area) =>
-    context.driver.listEntries(area).flatMap((id): Finding[] => {
-      const held = context.driver.hold({ area, id }, 'shared', false);
-      if (typeof held === 'string') return [];
-      using entry = held;
-      const metadata = context.driver.read(entry);
-      if (metadata?.type === 'tombstone') return [];
-      const what =
-        metadata?.type === 'rollback'
-          ? `the state of ${metadata.volume} that a rollback replaced, and whose volume is gone`
-          : 'an unfinished entry that could not be cleared';
-      return [
-        {
-          severity: 'warning',
-          subject: `${context.path}/.${area}/${id}`,
-          message: `${context.path}/.${area}/${id} holds ${what}.`,
-        },
-      ];
+    context.driver.listEntries(area).flatMap((id) => {
+      const subject = `${context.path}/.${area}/${id}`;
+      return holding(context, { area, id }, subject, (entry) => {
+        const metadata = context.driver.read(entry);
+        if (metadata?.type === 'tombstone') return [];
+        const what =
+          metadata?.type === 'rollback'
+            ? `the state of ${metadata.volume} that a rollback replaced, and whose volume is gone`
+            : 'an unfinished entry that could not be cleared';
+        return [{ severity: 'warning', subject, message: `${subject} holds ${what}.` }];
+      });
     }),
   );
 }
