@@ -61,11 +61,15 @@ export interface Driver extends Disposable {
   /** The size of the disk in bytes, as it is now. */
   size(held: Held): number;
   inspect(held: Held): PayloadState | undefined;
+  /** Names of what lies in the data and is not in its snapshots and clones. */
+  leftOut(held: Held): readonly string[];
   countExtents(held: Held): number;
   usage(held: Held, accuracy: 'cheap' | 'exact'): PayloadUsage;
   /** The last exclusive bytes that were measured, kept with the data. */
   recallUsage(held: Held): CachedUsage | undefined;
   rememberUsage(held: Held, usage: CachedUsage): void;
+  /** What is mounted somewhere in these places. */
+  mounts(held: readonly Held[]): ReadonlyArray<{ readonly path: string; readonly source: string }>;
   /** Processes and devices that have the disk open. */
   holders(held: readonly Held[]): Holders;
   /** The path that a virtual machine monitor opens, from the pool's own path. */
@@ -114,6 +118,8 @@ export interface ClonedPayload {
 export interface PayloadState {
   readonly bytes: number;
   readonly readOnly: boolean;
+  /** It is as Coppice makes it, and not a copy that other tools have made, of which there are no snapshots. */
+  readonly isWhole: boolean;
   /** The id of the volume that the payload says it belongs to. */
   readonly identity: string | undefined;
   /** The transaction of the last change and of the creation. */

@@ -19,7 +19,10 @@ export function problemsIn(
   volume: Pick<HeldVolume, 'name' | 'metadata' | 'held'>,
 ): Problem[] {
   const { name, metadata, held } = volume;
-  const messages = problemsOf(name, metadata, context.driver.inspect(held));
+  const messages = [
+    ...problemsOf(name, metadata, context.driver.inspect(held)),
+    ...nestedIn(context, name, held),
+  ];
   return [
     ...messages.map((message): Problem => ({ severity: 'error', subject: name, message })),
     ...strangersIn(context, volume),
@@ -38,6 +41,7 @@ export function problemsOf(
     return [
       `The disk of ${name} is gone, or something else stands in its place; if it has a snapshot, roll back to it.`,
     ];
+  if (!state.isWhole) return [plainDirectory(name)];
   const problems = foreignData(name, metadata, state);
   if (metadata.sealed && !state.readOnly) {
     problems.push(`The template ${name} has been made writable; clones of it may differ from one another.`);
@@ -61,6 +65,7 @@ export function problemsOfSnapshot(
   const state = context.driver.inspect(held);
   if (!state || metadata?.type !== 'snapshot')
     return [`${reference} was not made by Coppice, or its data or metadata is gone.`];
+  if (!state.isWhole) return [plainDirectory(reference)];
   const problems = foreignData(reference, volume.metadata, state);
   if (!state.readOnly) problems.push(`The snapshot ${reference} has been made writable.`);
   // Its metadata names the transaction that made its data; no later one can have changed that.
@@ -101,6 +106,20 @@ function strangersIn(
     subject: name,
     message: `${context.path}/volumes/${name}/${stranger} was not made by Coppice; it is left alone, also when ${name} is removed.`,
   }));
+}
+
+function plainDirectory(label: string): string {
+  return `The data of ${label} is a plain directory, which other tools have copied there, and of which there are no snapshots; import its disk under another name, and remove this.`;
+}
+
+/** What snapshots and clones would leave out without a word. */
+export function nestedIn(context: Context, name: string, held: Held): string[] {
+  return context.driver
+    .leftOut(held)
+    .map(
+      (nested) =>
+        `The data of ${name} contains the subvolume ${nested}, which is in none of its snapshots and clones; move it out of the pool.`,
+    );
 }
 
 function foreignData(label: string, metadata: VolumeMetadata, state: PayloadState): string[] {

@@ -1,6 +1,7 @@
 import type { Held } from '../drivers/driver.ts';
 import { standsInTheWay } from '../linux/files.ts';
 import { hasErrno } from '../linux/libc.ts';
+import { CoppiceError } from '../model/errors.ts';
 import type { Context } from './context.ts';
 import { finishRemoval } from './operations/remove.ts';
 import { recoverRollback } from './operations/rollback.ts';
@@ -42,6 +43,8 @@ function settle(
     if (hasErrno(error, 'EACCES', 'EPERM', 'EROFS', 'ENOSPC', 'EDQUOT', 'EIO')) return 0;
     // Links and mounts that somebody has planted are not followed, and not ours to remove.
     if (standsInTheWay(error)) return 0;
+    // Nor is what somebody has put in the place of data that a rollback replaced.
+    if (error instanceof CoppiceError && error.code === 'damaged') return 0;
     throw error;
   }
 }

@@ -123,6 +123,9 @@ export function exchangeAt(directoryA: number, a: string, directoryB: number, b:
   call('renameat2', `${a} and ${b}`, directoryA, a, directoryB, b, RENAME_EXCHANGE);
 }
 
+/** The inode number of the root of every btrfs subvolume, which no other directory has. */
+export const firstInode = 256n;
+
 export interface FileStatus {
   readonly inode: bigint;
   /** Device number as major * 2^20 + minor, comparable with another status only. */
@@ -177,11 +180,11 @@ function decodeStatus(): FileStatus {
   };
 }
 
-export function isRegularFile({ mode }: FileStatus): boolean {
-  return (mode & constants.S_IFMT) === constants.S_IFREG;
+/** What is mounted there does not count: that belongs elsewhere. */
+export function isRegularFile({ mode, isMountPoint }: FileStatus): boolean {
+  return (mode & constants.S_IFMT) === constants.S_IFREG && !isMountPoint;
 }
 
-/** Also one on which something is mounted is none: what is there belongs elsewhere. */
 export function isDirectory({ mode, isMountPoint }: FileStatus): boolean {
   return (mode & constants.S_IFMT) === constants.S_IFDIR && !isMountPoint;
 }

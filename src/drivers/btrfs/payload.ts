@@ -1,6 +1,7 @@
 import { constants, fchmodSync, fchownSync, fstatSync, readdirSync } from 'node:fs';
 import { readAttribute, writeAttribute } from '../../linux/attributes.ts';
 import { createSnapshot, createSubvolume, subvolumeInfo } from '../../linux/btrfs.ts';
+import { nestedSubvolumes } from '../../linux/btrfs-trees.ts';
 import { countExtents, hasMoreExtentsThan, reflink, sumExtents } from '../../linux/extents.ts';
 import {
   closingOnFailure,
@@ -9,6 +10,7 @@ import {
   descriptorPath,
   exchangeAt,
   type FileStatus,
+  firstInode,
   flush,
   isRegularFile,
   moveAt,
@@ -98,7 +100,7 @@ function cloneByReflink(
 
 function cloneBySnapshot(source: number, entry: number, request: CloneRequest): void {
   using payload = openDirectoryAt(source, 'data');
-  createSnapshot(payload.fd, entry, 'data', 'writable');
+  snapshotPayload(payload.fd, entry, 'writable');
   // Nothing else is written into it: that would copy the first leaf of its tree, and every extent in that would get one more
   // reference, which takes longer the more clones there are.
   if (request.bytes === undefined || request.bytes <= statusAt(entry, diskPath).bytes) return;
@@ -108,7 +110,20 @@ function cloneBySnapshot(source: number, entry: number, request: CloneRequest): 
 
 export function snapshotDisk(source: number, entry: number, access: 'readonly' | 'writable'): void {
   using payload = openDirectoryAt(source, 'data');
-  createSnapshot(payload.fd, entry, 'data', access);
+  snapshotPayload(payload.fd, entry, access);
+}
+
+function snapshotPayload(payload: number, entry: number, access: 'readonly' | 'writable'): void {
+  try {
+    createSnapshot(payload, entry, 'data', access);
+  } catch (error) {
+    if (!hasErrno(error, 'EINVAL') || statusAt(payload, '').inode === firstInode) throw error;
+    throw new CoppiceError(
+      'damaged',
+      'The data of this volume is a plain directory, which other tools have copied there, and of which there are no snapshots; import its disk under another name.',
+      { cause: error },
+    );
+  }
 }
 
 export function exchangeDisks(volume: number, staged: number): void {
@@ -170,11 +185,18 @@ export function inspectDisk(entry: number): PayloadState | undefined {
   const info = subvolumeInfo(data.fd);
   return {
     bytes: status.bytes,
+    isWhole: statusAt(data.fd, '').inode === firstInode,
     readOnly: info.readOnly,
     identity: readAttribute(data.fd, identityAttribute)?.toString(),
     changedIn: String(info.changedIn),
     createdIn: String(info.createdIn),
   };
+}
+
+export function leftOut(entry: number): string[] {
+  using data = openUnlessForeign(entry, 'data');
+  if (!data || statusAt(data.fd, '').inode !== firstInode) return [];
+  return nestedSubvolumes(data.fd, subvolumeInfo(data.fd).id).map((nested) => nested.name);
 }
 
 export function countDiskExtents(entry: number): number {

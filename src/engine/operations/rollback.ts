@@ -2,10 +2,10 @@ import type { Held } from '../../drivers/driver.ts';
 import { type Blocker, blockedBy, CoppiceError } from '../../model/errors.ts';
 import type { RollbackIntent, SnapshotMetadata } from '../../model/metadata.ts';
 import { formatReference, type Name, parseSnapshotReference } from '../../model/names.ts';
-import { openBlockers } from '../blockers.ts';
+import { mountBlockers, openBlockers } from '../blockers.ts';
 import type { Context } from '../context.ts';
 import { type HeldVolume, holdSnapshot, holdVolume, requireUnsealed } from '../holding.ts';
-import { problemsOfSnapshot } from '../problems.ts';
+import { nestedIn, problemsOf, problemsOfSnapshot } from '../problems.ts';
 import { abandon, publishNumbered, staging, timestampName } from '../publish.ts';
 import { requireSpace } from '../space.ts';
 
@@ -45,7 +45,10 @@ export function rollback(context: Context, referenceText: string, options: Rollb
   requireUnsealed(volume, action);
   using target = holdSnapshot(context, volume, reference.snapshot, 'shared');
   context.driver.size(target); // a snapshot that has lost its disk is nothing to go back to
-  const blockers = options.force ? [] : openBlockers(context, [volume.held]);
+  const blockers = [
+    ...mountBlockers(context, [volume.held]),
+    ...(options.force ? [] : openBlockers(context, [volume.held])),
+  ];
   const warnings = problemsOfSnapshot(context, volume, formatReference(reference), target);
   const result = {
     volume: volume.name,
@@ -54,8 +57,19 @@ export function rollback(context: Context, referenceText: string, options: Rollb
   };
   if (options.dryRun) return { ...result, blockers };
   if (blockers.length > 0) throw blockedBy(`Could not ${action}`, blockers);
+  requireKeepable(context, volume);
   const kept = exchange(context, volume, target, reference.snapshot);
   return { ...result, ...(kept !== undefined && { undo: `${volume.name}@${kept}` }) };
+}
+
+/** What is replaced must be kept, and a snapshot must be able to hold all of it. @throws CoppiceError damaged */
+function requireKeepable(context: Context, { name, metadata, held }: HeldVolume): void {
+  const state = context.driver.inspect(held);
+  const [problem] = [
+    ...(state && !state.isWhole ? problemsOf(name, metadata, state) : []),
+    ...nestedIn(context, name, held),
+  ];
+  if (problem !== undefined) throw new CoppiceError('damaged', problem);
 }
 
 function exchange(context: Context, volume: HeldVolume, target: Held, snapshot: Name): Name | undefined {

@@ -26,6 +26,7 @@ export function checkPool(context: Context): Finding[] {
     ...backingFindings(context),
     ...foreignEntries(context),
     ...volumeFindings(context),
+    ...copyFindings(context),
     ...leftovers(context),
   ];
 }
@@ -106,6 +107,20 @@ function volumeFindings(context: Context): Finding[] {
     return holding(context, { area: 'volumes', name }, name, (held) =>
       problemsIn(context, { name, metadata, held }),
     );
+  });
+}
+
+/** An id belongs to one volume. Whoever has copied a directory has copied the id too. */
+function copyFindings(context: Context): Finding[] {
+  const byId = Map.groupBy(
+    context.driver.list().filter((record) => record.metadata?.type === 'volume'),
+    ({ metadata }) => (metadata?.type === 'volume' ? metadata.id : ''),
+  );
+  return [...byId.values()].flatMap((records) => {
+    if (records.length < 2) return [];
+    const names = records.map((record) => record.name).sort();
+    const message = `${names.join(' and ')} have the same id: other tools have copied one from the other; import the disk of the copy under another name, and remove the copy.`;
+    return names.map((subject): Finding => ({ severity: 'error', subject, message }));
   });
 }
 
