@@ -21,7 +21,7 @@ export interface TreeItem {
 
 /** The items of one type that belong to one object, in the order of their offsets. */
 export function* treeItems(fd: number, tree: bigint, object: bigint, type: number): Generator<TreeItem> {
-  const request = Buffer.alloc(keyBytes + 8 + resultBytes);
+  const request = Buffer.allocUnsafeSlow(keyBytes + 8 + resultBytes).fill(0, 0, keyBytes + 8);
   const setKey = (minOffset: bigint): void => {
     for (const [offset, value] of [
       [0, tree],

@@ -1,8 +1,9 @@
 import { constants, fchmodSync, fchownSync, fstatSync, readdirSync } from 'node:fs';
 import { readAttribute, writeAttribute } from '../../linux/attributes.ts';
 import { createSnapshot, createSubvolume, subvolumeInfo } from '../../linux/btrfs.ts';
+import { sumExtents } from '../../linux/btrfs-extents.ts';
 import { nestedSubvolumes } from '../../linux/btrfs-trees.ts';
-import { countExtents, hasMoreExtentsThan, reflink, sumExtents } from '../../linux/extents.ts';
+import { countExtents, hasMoreExtentsThan, reflink } from '../../linux/extents.ts';
 import {
   closingOnFailure,
   createFileAt,
