@@ -5,7 +5,9 @@ import { call } from './libc.ts';
 const TREE_SEARCH_V2 = 0xc0709411n;
 const keyBytes = 104;
 const headerBytes = 32;
-const resultBytes = 256 * 1024;
+const manyItems = 256 * 1024;
+/** The largest reference to a subvolume, whose name has 255 bytes, fits many times. */
+const fewItems = 4096;
 const largest = 0xffff_ffff_ffff_ffffn;
 
 export const itemTypes = { extentData: 108, rootReference: 156 } as const;
@@ -19,8 +21,17 @@ export interface TreeItem {
   readonly data: Buffer;
 }
 
-/** The items of one type that belong to one object, in the order of their offsets. */
-export function* treeItems(fd: number, tree: bigint, object: bigint, type: number): Generator<TreeItem> {
+/**
+ * The items of one type that belong to one object, in the order of their offsets.
+ * @param resultBytes how much is read at a time: a large buffer costs more than a search that finds nothing
+ */
+export function* treeItems(
+  fd: number,
+  tree: bigint,
+  object: bigint,
+  type: number,
+  resultBytes: number = manyItems,
+): Generator<TreeItem> {
   const request = Buffer.allocUnsafeSlow(keyBytes + 8 + resultBytes).fill(0, 0, keyBytes + 8);
   const setKey = (minOffset: bigint): void => {
     for (const [offset, value] of [
@@ -61,7 +72,7 @@ export interface NestedSubvolume {
 
 /** The subvolumes that lie directly in a subvolume, in whichever of its directories. */
 export function nestedSubvolumes(fd: number, id: bigint): NestedSubvolume[] {
-  return [...treeItems(fd, trees.roots, id, itemTypes.rootReference)].map(({ offset, data }) => ({
+  return [...treeItems(fd, trees.roots, id, itemTypes.rootReference, fewItems)].map(({ offset, data }) => ({
     id: offset,
     name: data.toString('utf8', 18, 18 + data.readUInt16LE(16)),
   }));

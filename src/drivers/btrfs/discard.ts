@@ -18,27 +18,27 @@ import { metadataAttribute, openUnlessForeign } from './places.ts';
  * `own`: only what Coppice makes. `whatever`: also a plain directory that a copy with other tools has in the place of the data, and
  * subvolumes that somebody made in the data: somebody has asked for the volume that they belong to to be removed.
  */
-export type Extent = 'own' | 'whatever';
+export type Scope = 'own' | 'whatever';
 
 /**
  * Destroys what Coppice made in an entry, and then the entry. Can be interrupted at any point and run again. What is not ours
  * (a file that somebody put there) is left, and with it the entry: `pool check` reports it.
  */
-export function discardEntry(parent: number, name: string, extent: Extent): void {
+export function discardEntry(parent: number, name: string, scope: Scope): void {
   {
     using entry = openUnlessForeign(parent, name);
     if (!entry) return;
-    discardContent(entry.fd, extent);
+    discardContent(entry.fd, scope);
   }
   removeOurs(() => removeDirectoryAt(parent, name));
 }
 
 /** The same for what is in an entry, which itself stays. */
-export function discardContent(entry: number, extent: Extent): void {
+export function discardContent(entry: number, scope: Scope): void {
   {
     using snapshots = openUnlessForeign(entry, 'snapshots');
     if (snapshots) {
-      for (const name of readdirSync(descriptorPath(snapshots.fd))) discardEntry(snapshots.fd, name, extent);
+      for (const name of readdirSync(descriptorPath(snapshots.fd))) discardEntry(snapshots.fd, name, scope);
       removeOurs(() => removeDirectoryAt(entry, 'snapshots'));
     }
   }
@@ -47,7 +47,7 @@ export function discardContent(entry: number, extent: Extent): void {
     destroySubvolume(entry, 'data');
   } catch (error) {
     if (!hasErrno(error, 'ENOTEMPTY', 'EINVAL', 'ENOTDIR')) throw error;
-    if (extent === 'whatever') discardForeign(entry);
+    if (scope === 'whatever') discardForeign(entry);
   }
 }
 

@@ -6,7 +6,7 @@ import { fileSystemSpace } from '../../linux/space.ts';
 import type { Metadata } from '../../model/metadata.ts';
 import type { Name } from '../../model/names.ts';
 import type { CloneRequest, Driver, DriverInfo, Held, Holders, Place } from '../driver.ts';
-import { discardContent, discardEntry, type Extent } from './discard.ts';
+import { discardContent, discardEntry, type Scope } from './discard.ts';
 import * as payload from './payload.ts';
 import { diskPath, type HeldDirectory, Places } from './places.ts';
 import { settleDeleted } from './settle.ts';
@@ -42,9 +42,9 @@ export function openBtrfs(root: number, path: string): Driver {
     adopt: (volume, staged) => payload.adoptDisk(fd(volume), fd(staged)),
     grow: (volume, bytes) => payload.growDisk(fd(volume), bytes),
     flush: (held) => payload.flushDisk(fd(held)),
-    discardData: (held) => discardContent(fd(held), extentOf(held)),
+    discardData: (held) => discardContent(fd(held), scopeOf(held)),
     discard: (held) =>
-      places.parentOf(held.place, (parent, name) => discardEntry(parent, name, extentOf(held))),
+      places.parentOf(held.place, (parent, name) => discardEntry(parent, name, scopeOf(held))),
 
     payloadUuid: (held) => payload.payloadUuid(fd(held)),
     isEmpty: (held) => payload.isEmpty(fd(held)),
@@ -81,7 +81,7 @@ const info: DriverInfo = {
 };
 
 /** In staging may lie what a rollback replaced, and with it what its snapshot leaves out. */
-function extentOf({ place }: Held): Extent {
+function scopeOf({ place }: Held): Scope {
   return place.area === 'tombstones' ? 'whatever' : 'own';
 }
 

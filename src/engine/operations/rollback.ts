@@ -45,6 +45,7 @@ export function rollback(context: Context, referenceText: string, options: Rollb
   requireUnsealed(volume, action);
   using target = holdSnapshot(context, volume, reference.snapshot, 'shared');
   context.driver.size(target); // a snapshot that has lost its disk is nothing to go back to
+  requireKeepable(context, volume);
   const blockers = [
     ...mountBlockers(context, [volume.held]),
     ...(options.force ? [] : openBlockers(context, [volume.held])),
@@ -57,7 +58,6 @@ export function rollback(context: Context, referenceText: string, options: Rollb
   };
   if (options.dryRun) return { ...result, blockers };
   if (blockers.length > 0) throw blockedBy(`Could not ${action}`, blockers);
-  requireKeepable(context, volume);
   const kept = exchange(context, volume, target, reference.snapshot);
   return { ...result, ...(kept !== undefined && { undo: `${volume.name}@${kept}` }) };
 }
