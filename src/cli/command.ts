@@ -26,6 +26,15 @@ export function print(
   if (output !== '') context.process.stdout.write(`${output}\n`);
 }
 
+/** Tells what was changed behind Coppice's back in something that was used all the same; each only once. */
+export function warn(
+  context: CliContext,
+  results: ReadonlyArray<{ readonly warnings?: readonly string[] }>,
+): void {
+  for (const warning of new Set(results.flatMap((result) => result.warnings ?? [])))
+    note(context, `coppice: warning: ${warning}`);
+}
+
 /** Says something beside the result, which never mixes with it. */
 export function note(context: CliContext, text: string): void {
   context.process.stderr.write(`${text}\n`);

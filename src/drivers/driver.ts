@@ -19,6 +19,9 @@ export interface Driver extends Disposable {
   /** The ids of unfinished or deleted entries. */
   listEntries(area: 'staging' | 'tombstones'): readonly string[];
 
+  /** The names of what is in a place and was not made by Coppice, also where it stands in the place of something that was. */
+  strangers(held: Held): readonly string[];
+
   /** Opens and locks a place, and looks again that it is still there. Without `wait`, a lock that another has is `busy`. */
   hold(place: Place, mode: LockMode, wait: boolean): Held | 'absent' | 'busy';
   exists(place: Place): boolean;
@@ -41,6 +44,8 @@ export interface Driver extends Disposable {
   stageRollback(snapshot: Held, staged: Held): void;
   /** Exchanges the data of a volume with that of a staged place in one atomic step. */
   exchange(volume: Held, staged: Held): void;
+  /** Gives a volume that has no data that of a staged place, in one atomic step. */
+  adopt(volume: Held, staged: Held): void;
   grow(volume: Held, bytes: number): void;
   /** Writes the dirty data of one disk to the storage. */
   flush(held: Held): void;
@@ -51,14 +56,20 @@ export interface Driver extends Disposable {
 
   /** What tells the data of one place from that of another, and stays with it through an exchange; undefined when there is none. */
   payloadUuid(held: Held): string | undefined;
+  /** Whether the data has nothing in it at all, not even the disk. */
+  isEmpty(held: Held): boolean;
   /** The size of the disk in bytes, as it is now. */
   size(held: Held): number;
   inspect(held: Held): PayloadState | undefined;
+  /** Names of what lies in the data and is not in its snapshots and clones. */
+  leftOut(held: Held): readonly string[];
   countExtents(held: Held): number;
   usage(held: Held, accuracy: 'cheap' | 'exact'): PayloadUsage;
   /** The last exclusive bytes that were measured, kept with the data. */
   recallUsage(held: Held): CachedUsage | undefined;
   rememberUsage(held: Held, usage: CachedUsage): void;
+  /** What is mounted somewhere in these places. */
+  mounts(held: readonly Held[]): ReadonlyArray<{ readonly path: string; readonly source: string }>;
   /** Processes and devices that have the disk open. */
   holders(held: readonly Held[]): Holders;
   /** The path that a virtual machine monitor opens, from the pool's own path. */
@@ -97,11 +108,18 @@ export type CloneMethod = 'reflink' | 'snapshot';
 export interface ClonedPayload {
   readonly method: CloneMethod;
   readonly bytes: number;
+  /**
+   * The clock says that the source's disk was touched after its place was made. For what never changes that is worth a look at
+   * `inspect`, which costs calls that the others are spared.
+   */
+  readonly sourceTouched: boolean;
 }
 
 export interface PayloadState {
   readonly bytes: number;
   readonly readOnly: boolean;
+  /** It is as Coppice makes it, and not a copy that other tools have made, of which there are no snapshots. */
+  readonly isWhole: boolean;
   /** The id of the volume that the payload says it belongs to. */
   readonly identity: string | undefined;
   /** The transaction of the last change and of the creation. */

@@ -2,6 +2,15 @@ import type { Held } from '../drivers/driver.ts';
 import type { Blocker } from '../model/errors.ts';
 import type { Context } from './context.ts';
 
+/** What is mounted on a volume would be cut off with it. No force helps: the kernel would unmount it without a word. */
+export function mountBlockers(context: Context, held: readonly Held[]): Blocker[] {
+  return context.driver.mounts(held).map(({ path, source }) => ({
+    kind: 'mounted',
+    what: `${source} is mounted on ${path}`,
+    remedy: `unmount it with "umount ${path}"`,
+  }));
+}
+
 /** Why these disks can't be replaced or removed now: whoever has one open, and whoever can't be seen. */
 export function openBlockers(context: Context, held: readonly Held[]): Blocker[] {
   const { holders, complete } = context.driver.holders(held);

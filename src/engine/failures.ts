@@ -1,4 +1,5 @@
-import { hasErrno, SystemError } from '../linux/libc.ts';
+import { standsInTheWay } from '../linux/files.ts';
+import { hasErrno } from '../linux/libc.ts';
 import { CoppiceError } from '../model/errors.ts';
 
 /**
@@ -25,10 +26,7 @@ export function explainFailure(action: string, error: unknown): unknown {
     return fail('permission_denied', `${error.message}; run it as root.`);
   if (hasErrno(error, 'ETXTBSY'))
     return fail('blocked', 'a swap file in it is active; turn it off with swapoff.');
-  if (
-    hasErrno(error, 'EXDEV', 'ELOOP') ||
-    (error instanceof SystemError && hasErrno(error, 'ENOTDIR', 'EISDIR'))
-  ) {
+  if (hasErrno(error, 'EXDEV', 'ELOOP') || standsInTheWay(error)) {
     return fail(
       'damaged',
       `${error.message}: a link, a mount or something else stands inside the pool where data should be; remove it.`,

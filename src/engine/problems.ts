@@ -1,19 +1,48 @@
-import type { PayloadState } from '../drivers/driver.ts';
+import type { Held, PayloadState } from '../drivers/driver.ts';
+import { standsInTheWay } from '../linux/files.ts';
 import { payloadIdOf, type VolumeMetadata } from '../model/metadata.ts';
+import type { Name } from '../model/names.ts';
+import type { Context } from './context.ts';
+import type { HeldVolume } from './holding.ts';
 
-/** What was changed behind Coppice's back, one sentence each. It is reported, and never "repaired". */
+/** What was changed behind Coppice's back, one sentence. It is reported, and never refused or "repaired". */
+export interface Problem {
+  readonly severity: 'error' | 'warning';
+  /** `VOLUME` or `VOLUME@SNAPSHOT`. */
+  readonly subject: string;
+  readonly message: string;
+}
+
+/** The problems of a volume that is held, and of its snapshots. */
+export function problemsIn(
+  context: Context,
+  volume: Pick<HeldVolume, 'name' | 'metadata' | 'held'>,
+): Problem[] {
+  const { name, metadata, held } = volume;
+  const messages = [
+    ...problemsOf(name, metadata, context.driver.inspect(held)),
+    ...nestedIn(context, name, held),
+  ];
+  return [
+    ...messages.map((message): Problem => ({ severity: 'error', subject: name, message })),
+    ...strangersIn(context, volume),
+    ...context.driver
+      .listSnapshots(name)
+      .flatMap((record) => problemsOfListed(context, volume, record.name as Name)),
+  ];
+}
+
 export function problemsOf(
   name: string,
   metadata: VolumeMetadata,
   state: PayloadState | undefined,
 ): string[] {
-  if (!state) return [`The disk of ${name} is gone; if it has a snapshot, roll back to it.`];
-  const problems: string[] = [];
-  if (state.identity !== payloadIdOf(metadata)) {
-    problems.push(
-      `The data of ${name} was not made for it: it says it belongs to ${state.identity ?? 'nobody'}; somebody has put it there.`,
-    );
-  }
+  if (!state)
+    return [
+      `The disk of ${name} is gone, or something else stands in its place; if it has a snapshot, roll back to it.`,
+    ];
+  if (!state.isWhole) return [plainDirectory(name)];
+  const problems = foreignData(name, metadata, state);
   if (metadata.sealed && !state.readOnly) {
     problems.push(`The template ${name} has been made writable; clones of it may differ from one another.`);
   }
@@ -23,4 +52,79 @@ export function problemsOf(
     );
   }
   return problems;
+}
+
+/** The same of one snapshot that is held. */
+export function problemsOfSnapshot(
+  context: Context,
+  volume: Pick<HeldVolume, 'metadata'>,
+  reference: string,
+  held: Held,
+): string[] {
+  const metadata = context.driver.read(held);
+  const state = context.driver.inspect(held);
+  if (!state || metadata?.type !== 'snapshot')
+    return [`${reference} was not made by Coppice, or its data or metadata is gone.`];
+  if (!state.isWhole) return [plainDirectory(reference)];
+  const problems = foreignData(reference, volume.metadata, state);
+  if (!state.readOnly) problems.push(`The snapshot ${reference} has been made writable.`);
+  // Its metadata names the transaction that made its data; no later one can have changed that.
+  if (state.createdIn !== metadata.generation || BigInt(state.changedIn) > BigInt(state.createdIn))
+    problems.push(
+      `The snapshot ${reference} has changed since it was taken; what it holds now is what somebody has put there.`,
+    );
+  return problems;
+}
+
+/** Nothing of a snapshot that somebody is removing. */
+function problemsOfListed(
+  context: Context,
+  volume: Pick<HeldVolume, 'name' | 'metadata' | 'held'>,
+  name: Name,
+): Problem[] {
+  const subject = `${volume.name}@${name}`;
+  const error = (message: string): Problem => ({ severity: 'error', subject, message });
+  try {
+    const held = context.driver.hold({ area: 'snapshots', volume: volume.held, name }, 'shared', false);
+    if (typeof held === 'string') return [];
+    using snapshot = held;
+    return problemsOfSnapshot(context, volume, subject, snapshot).map(error);
+  } catch (failure) {
+    if (!standsInTheWay(failure)) throw failure;
+    return [error(`${subject} was not made by Coppice, and is no snapshot.`)];
+  }
+}
+
+function strangersIn(
+  context: Context,
+  { name, held }: Pick<HeldVolume, 'name' | 'metadata' | 'held'>,
+): Problem[] {
+  // What stands in the place of the data is told by the disk that is missing then.
+  const strangers = context.driver.strangers(held).filter((stranger) => stranger !== 'data');
+  return strangers.map((stranger) => ({
+    severity: stranger === 'snapshots' ? 'error' : 'warning',
+    subject: name,
+    message: `${context.path}/volumes/${name}/${stranger} was not made by Coppice; it is left alone, also when ${name} is removed.`,
+  }));
+}
+
+function plainDirectory(label: string): string {
+  return `The data of ${label} is a plain directory, which other tools have copied there, and of which there are no snapshots; import its disk under another name, and remove this.`;
+}
+
+/** What snapshots and clones would leave out without a word. */
+export function nestedIn(context: Context, name: string, held: Held): string[] {
+  return context.driver
+    .leftOut(held)
+    .map(
+      (nested) =>
+        `The data of ${name} contains the subvolume ${nested}, which is in none of its snapshots and clones; move it out of the pool.`,
+    );
+}
+
+function foreignData(label: string, metadata: VolumeMetadata, state: PayloadState): string[] {
+  if (state.identity === payloadIdOf(metadata)) return [];
+  return [
+    `The data of ${label} was not made for it: it says it belongs to ${state.identity ?? 'nobody'}; somebody has put it there.`,
+  ];
 }

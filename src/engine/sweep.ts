@@ -1,5 +1,7 @@
 import type { Held } from '../drivers/driver.ts';
+import { standsInTheWay } from '../linux/files.ts';
 import { hasErrno } from '../linux/libc.ts';
+import { CoppiceError } from '../model/errors.ts';
 import type { Context } from './context.ts';
 import { finishRemoval } from './operations/remove.ts';
 import { recoverRollback } from './operations/rollback.ts';
@@ -40,7 +42,9 @@ function settle(
     // over can wait, and `pool check` reports it.
     if (hasErrno(error, 'EACCES', 'EPERM', 'EROFS', 'ENOSPC', 'EDQUOT', 'EIO')) return 0;
     // Links and mounts that somebody has planted are not followed, and not ours to remove.
-    if (hasErrno(error, 'ELOOP', 'EXDEV', 'ENOTDIR')) return 0;
+    if (standsInTheWay(error)) return 0;
+    // Nor is what somebody has put in the place of data that a rollback replaced.
+    if (error instanceof CoppiceError && error.code === 'damaged') return 0;
     throw error;
   }
 }

@@ -16,6 +16,7 @@ const ioctls = {
   getLabel: 0x81009431n,
   setLabel: 0x41009432n,
   subvolumeInfo: 0x81f8943cn,
+  subvolumeDestroyV2: 0x5000943fn,
   subvolumeWait: 0x40109441n,
 } as const;
 
@@ -45,7 +46,17 @@ export function destroySubvolume(directory: number, name: string): void {
   call('ioctl', `SNAP_DESTROY ${name}`, directory, ioctls.subvolumeDestroy, request);
 }
 
+/** The same for a subvolume anywhere in the file system. It is found by its id: no path is gone, and no mount entered. */
+export function destroySubvolumeById(fd: number, id: bigint): void {
+  const byId = 0x10n;
+  const request = Buffer.alloc(4096);
+  request.writeBigUInt64LE(byId, 16);
+  request.writeBigUInt64LE(id, 56);
+  call('ioctl', `SNAP_DESTROY_V2 ${id}`, fd, ioctls.subvolumeDestroyV2, request);
+}
+
 export interface SubvolumeInfo {
+  readonly id: bigint;
   readonly uuid: string;
   readonly readOnly: boolean;
   /** The transaction of the last change, and of the creation: the storage's own clock. */
@@ -58,6 +69,7 @@ export function subvolumeInfo(fd: number): SubvolumeInfo {
   const info = Buffer.alloc(504);
   call('ioctl', 'GET_SUBVOL_INFO', fd, ioctls.subvolumeInfo, info);
   return {
+    id: info.readBigUInt64LE(0),
     readOnly: (info.readBigUInt64LE(0x120) & readOnlyRoot) !== 0n,
     uuid: formatUuid(info.subarray(0x128, 0x138)),
     changedIn: info.readBigUInt64LE(0x158),

@@ -5,7 +5,7 @@ const FIEMAP = 0xc020660bn;
 const headerBytes = 32;
 const extentBytes = 56;
 
-const flags = { last: 0x1, unknown: 0x2, delayed: 0x4, inline: 0x200, shared: 0x2000 } as const;
+const flags = { last: 0x1, shared: 0x2000 } as const;
 
 /** Makes a file share all blocks of another. @throws SystemError EXDEV, EINVAL, EOPNOTSUPP when the file systems can't. */
 export function reflink(source: number, target: number): void {
@@ -26,33 +26,29 @@ export function hasMoreExtentsThan(fd: number, limit: number): boolean {
   return request.readUInt32LE(20) > limit;
 }
 
-export interface ExtentSums {
-  readonly extents: number;
-  /** Bytes of blocks that the file refers to. */
-  readonly referencedBytes: number;
-  /** Bytes of blocks that nothing else refers to. */
-  readonly exclusiveBytes: number;
+export interface MappedRange {
+  /** Where it begins and ends in the file, in bytes. */
+  readonly start: number;
+  readonly end: number;
+  /** Something else refers to the extent that it lies in. */
+  readonly shared: boolean;
 }
 
-/** Walks all extents of a file; the kernel says of each whether anything else refers to it. Flush first: delayed ones count as exclusive. */
-export function sumExtents(fd: number): ExtentSums {
+/** The ranges of a file that have blocks, in order; of each the kernel looks up whether anything else refers to them. Flush first. */
+export function* mappedRanges(fd: number): Generator<MappedRange> {
   const batch = 1024;
-  let [extents, referencedBytes, exclusiveBytes] = [0, 0, 0];
-  let start = 0n;
-  for (;;) {
-    const request = fiemapRequest(start, batch);
+  for (let next: bigint | undefined = 0n; next !== undefined; ) {
+    const request = fiemapRequest(next, batch);
     call('ioctl', 'FIEMAP', fd, FIEMAP, request);
     const mapped = request.readUInt32LE(20);
-    if (mapped === 0) return { extents, referencedBytes, exclusiveBytes };
+    next = undefined;
     for (let index = 0; index < mapped; index++) {
       const at = headerBytes + index * extentBytes;
-      const bytes = Number(request.readBigUInt64LE(at + 16));
+      const start = request.readBigUInt64LE(at);
+      const end = start + request.readBigUInt64LE(at + 16);
       const extentFlags = request.readUInt32LE(at + 40);
-      extents++;
-      referencedBytes += bytes;
-      if (!(extentFlags & flags.shared)) exclusiveBytes += bytes;
-      if (extentFlags & flags.last) return { extents, referencedBytes, exclusiveBytes };
-      start = request.readBigUInt64LE(at) + request.readBigUInt64LE(at + 16);
+      next = extentFlags & flags.last ? undefined : end;
+      yield { start: Number(start), end: Number(end), shared: (extentFlags & flags.shared) !== 0 };
     }
   }
 }

@@ -8,6 +8,8 @@ import { attempt, call, hasErrno, SystemError, unlessAbsent } from './libc.ts';
 
 const { O_RDONLY, O_DIRECTORY, O_RDWR, O_CREAT, O_EXCL } = constants;
 const O_CLOEXEC = 0o2000000;
+const ENOENT = 2;
+const EAGAIN = 11;
 const openat2Number = 437;
 const resolveBeneathWithoutLinksOrMounts = 0x0f;
 
@@ -44,21 +46,40 @@ export function closingOnFailure<T>(opened: Disposable, step: () => T): T {
 const how = new Uint32Array(6);
 
 export function openAt(directory: number, path: string, flags: number, mode = 0): Descriptor {
+  const result = attemptOpen(directory, path, flags, mode);
+  if (result >= 0) return new Descriptor(result);
+  throw new SystemError(-result, 'openat2', path);
+}
+
+function attemptOpen(directory: number, path: string, flags: number, mode = 0): number {
   how[0] = flags | O_CLOEXEC;
   how[2] = mode;
   how[4] = resolveBeneathWithoutLinksOrMounts;
   for (;;) {
-    try {
-      return new Descriptor(call('openat2', path, openat2Number, directory, path, how, how.byteLength));
-    } catch (error) {
-      // The kernel could not prove that the path stays beneath because something was renamed meanwhile; openat2(2) says: retry.
-      if (!hasErrno(error, 'EAGAIN')) throw error;
-    }
+    const result = attempt('openat2', path, openat2Number, directory, path, how, how.byteLength);
+    // The kernel could not prove that the path stays beneath because something was renamed meanwhile; openat2(2) says: retry.
+    if (result !== -EAGAIN) return result;
   }
 }
 
 export function openDirectoryAt(directory: number, path: string): Descriptor {
   return openAt(directory, path, O_RDONLY | O_DIRECTORY);
+}
+
+/** The same, or undefined when there is nothing of that name. Makes no error for that: a listing asks for 20,000. */
+export function openDirectoryIfAny(directory: number, path: string): Descriptor | undefined {
+  const result = attemptOpen(directory, path, O_RDONLY | O_DIRECTORY);
+  if (result >= 0) return new Descriptor(result);
+  if (result === -ENOENT) return undefined;
+  throw new SystemError(-result, 'openat2', path);
+}
+
+/**
+ * Whether the kernel refused to go on because a link, a mount or a file is where a directory should be: somebody has put it there,
+ * and it is neither followed nor ours.
+ */
+export function standsInTheWay(error: unknown): boolean {
+  return error instanceof SystemError && hasErrno(error, 'EXDEV', 'ELOOP', 'ENOTDIR', 'EISDIR');
 }
 
 export function openFileAt(directory: number, path: string, access: 'read' | 'write'): Descriptor {
@@ -102,6 +123,9 @@ export function exchangeAt(directoryA: number, a: string, directoryB: number, b:
   call('renameat2', `${a} and ${b}`, directoryA, a, directoryB, b, RENAME_EXCHANGE);
 }
 
+/** The inode number of the root of every btrfs subvolume, which no other directory has. */
+export const firstInode = 256n;
+
 export interface FileStatus {
   /** How many names it has; a directory that was removed has none. */
   readonly links: number;
@@ -110,7 +134,12 @@ export interface FileStatus {
   readonly device: number;
   readonly bytes: number;
   readonly allocatedBytes: number;
+  /** Milliseconds since 1970, with fractions: when it was last changed in any way, which nobody can set back, and when it was made. */
+  readonly changedAt: number;
+  readonly madeAt: number;
   readonly mode: number;
+  /** Something is mounted there, and this is the status of that. */
+  readonly isMountPoint: boolean;
   readonly uid: number;
   readonly gid: number;
 }
@@ -134,8 +163,8 @@ export function statusIfAny(directory: number, path: string): FileStatus | undef
 function statxArguments(directory: number, path: string): unknown[] {
   const AT_EMPTY_PATH = 0x1000;
   const AT_SYMLINK_NOFOLLOW = 0x100;
-  const basic = 0x7ff;
-  return [directory, path, AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW, basic, statusBuffer];
+  const basicAndBirth = 0xfff;
+  return [directory, path, AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW, basicAndBirth, statusBuffer];
 }
 
 function decodeStatus(): FileStatus {
@@ -143,17 +172,33 @@ function decodeStatus(): FileStatus {
     links: statusWords[0x10 / 4] ?? 0,
     uid: statusWords[0x14 / 4] ?? 0,
     gid: statusWords[0x18 / 4] ?? 0,
+    isMountPoint: ((statusWords[0x08 / 4] ?? 0) & 0x2000) !== 0,
     mode: (statusWords[0x1c / 4] ?? 0) & 0xffff,
     inode: statusLongWords[0x20 / 8] ?? 0n,
     bytes: longWord(0x28),
     allocatedBytes: longWord(0x30) * 512,
+    madeAt: milliseconds(0x50),
+    changedAt: milliseconds(0x60),
     device: (statusWords[0x88 / 4] ?? 0) * 2 ** 20 + (statusWords[0x8c / 4] ?? 0),
   };
+}
+
+/** What is mounted there does not count: that belongs elsewhere. */
+export function isRegularFile({ mode, isMountPoint }: FileStatus): boolean {
+  return (mode & constants.S_IFMT) === constants.S_IFREG && !isMountPoint;
+}
+
+export function isDirectory({ mode, isMountPoint }: FileStatus): boolean {
+  return (mode & constants.S_IFMT) === constants.S_IFDIR && !isMountPoint;
 }
 
 /** Sizes are safe integers; without a BigInt in between. */
 function longWord(offset: number): number {
   return (statusWords[offset / 4] ?? 0) + (statusWords[offset / 4 + 1] ?? 0) * 2 ** 32;
+}
+
+function milliseconds(offset: number): number {
+  return longWord(offset) * 1000 + (statusWords[offset / 4 + 2] ?? 0) / 1e6;
 }
 
 export function flush(fd: number): void {

@@ -1,5 +1,14 @@
-import { mkdirSync, openSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import {
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { dirname, join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { writeAttribute } from '../../src/linux/attributes.ts';
 import { Descriptor } from '../../src/linux/files.ts';
@@ -81,6 +90,77 @@ conformance('what somebody planted in the pool', (suite) => {
       });
     },
   );
+
+  describe.each(['link', 'file', 'pipe', 'mount'] as const)(
+    'a %s in the place of the directory of snapshots',
+    (kind) => {
+      test('is reported, never followed, and hides nothing else', async () => {
+        const outside = victim();
+        const other = await suite.volume();
+        await suite.pool.snapshot(`${other.name}@s`);
+        const { name, path } = await suite.volume();
+        {
+          using _mount = plant(kind, planted('volumes', name, 'snapshots'), outside);
+          const listed = await suite.pool.list();
+          expect(listed.find((volume) => volume.name === name)).toMatchObject({ snapshots: 0, bytes: MiB });
+          expect(listed.find((volume) => volume.name === other.name)).toMatchObject({ snapshots: 1 });
+          expect((await suite.pool.listSnapshots()).map((each) => each.reference)).toContain(
+            `${other.name}@s`,
+          );
+          expect(await suite.pool.listSnapshots(name)).toEqual([]);
+          expect((await suite.pool.tree()).map((node) => node.name)).toContain(name);
+          expect((await suite.pool.usage()).usages.map((each) => each.reference)).toContain(name);
+          expect((await suite.pool.show(name)).problems.join()).toMatch(/snapshots was not made by Coppice/);
+          expect((await suite.pool.describe()).snapshots).toBe((await suite.pool.listSnapshots()).length);
+          const findings = (await suite.pool.check()).filter((finding) => finding.subject === name);
+          expect(findings).toMatchObject([{ severity: 'error' }]);
+          await refusal(() => suite.pool.snapshot(`${name}@s`), 'damaged');
+          expect(await suite.pool.diskPath(name)).toBe(path);
+        }
+        await suite.pool.remove(name);
+        expect((await suite.pool.check()).map((finding) => finding.severity)).not.toContain('error');
+        for (const left of readdirSync(planted('.tombstones')))
+          rmSync(planted('.tombstones', left), { recursive: true });
+        expect(readFileSync(join(outside, 'data', 'disk.raw'), 'utf8')).toBe('precious');
+      });
+    },
+  );
+
+  describe.each(['link', 'directory', 'pipe'] as const)('a %s in the place of a disk', (kind) => {
+    test('is reported as damaged, has no path and no size, and does not keep its volume from going', async () => {
+      const outside = victim();
+      const { name, path } = await suite.volume();
+      rmSync(path);
+      plant(kind, path, join(outside, 'data', 'disk.raw'));
+      await refusal(() => suite.pool.diskPath(name), 'damaged');
+      expect((await suite.pool.list()).find((volume) => volume.name === name)).not.toHaveProperty('bytes');
+      expect((await suite.pool.show(name)).problems).toHaveLength(1);
+      expect(
+        (await suite.pool.check())
+          .filter((finding) => finding.severity === 'error')
+          .map(({ subject }) => subject),
+      ).toContain(name);
+      expect((await suite.pool.usage()).usages.map((each) => each.reference)).not.toContain(name);
+      await refusal(() => suite.pool.clone(name, suite.name(), { bytes: 2 * MiB }), 'damaged');
+      await suite.pool.remove(name);
+      expect(readFileSync(join(outside, 'data', 'disk.raw'), 'utf8')).toBe('precious');
+    });
+  });
+
+  test('a link in the place of the data is not followed, and does not keep its volume from going', async () => {
+    const outside = victim();
+    const { name, path } = await suite.volume();
+    runProgram('btrfs', ['subvolume', 'delete', dirname(path)]);
+    symlinkSync(join(outside, 'data'), dirname(path));
+    expect((await suite.pool.list()).find((volume) => volume.name === name)).not.toHaveProperty('bytes');
+    await refusal(() => suite.pool.diskPath(name), 'damaged');
+    expect((await suite.pool.check()).map((finding) => finding.subject)).toContain(name);
+    expect((await suite.pool.show(name)).problems).toHaveLength(1);
+    await suite.pool.remove(name);
+    expect(readFileSync(join(outside, 'data', 'disk.raw'), 'utf8')).toBe('precious');
+    for (const left of readdirSync(planted('.tombstones')))
+      rmSync(planted('.tombstones', left), { recursive: true });
+  });
 
   test('a link in the place of the directory of snapshots, or of one', async () => {
     const outside = victim();

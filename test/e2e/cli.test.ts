@@ -103,6 +103,37 @@ describe('each command', () => {
     expect(say('--version')).toMatch(/^\d+\.\d+\.\d+\n$/);
   });
 
+  test('a changed snapshot is used, with a warning beside the result', () => {
+    done(coppice(pool, 'create', 'changed', '--size', '1M'));
+    done(coppice(pool, 'snapshot', 'changed@s'));
+    const disk = done(coppice(pool, 'path', 'changed@s')).trim();
+    runProgram('btrfs', ['property', 'set', '-f', '-ts', join(disk, '..'), 'ro', 'false']);
+    writePattern(disk, 1, 0, 4096);
+    for (const args of [
+      ['rollback', 'changed@s', '--json'],
+      ['clone', 'changed@s', 'of-changed', '--json'],
+      ['clone', 'changed@s', 'of-changed', '--count', '3', '--json'],
+    ]) {
+      const { code, stdout, stderr } = coppice(pool, ...args);
+      expect(code).toBe(0);
+      expect(stdout).toMatch(/changed@s has changed since it was taken/);
+      expect(stderr.match(/^coppice: warning: The snapshot changed@s has changed.*$/gm)).toHaveLength(1);
+      expect(() => JSON.parse(stdout)).not.toThrow();
+    }
+    done(
+      coppice(
+        pool,
+        'remove',
+        'changed',
+        '--with-snapshots',
+        'of-changed',
+        'of-changed-1',
+        'of-changed-2',
+        'of-changed-3',
+      ),
+    );
+  });
+
   test('prints JSON, and only that', () => {
     const bytes = 64 * MiB;
     expect(json('create', 'j-0', '--size', '1M')).toEqual({

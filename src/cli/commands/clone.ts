@@ -1,7 +1,7 @@
 import { buildCommand, type Command } from '@stricli/core';
 import { CoppiceError } from '../../model/errors.ts';
 import { formatSize, parseSize } from '../../model/sizes.ts';
-import { note, print, reporting } from '../command.ts';
+import { note, print, reporting, warn } from '../command.ts';
 import {
   type CliContext,
   optionalSize,
@@ -60,6 +60,7 @@ export const cloneCommand: Command<CliContext> = buildCommand<Flags, [string, st
     await withPool(context, flags, async (pool) => {
       if (flags.count === undefined) {
         const cloned = await pool.clone(source, name, options);
+        warn(context, [cloned]);
         print(
           context,
           flags,
@@ -69,6 +70,7 @@ export const cloneCommand: Command<CliContext> = buildCommand<Flags, [string, st
         return;
       }
       const { cloned, failed } = await pool.cloneMany(source, name, flags.count, options);
+      warn(context, cloned);
       print(context, flags, { cloned, failed }, () =>
         cloned.length === 0
           ? ''

@@ -1,5 +1,5 @@
 import { buildCommand, type Command } from '@stricli/core';
-import { print, reporting } from '../command.ts';
+import { print, reporting, warn } from '../command.ts';
 import { type CliContext, type PoolFlags, poolFlags, toggle, withExamples, word } from '../context.ts';
 
 interface Flags extends PoolFlags {
@@ -31,7 +31,10 @@ export const rollbackCommand: Command<CliContext> = buildCommand<Flags, [string]
     const result = await withPool(context, flags, (pool) =>
       pool.rollback(reference, { force: flags.force, dryRun: flags.dryRun }),
     );
+    warn(context, [result]);
     print(context, flags, result, () => {
+      if (!flags.dryRun && result.undo === undefined)
+        return `Rolled ${result.volume} back to ${result.snapshot}.\nNothing was replaced: its disk was gone.`;
       if (result.undo !== undefined)
         return `Rolled ${result.volume} back to ${result.snapshot}.\nThe replaced state is kept; to undo: coppice rollback ${result.undo}`;
       const blockers = (result.blockers ?? []).map((blocker) => `\n  but ${blocker.what}: ${blocker.remedy}`);

@@ -1,11 +1,12 @@
 import { commitTransaction } from '../../linux/btrfs.ts';
 import { findHolders } from '../../linux/holders.ts';
 import type { LockMode } from '../../linux/locks.ts';
+import { readMounts } from '../../linux/mounts.ts';
 import { fileSystemSpace } from '../../linux/space.ts';
 import type { Metadata } from '../../model/metadata.ts';
 import type { Name } from '../../model/names.ts';
 import type { CloneRequest, Driver, DriverInfo, Held, Holders, Place } from '../driver.ts';
-import { discardContent, discardEntry } from './discard.ts';
+import { discardContent, discardEntry, type Scope } from './discard.ts';
 import * as payload from './payload.ts';
 import { diskPath, type HeldDirectory, Places } from './places.ts';
 import { settleDeleted } from './settle.ts';
@@ -23,6 +24,7 @@ export function openBtrfs(root: number, path: string): Driver {
     list: () => places.list(),
     listSnapshots: (volume: Name) => places.listSnapshots(volume),
     listEntries: (area) => places.listEntries(area),
+    strangers: (held) => places.strangers(directory(held)),
     hold: (place: Place, mode: LockMode, wait: boolean) => places.hold(place, mode, wait),
     exists: (place) => places.exists(place),
     stage: () => places.stage(),
@@ -37,18 +39,23 @@ export function openBtrfs(root: number, path: string): Driver {
     snapshot: (source, staged) => payload.snapshotDisk(fd(source), fd(staged), 'readonly'),
     stageRollback: (snapshot, staged) => payload.snapshotDisk(fd(snapshot), fd(staged), 'writable'),
     exchange: (volume, staged) => payload.exchangeDisks(fd(volume), fd(staged)),
+    adopt: (volume, staged) => payload.adoptDisk(fd(volume), fd(staged)),
     grow: (volume, bytes) => payload.growDisk(fd(volume), bytes),
     flush: (held) => payload.flushDisk(fd(held)),
-    discardData: (held) => discardContent(fd(held)),
-    discard: (held) => places.parentOf(held.place, discardEntry),
+    discardData: (held) => discardContent(fd(held), scopeOf(held)),
+    discard: (held) =>
+      places.parentOf(held.place, (parent, name) => discardEntry(parent, name, scopeOf(held))),
 
     payloadUuid: (held) => payload.payloadUuid(fd(held)),
+    isEmpty: (held) => payload.isEmpty(fd(held)),
     size: (held) => payload.diskSize(fd(held)),
     inspect: (held) => payload.inspectDisk(fd(held)),
     countExtents: (held) => payload.countDiskExtents(fd(held)),
     usage: (held, accuracy) => payload.diskUsage(fd(held), accuracy),
     recallUsage: (held) => recallUsage(fd(held)),
     rememberUsage: (held, usage) => rememberUsage(fd(held), usage),
+    leftOut: (held) => payload.leftOut(fd(held)),
+    mounts: (held) => mountsOn(held, path),
     holders: (held) => holdersOf(held, path),
     path: (held) => `${path}/${placePath(held.place)}/${diskPath}`,
 
@@ -72,6 +79,18 @@ const info: DriverInfo = {
       'Streams are not built yet; clones made with --replicable keep the lineage that they will need.',
   },
 };
+
+/** In staging may lie what a rollback replaced, and with it what its snapshot leaves out. */
+function scopeOf({ place }: Held): Scope {
+  return place.area === 'tombstones' ? 'whatever' : 'own';
+}
+
+function mountsOn(held: readonly Held[], path: string): { path: string; source: string }[] {
+  const places = held.map((entry) => `${path}/${placePath(entry.place)}/`);
+  return readMounts()
+    .filter(({ mountPoint }) => places.some((place) => mountPoint.startsWith(place)))
+    .map(({ mountPoint, source }) => ({ path: mountPoint, source }));
+}
 
 /** The kernel says whether a disk is open; only then all processes are looked through for who it is. */
 function holdersOf(held: readonly Held[], path: string): Holders {

@@ -1,14 +1,20 @@
-import { constants, fchmodSync, fchownSync, fstatSync } from 'node:fs';
+import { constants, fchmodSync, fchownSync, fstatSync, readdirSync } from 'node:fs';
 import { readAttribute, writeAttribute } from '../../linux/attributes.ts';
 import { createSnapshot, createSubvolume, subvolumeInfo } from '../../linux/btrfs.ts';
-import { countExtents, hasMoreExtentsThan, reflink, sumExtents } from '../../linux/extents.ts';
+import { sumExtents } from '../../linux/btrfs-extents.ts';
+import { nestedSubvolumes } from '../../linux/btrfs-trees.ts';
+import { countExtents, hasMoreExtentsThan, reflink } from '../../linux/extents.ts';
 import {
   closingOnFailure,
   createFileAt,
   type Descriptor,
+  descriptorPath,
   exchangeAt,
   type FileStatus,
+  firstInode,
   flush,
+  isRegularFile,
+  moveAt,
   openAt,
   openDirectoryAt,
   resizeFile,
@@ -20,7 +26,7 @@ import { isOpenElsewhere } from '../../linux/leases.ts';
 import { hasErrno } from '../../linux/libc.ts';
 import { CoppiceError } from '../../model/errors.ts';
 import type { ClonedPayload, CloneRequest, PayloadState, PayloadUsage } from '../driver.ts';
-import { diskPath, type HeldDirectory, type OpenSource } from './places.ts';
+import { diskPath, type HeldDirectory, type OpenSource, openUnlessForeign } from './places.ts';
 
 /** The data of a volume: a subvolume `data` with one file, `disk.raw`, inside the directory that is the volume. */
 
@@ -56,7 +62,11 @@ export function cloneDisk(
   const method = many || request.replicable ? 'snapshot' : 'reflink';
   if (method === 'snapshot') cloneBySnapshot(source.fd, staged.fd, request);
   else cloneByReflink(original, status, staged, request);
-  return { method, bytes: request.bytes ?? status.bytes };
+  return {
+    method,
+    bytes: request.bytes ?? status.bytes,
+    sourceTouched: status.changedAt > source.status.madeAt,
+  };
 }
 
 /** @throws CoppiceError damaged also when the disk is gone, without looking for it first */
@@ -85,13 +95,13 @@ function cloneByReflink(
   }
   if (request.bytes !== undefined && request.bytes > bytes) resizeFile(disk.fd, request.bytes);
   // A snapshot keeps owner and mode; a clone must not depend on how it was made.
-  if (uid !== staged.owner.uid || gid !== staged.owner.gid) fchownSync(disk.fd, uid, gid);
+  if (uid !== staged.status.uid || gid !== staged.status.gid) fchownSync(disk.fd, uid, gid);
   if ((mode & 0o7777) !== 0o600) fchmodSync(disk.fd, mode & 0o7777);
 }
 
 function cloneBySnapshot(source: number, entry: number, request: CloneRequest): void {
   using payload = openDirectoryAt(source, 'data');
-  createSnapshot(payload.fd, entry, 'data', 'writable');
+  snapshotPayload(payload.fd, entry, 'writable');
   // Nothing else is written into it: that would copy the first leaf of its tree, and every extent in that would get one more
   // reference, which takes longer the more clones there are.
   if (request.bytes === undefined || request.bytes <= statusAt(entry, diskPath).bytes) return;
@@ -101,11 +111,29 @@ function cloneBySnapshot(source: number, entry: number, request: CloneRequest): 
 
 export function snapshotDisk(source: number, entry: number, access: 'readonly' | 'writable'): void {
   using payload = openDirectoryAt(source, 'data');
-  createSnapshot(payload.fd, entry, 'data', access);
+  snapshotPayload(payload.fd, entry, access);
+}
+
+function snapshotPayload(payload: number, entry: number, access: 'readonly' | 'writable'): void {
+  try {
+    createSnapshot(payload, entry, 'data', access);
+  } catch (error) {
+    if (!hasErrno(error, 'EINVAL') || statusAt(payload, '').inode === firstInode) throw error;
+    throw new CoppiceError(
+      'damaged',
+      'The data of this volume is a plain directory, which other tools have copied there, and of which there are no snapshots; import its disk under another name.',
+      { cause: error },
+    );
+  }
 }
 
 export function exchangeDisks(volume: number, staged: number): void {
   exchangeAt(volume, 'data', staged, 'data');
+}
+
+/** @throws SystemError EEXIST when the volume has data by now */
+export function adoptDisk(volume: number, staged: number): void {
+  moveAt(staged, 'data', volume, 'data');
 }
 
 export function growDisk(volume: number, bytes: number): void {
@@ -126,6 +154,11 @@ export function payloadUuid(entry: number): string | undefined {
   return subvolumeInfo(data.fd).uuid;
 }
 
+export function isEmpty(entry: number): boolean {
+  using data = openDirectoryAt(entry, 'data');
+  return readdirSync(descriptorPath(data.fd)).length === 0;
+}
+
 export function diskSize(entry: number): number {
   return requireDisk(entry).bytes;
 }
@@ -133,8 +166,9 @@ export function diskSize(entry: number): number {
 /** @throws CoppiceError damaged when somebody has removed it */
 function requireDisk(entry: number): FileStatus {
   const status = statusIfAny(entry, diskPath);
-  if (status) return status;
-  throw diskGone();
+  if (!status) throw diskGone();
+  if (!isRegularFile(status)) throw notADisk();
+  return status;
 }
 
 function diskGone(cause?: unknown): CoppiceError {
@@ -146,17 +180,24 @@ function diskGone(cause?: unknown): CoppiceError {
 }
 
 export function inspectDisk(entry: number): PayloadState | undefined {
-  const status = statusIfAny(entry, diskPath);
-  if (!status) return undefined;
-  using data = openDirectoryAt(entry, 'data');
+  using data = openUnlessForeign(entry, 'data');
+  const status = data && statusIfAny(data.fd, 'disk.raw');
+  if (!status || !isRegularFile(status)) return undefined;
   const info = subvolumeInfo(data.fd);
   return {
     bytes: status.bytes,
+    isWhole: statusAt(data.fd, '').inode === firstInode,
     readOnly: info.readOnly,
     identity: readAttribute(data.fd, identityAttribute)?.toString(),
     changedIn: String(info.changedIn),
     createdIn: String(info.createdIn),
   };
+}
+
+export function leftOut(entry: number): string[] {
+  using data = openUnlessForeign(entry, 'data');
+  if (!data || statusAt(data.fd, '').inode !== firstInode) return [];
+  return nestedSubvolumes(data.fd, subvolumeInfo(data.fd).id).map((nested) => nested.name);
 }
 
 export function countDiskExtents(entry: number): number {
@@ -180,9 +221,11 @@ export interface OpenDisk extends FileIdentity {
   readonly openElsewhere: boolean | undefined;
 }
 
-/** The disk as /proc shows it to whoever has it open, and whether anybody has; nothing when there is no disk. */
+/** The disk as /proc shows it to whoever has it open, and whether anybody has; nothing when there is no disk that can be open. */
 export function probeDisk(entry: number, path: string): OpenDisk | undefined {
-  if (!statusIfAny(entry, diskPath)) return undefined;
+  using data = openUnlessForeign(entry, 'data');
+  const status = data && statusIfAny(data.fd, 'disk.raw');
+  if (!status || !isRegularFile(status)) return undefined;
   using disk = openDisk(entry, 'read');
   const { dev, ino } = fstatSync(disk.fd, { bigint: true });
   return { device: dev, inode: ino, path, openElsewhere: isOpenElsewhere(disk.fd) };
@@ -194,16 +237,20 @@ function openDisk(directory: number, access: 'read' | 'write'): Descriptor {
 
 /** Opens a disk without ever waiting: somebody may have put a pipe in its place. @throws CoppiceError damaged */
 function openWithStatus(directory: number, access: 'read' | 'write'): OpenSource {
-  const { O_RDONLY, O_RDWR, O_NONBLOCK, S_IFMT, S_IFREG } = constants;
+  const { O_RDONLY, O_RDWR, O_NONBLOCK } = constants;
   const disk = openAt(directory, diskPath, (access === 'read' ? O_RDONLY : O_RDWR) | O_NONBLOCK);
   return closingOnFailure(disk, () => {
     const status = statusAt(disk.fd, '');
-    if ((status.mode & S_IFMT) === S_IFREG) return { disk, status };
-    throw new CoppiceError(
-      'damaged',
-      `${diskPath} of this volume is not a regular file: somebody has put something else in its place; remove that and roll back to a snapshot.`,
-    );
+    if (isRegularFile(status)) return { disk, status };
+    throw notADisk();
   });
+}
+
+function notADisk(): CoppiceError {
+  return new CoppiceError(
+    'damaged',
+    `${diskPath} of this volume is not a regular file: somebody has put something else in its place; remove that and roll back to a snapshot.`,
+  );
 }
 
 function explainReflink(error: unknown): unknown {

@@ -6,13 +6,16 @@ import {
   descriptorPath,
   ensureDirectoryAt,
   type FileStatus,
+  isDirectory,
+  isRegularFile,
   makeDirectoryAt,
   moveAt,
   openDirectoryAt,
+  openDirectoryIfAny,
+  standsInTheWay,
   statusAt,
   statusIfAny,
 } from '../../linux/files.ts';
-import { hasErrno } from '../../linux/libc.ts';
 import { type LockMode, lock } from '../../linux/locks.ts';
 import { randomId } from '../../linux/random.ts';
 import { decodeMetadata, encodeMetadata, type Metadata } from '../../model/metadata.ts';
@@ -31,15 +34,15 @@ export const areas = { volumes: 0o711, '.staging': 0o700, '.tombstones': 0o700 }
 /** An open and locked directory of the pool. The lock goes with the descriptor. */
 export class HeldDirectory implements Held {
   readonly descriptor: Descriptor;
-  /** Whose it is; new files in an entry that was just staged belong to the same. */
-  readonly owner: { readonly uid: number; readonly gid: number };
+  /** As it was when it was locked. New files in an entry that was just staged have the same owner. */
+  readonly status: FileStatus;
   place: Place;
   /** Its disk, once something was cloned from it: opened for that once, and closed with it. */
   source: OpenSource | undefined;
 
-  constructor(descriptor: Descriptor, place: Place, owner: { readonly uid: number; readonly gid: number }) {
+  constructor(descriptor: Descriptor, place: Place, status: FileStatus) {
     this.descriptor = descriptor;
-    this.owner = owner;
+    this.status = status;
     this.place = place;
   }
 
@@ -82,26 +85,16 @@ export class Places implements Disposable {
 
   list(): VolumeRecord[] {
     const volumes = this.#volumes.fd;
-    const base = descriptorPath(volumes);
-    return readdirSync(base).map((name) => ({
-      name,
-      metadata: decoded(readAttributeByPath(`${base}/${name}`, metadataAttribute)),
-      bytes: statusIfAny(volumes, `${name}/${diskPath}`)?.bytes,
-      snapshots: statusIfAny(volumes, `${name}/snapshots`)
-        ? readdirSync(`${base}/${name}/snapshots`).length
-        : 0,
-    }));
+    return recordsIn(volumes).map((record) => {
+      using snapshots = openUnlessForeign(volumes, `${record.name}/snapshots`);
+      const count = snapshots ? readdirSync(descriptorPath(snapshots.fd)).length : 0;
+      return { ...record, snapshots: count };
+    });
   }
 
   listSnapshots(volume: Name): SnapshotRecord[] {
-    using directory = openIfAny(this.#volumes.fd, `${volume}/snapshots`);
-    if (!directory) return [];
-    const base = descriptorPath(directory.fd);
-    return readdirSync(base).map((name) => ({
-      name,
-      metadata: decoded(readAttributeByPath(`${base}/${name}`, metadataAttribute)),
-      bytes: statusIfAny(directory.fd, `${name}/${diskPath}`)?.bytes,
-    }));
+    using directory = openUnlessForeign(this.#volumes.fd, `${volume}/snapshots`);
+    return directory ? recordsIn(directory.fd) : [];
   }
 
   listEntries(area: 'staging' | 'tombstones'): string[] {
@@ -110,6 +103,14 @@ export class Places implements Disposable {
     return readdirSync(directory, { withFileTypes: true }).flatMap((entry) =>
       entry.isDirectory() ? [entry.name] : [],
     );
+  }
+
+  /** What is in a place, and is neither its data nor the directory of its snapshots. */
+  strangers(held: HeldDirectory): string[] {
+    return readdirSync(descriptorPath(held.fd)).filter((name) => {
+      const status = name === 'data' || name === 'snapshots' ? statusIfAny(held.fd, name) : undefined;
+      return !(status && isDirectory(status));
+    });
   }
 
   exists(place: Place): boolean {
@@ -127,7 +128,7 @@ export class Places implements Disposable {
     for (;;) {
       const id = randomId();
       makeDirectoryAt(this.#staging.fd, id, 0o711);
-      const descriptor = openIfAny(this.#staging.fd, id);
+      const descriptor = openDirectoryIfAny(this.#staging.fd, id);
       const status = descriptor && closingOnFailure(descriptor, () => lockedIfThere(descriptor.fd));
       if (status) return new HeldDirectory(descriptor, { area: 'staging', id }, status);
       descriptor?.[Symbol.dispose]();
@@ -179,7 +180,7 @@ export class Places implements Disposable {
     wait: boolean,
   ): HeldDirectory | 'absent' | 'busy' {
     for (;;) {
-      const descriptor = openIfAny(parent, name);
+      const descriptor = openDirectoryIfAny(parent, name);
       if (!descriptor) return 'absent';
       const status = closingOnFailure(descriptor, () => lockedStatus(descriptor, parent, name, mode, wait));
       if (typeof status === 'object') return new HeldDirectory(descriptor, place, status);
@@ -205,7 +206,7 @@ export class Places implements Disposable {
       case 'snapshots': {
         const volume = (place.volume as HeldDirectory).fd;
         if (purpose === 'make') ensureDirectoryAt(volume, 'snapshots', 0o711);
-        using directory = openIfAny(volume, 'snapshots');
+        using directory = openDirectoryIfAny(volume, 'snapshots');
         return directory && use(directory.fd, place.name);
       }
     }
@@ -233,11 +234,34 @@ function lockedIfThere(fd: number): FileStatus | undefined {
   return status.links > 0 ? status : undefined;
 }
 
-function openIfAny(directory: number, path: string): Descriptor | undefined {
+/** What lies in a directory of volumes or snapshots. Links are not followed and mounts not entered, wherever they stand. */
+function recordsIn(directory: number): SnapshotRecord[] {
+  const base = descriptorPath(directory);
+  return readdirSync(base).map((name) => {
+    const metadata = decoded(readAttributeByPath(`${base}/${name}`, metadataAttribute));
+    return { name, metadata, bytes: diskStatus(directory, name, metadata !== undefined)?.bytes };
+  });
+}
+
+/** @param isEntry it has metadata, which a link can't have, so that it need not be looked at for being one */
+function diskStatus(directory: number, name: string, isEntry: boolean): FileStatus | undefined {
+  if (!isEntry && !isDirectoryAt(directory, name)) return undefined;
+  if (!isDirectoryAt(directory, `${name}/data`)) return undefined;
+  const status = statusIfAny(directory, `${name}/${diskPath}`);
+  return status && isRegularFile(status) ? status : undefined;
+}
+
+function isDirectoryAt(directory: number, path: string): boolean {
+  const status = statusIfAny(directory, path);
+  return status !== undefined && isDirectory(status);
+}
+
+/** The directory, unless there is none, or something else stands there. */
+export function openUnlessForeign(directory: number, path: string): Descriptor | undefined {
   try {
-    return openDirectoryAt(directory, path);
+    return openDirectoryIfAny(directory, path);
   } catch (error) {
-    if (hasErrno(error, 'ENOENT')) return undefined;
+    if (standsInTheWay(error)) return undefined;
     throw error;
   }
 }

@@ -16,6 +16,7 @@ import {
 import { checkSize, formatSize, roundSize } from '../../model/sizes.ts';
 import type { Context } from '../context.ts';
 import { type HeldSource, holdSource } from '../holding.ts';
+import { problemsOf, problemsOfSnapshot } from '../problems.ts';
 import { publish, requireFree, staging } from '../publish.ts';
 import { requireSpace } from '../space.ts';
 import type { Created } from './create.ts';
@@ -29,6 +30,8 @@ export interface CloneOptions {
 
 export interface Cloned extends Created {
   readonly method: 'reflink' | 'snapshot';
+  /** What was changed behind Coppice's back in the template or snapshot: one sentence each. */
+  readonly warnings?: readonly string[];
 }
 
 /**
@@ -67,12 +70,13 @@ function cloneHeld(
       : cloneSize(context.driver.size(volume.source), options.bytes, formatReference(reference));
   return staging(context, (staged) => {
     const id = randomId();
-    const { method, bytes } = context.driver.clone(volume.source, staged, {
+    const { method, bytes, sourceTouched } = context.driver.clone(volume.source, staged, {
       bytes: wanted,
       identity: id,
       replicable: options.replicable ?? false,
       knownExtents: volume.metadata.sealed?.extents,
     });
+    const warnings = sourceTouched ? changesOf(context, volume, reference) : [];
     const metadata: VolumeMetadata = {
       type: 'volume',
       id,
@@ -89,9 +93,18 @@ function cloneHeld(
       id,
       bytes,
       method,
+      ...(warnings.length > 0 && { warnings }),
       ...(options.bytes !== undefined && bytes !== options.bytes && { roundedFrom: options.bytes }),
     };
   });
+}
+
+/** What was changed in a source that never changes. */
+function changesOf(context: Context, volume: HeldSource, reference: Reference): string[] {
+  if (reference.snapshot)
+    return problemsOfSnapshot(context, volume, formatReference(reference), volume.source);
+  if (!volume.metadata.sealed) return [];
+  return problemsOf(volume.name, volume.metadata, context.driver.inspect(volume.source));
 }
 
 /** The lineage of what is made from a source: the source, then its own ancestors. */

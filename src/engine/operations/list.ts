@@ -1,9 +1,10 @@
 import type { Held, SnapshotRecord, VolumeRecord } from '../../drivers/driver.ts';
+import { CoppiceError } from '../../model/errors.ts';
 import type { Ancestor, Consistency } from '../../model/metadata.ts';
 import { parseName, parseReference } from '../../model/names.ts';
 import type { Context } from '../context.ts';
 import { holdSnapshot, holdVolume } from '../holding.ts';
-import { problemsOf } from '../problems.ts';
+import { problemsIn } from '../problems.ts';
 
 export interface VolumeSummary {
   readonly name: string;
@@ -69,7 +70,7 @@ export function show(context: Context, nameText: string): VolumeDetails {
     method: volume.metadata.method,
     ...(volume.metadata.sealed && { extents: volume.metadata.sealed.extents }),
     snapshotList: snapshots,
-    problems: problemsOf(name, volume.metadata, state),
+    problems: problemsIn(context, volume).map((problem) => problem.message),
   };
 }
 
@@ -85,7 +86,11 @@ export function path(context: Context, referenceText: string): string {
 /** @throws CoppiceError damaged when there is no disk: whoever opens the path for writing would make an empty file there */
 function pathOfDisk(context: Context, held: Held): string {
   context.driver.size(held);
-  return context.driver.path(held);
+  if (context.driver.inspect(held)) return context.driver.path(held);
+  throw new CoppiceError(
+    'damaged',
+    'Something else stands in the place of the data of this volume; "coppice pool check" says more.',
+  );
 }
 
 function snapshotsOf(context: Context, volume: string): SnapshotSummary[] {

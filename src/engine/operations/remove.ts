@@ -3,7 +3,7 @@ import { randomId } from '../../linux/random.ts';
 import { type Blocker, blockedBy, CoppiceError } from '../../model/errors.ts';
 import { rememberedAncestors, type TombstoneMetadata } from '../../model/metadata.ts';
 import { formatReference, parseReference } from '../../model/names.ts';
-import { openBlockers } from '../blockers.ts';
+import { mountBlockers, openBlockers } from '../blockers.ts';
 import type { Context } from '../context.ts';
 import { type HeldVolume, holdSnapshot, holdVolume } from '../holding.ts';
 
@@ -47,14 +47,11 @@ export function remove(context: Context, references: readonly string[], options:
 function removeAll(context: Context, references: readonly string[], options: RemoveOptions): Removed {
   using held = new DisposableStack();
   const doomed = ordered(references).flatMap((reference) => find(context, reference, options, held));
+  const places = doomed.map((entry) => entry.held);
   const blockers = [
+    ...mountBlockers(context, places),
     ...doomed.flatMap((entry) => (options.withSnapshots ? [] : snapshotBlockers(entry, references))),
-    ...(options.force || doomed.length === 0
-      ? []
-      : openBlockers(
-          context,
-          doomed.map((entry) => entry.held),
-        )),
+    ...(options.force || doomed.length === 0 ? [] : openBlockers(context, places)),
   ];
   const result: Removed = {
     removed: doomed.map((entry) => entry.label),

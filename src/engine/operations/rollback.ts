@@ -1,10 +1,11 @@
 import type { Held } from '../../drivers/driver.ts';
 import { type Blocker, blockedBy, CoppiceError } from '../../model/errors.ts';
 import type { RollbackIntent, SnapshotMetadata } from '../../model/metadata.ts';
-import { type Name, parseSnapshotReference } from '../../model/names.ts';
-import { openBlockers } from '../blockers.ts';
+import { formatReference, type Name, parseSnapshotReference } from '../../model/names.ts';
+import { mountBlockers, openBlockers } from '../blockers.ts';
 import type { Context } from '../context.ts';
 import { type HeldVolume, holdSnapshot, holdVolume, requireUnsealed } from '../holding.ts';
+import { nestedIn, problemsOf, problemsOfSnapshot } from '../problems.ts';
 import { abandon, publishNumbered, staging, timestampName } from '../publish.ts';
 import { requireSpace } from '../space.ts';
 
@@ -17,10 +18,15 @@ export interface RollbackOptions {
 export interface RolledBack {
   readonly volume: string;
   readonly snapshot: string;
-  /** `VOLUME@NAME` of the state that was replaced: rolling back to it undoes this rollback. Absent in a dry run. */
+  /**
+   * `VOLUME@NAME` of the state that was replaced: rolling back to it undoes this rollback. Absent in a dry run, and when there was
+   * nothing to keep, because the disk was gone.
+   */
   readonly undo?: string;
   /** What stands in the way; only in a dry run, else it is an error. */
   readonly blockers?: readonly Blocker[];
+  /** What was changed behind Coppice's back in the snapshot: one sentence each. */
+  readonly warnings?: readonly string[];
 }
 
 /**
@@ -38,18 +44,46 @@ export function rollback(context: Context, referenceText: string, options: Rollb
   using volume = holdVolume(context, reference.volume, 'exclusive');
   requireUnsealed(volume, action);
   using target = holdSnapshot(context, volume, reference.snapshot, 'shared');
-  const blockers = options.force ? [] : openBlockers(context, [volume.held]);
-  if (options.dryRun) return { volume: volume.name, snapshot: reference.snapshot, blockers };
+  context.driver.size(target); // a snapshot that has lost its disk is nothing to go back to
+  requireKeepable(context, volume);
+  const blockers = [
+    ...mountBlockers(context, [volume.held]),
+    ...(options.force ? [] : openBlockers(context, [volume.held])),
+  ];
+  const warnings = problemsOfSnapshot(context, volume, formatReference(reference), target);
+  const result = {
+    volume: volume.name,
+    snapshot: reference.snapshot,
+    ...(warnings.length > 0 && { warnings }),
+  };
+  if (options.dryRun) return { ...result, blockers };
   if (blockers.length > 0) throw blockedBy(`Could not ${action}`, blockers);
   const kept = exchange(context, volume, target, reference.snapshot);
-  return { volume: volume.name, snapshot: reference.snapshot, undo: `${volume.name}@${kept}` };
+  return { ...result, ...(kept !== undefined && { undo: `${volume.name}@${kept}` }) };
 }
 
-function exchange(context: Context, volume: HeldVolume, target: Held, snapshot: Name): Name {
+/** What is replaced must be kept, and a snapshot must be able to hold all of it. @throws CoppiceError damaged */
+function requireKeepable(context: Context, { name, metadata, held }: HeldVolume): void {
+  const state = context.driver.inspect(held);
+  const [problem] = [
+    ...(state && !state.isWhole ? problemsOf(name, metadata, state) : []),
+    ...nestedIn(context, name, held),
+  ];
+  if (problem !== undefined) throw new CoppiceError('damaged', problem);
+}
+
+function exchange(context: Context, volume: HeldVolume, target: Held, snapshot: Name): Name | undefined {
   using staged = context.driver.stage();
   let exchanged = false;
   try {
-    const intent = prepare(context, volume, target, staged, snapshot);
+    context.driver.stageRollback(target, staged);
+    // A payload that somebody deleted can be rolled back too: there is nothing to keep then.
+    if (!context.driver.payloadUuid(volume.held)) {
+      context.driver.adopt(volume.held, staged);
+      abandon(context, staged);
+      return undefined;
+    }
+    const intent = announce(context, volume, staged, snapshot);
     context.driver.exchange(volume.held, staged);
     exchanged = true;
     return keepReplaced(context, volume.held, staged, intent);
@@ -82,16 +116,7 @@ export function recoverRollback(context: Context, staged: Held, intent: Rollback
   return true;
 }
 
-function prepare(
-  context: Context,
-  volume: HeldVolume,
-  target: Held,
-  staged: Held,
-  snapshot: Name,
-): RollbackIntent {
-  context.driver.stageRollback(target, staged);
-  // A payload that somebody deleted can be rolled back too; the exchange needs something to exchange with.
-  if (!context.driver.payloadUuid(volume.held)) context.driver.create(volume.held, 0, volume.metadata.id);
+function announce(context: Context, volume: HeldVolume, staged: Held, snapshot: Name): RollbackIntent {
   const now = new Date();
   const intent: RollbackIntent = {
     type: 'rollback',
@@ -107,11 +132,20 @@ function prepare(
   return intent;
 }
 
-/** The exchange has happened: keeps what lies in the staged entry as a snapshot of the volume, once, and clears the entry. */
-function keepReplaced(context: Context, volume: Held, staged: Held, intent: RollbackIntent): Name {
+/**
+ * The exchange has happened: keeps what lies in the staged entry as a snapshot of the volume, once, and clears the entry. Where
+ * somebody has removed the disk and nothing lies beside it, there is nothing to keep.
+ */
+function keepReplaced(
+  context: Context,
+  volume: Held,
+  staged: Held,
+  intent: RollbackIntent,
+): Name | undefined {
   const id = `rollback-${intent.replacedUuid}`;
   const already = findKept(context, volume, intent.keep, id);
-  const name = already ?? keep(context, volume, staged, intent, id);
+  const name =
+    already ?? (context.driver.isEmpty(staged) ? undefined : keep(context, volume, staged, intent, id));
   abandon(context, staged);
   return name;
 }

@@ -14,6 +14,7 @@ export interface TreeNode {
 }
 
 interface Entry {
+  id: string;
   name: string;
   type: TreeNode['type'];
   origin: readonly Ancestor[];
@@ -40,7 +41,9 @@ function collect(context: Context): Map<string, Entry> {
   const entries = new Map<string, Entry>();
   for (const { name, metadata } of context.driver.list()) {
     if (metadata?.type !== 'volume') continue;
-    entries.set(metadata.id, {
+    // A copy that other tools have made has the same id: what descends from either is drawn below the first.
+    entries.set(entries.has(metadata.id) ? `${metadata.id} ${name}` : metadata.id, {
+      id: metadata.id,
       name,
       type: metadata.sealed ? 'template' : 'volume',
       origin: metadata.origin,
@@ -49,13 +52,19 @@ function collect(context: Context): Map<string, Entry> {
   for (const id of context.driver.listEntries('tombstones')) {
     const metadata = context.driver.peek({ area: 'tombstones', id });
     if (metadata?.type === 'tombstone')
-      entries.set(metadata.id, { name: metadata.name, type: 'removed', origin: metadata.origin });
+      entries.set(metadata.id, {
+        id: metadata.id,
+        name: metadata.name,
+        type: 'removed',
+        origin: metadata.origin,
+      });
   }
   for (const { origin } of [...entries.values()]) {
     for (const [index, ancestor] of origin.entries()) {
       const known = entries.get(ancestor.id);
       const further = origin.slice(index + 1);
-      if (!known) entries.set(ancestor.id, { name: ancestor.name, type: 'removed', origin: further });
+      if (!known)
+        entries.set(ancestor.id, { id: ancestor.id, name: ancestor.name, type: 'removed', origin: further });
       else if (known.type === 'removed' && known.origin.length < further.length) known.origin = further;
     }
   }
@@ -79,7 +88,7 @@ function build(
     const fromSnapshot = entry.origin[0]?.snapshot;
     const node: Open = {
       name: entry.name,
-      id: next.id,
+      id: entry.id,
       type: entry.type,
       ...(fromSnapshot && { fromSnapshot }),
       children: [],

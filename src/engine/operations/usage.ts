@@ -15,9 +15,12 @@ export interface Usage {
   readonly reference: string;
   /** Bytes of the disk as a guest sees it. */
   readonly logicalBytes: number;
-  /** Bytes of blocks that it refers to, shared ones included. */
+  /**
+   * Bytes of blocks that it refers to, shared ones included. Measured with `exact`, it includes the blocks that it has replaced
+   * and holds on to, because the extents that they lie in are still in use.
+   */
   readonly referencedBytes: number;
-  /** Bytes of blocks that nothing else refers to, not even a snapshot of it: what removing just this would free. Absent when never measured. */
+  /** Bytes of extents that nothing else refers to, not even a snapshot of it: what removing just this would free. Absent when never measured. */
   readonly exclusiveBytes?: number;
   /** When the exclusive bytes were true: ISO 8601, UTC. */
   readonly exclusiveAt?: string;

@@ -1,12 +1,13 @@
 import { readdirSync } from 'node:fs';
 import { areas } from '../../drivers/btrfs/places.ts';
-import { descriptorPath } from '../../linux/files.ts';
+import type { Held, Place } from '../../drivers/driver.ts';
+import { descriptorPath, standsInTheWay } from '../../linux/files.ts';
 import { presentFile } from '../../linux/loops.ts';
 import { mountOf } from '../../linux/mounts.ts';
 import type { Name } from '../../model/names.ts';
 import { formatSize } from '../../model/sizes.ts';
 import type { Context } from '../context.ts';
-import { problemsOf } from '../problems.ts';
+import { problemsIn } from '../problems.ts';
 import { poolSpace } from '../space.ts';
 
 export interface Finding {
@@ -26,6 +27,7 @@ export function checkPool(context: Context): Finding[] {
     ...backingFindings(context),
     ...foreignEntries(context),
     ...volumeFindings(context),
+    ...copyFindings(context),
     ...leftovers(context),
   ];
 }
@@ -98,47 +100,61 @@ function foreignEntries(context: Context): Finding[] {
 }
 
 function volumeFindings(context: Context): Finding[] {
-  return context.driver.list().flatMap(({ name, metadata }) => {
+  return context.driver.list().flatMap(({ name: text, metadata }): readonly Finding[] => {
     if (metadata?.type !== 'volume') return [];
-    const held = context.driver.hold({ area: 'volumes', name: name as Name }, 'shared', false);
-    if (typeof held === 'string') return [];
-    using volume = held;
-    const problems = problemsOf(name, metadata, context.driver.inspect(volume));
-    const changed = context.driver
-      .listSnapshots(name as Name)
-      .filter((snapshot) => snapshot.bytes === undefined || snapshot.metadata?.type !== 'snapshot');
-    return [
-      ...problems.map((message): Finding => ({ severity: 'error', subject: name, message })),
-      ...changed.map(
-        (snapshot): Finding => ({
-          severity: 'error',
-          subject: `${name}@${snapshot.name}`,
-          message: `${name}@${snapshot.name} was not made by Coppice, or its data or metadata is gone.`,
-        }),
-      ),
-    ];
+    const name = text as Name;
+    return holding(context, { area: 'volumes', name }, name, (held) =>
+      problemsIn(context, { name, metadata, held }),
+    );
   });
+}
+
+/** An id belongs to one volume. Whoever has copied a directory has copied the id too. */
+function copyFindings(context: Context): Finding[] {
+  const byId = Map.groupBy(
+    context.driver.list().filter((record) => record.metadata?.type === 'volume'),
+    ({ metadata }) => (metadata?.type === 'volume' ? metadata.id : ''),
+  );
+  return [...byId.values()].flatMap((records) => {
+    if (records.length < 2) return [];
+    const names = records.map((record) => record.name).sort();
+    const message = `${names.join(' and ')} have the same id: other tools have copied one from the other; import the disk of the copy under another name, and remove the copy.`;
+    return names.map((subject): Finding => ({ severity: 'error', subject, message }));
+  });
+}
+
+/** Looks at a place that nobody is working on. What stands there instead of a directory is a finding too. */
+function holding(
+  context: Context,
+  place: Place,
+  subject: string,
+  look: (held: Held) => readonly Finding[],
+): readonly Finding[] {
+  try {
+    const held = context.driver.hold(place, 'shared', false);
+    if (typeof held === 'string') return [];
+    using entry = held;
+    return look(entry);
+  } catch (error) {
+    if (!standsInTheWay(error)) throw error;
+    const message = `A link, a mount or a file stands in the place of ${subject}; remove it.`;
+    return [{ severity: 'error', subject, message }];
+  }
 }
 
 function leftovers(context: Context): Finding[] {
   return (['staging', 'tombstones'] as const).flatMap((area) =>
-    context.driver.listEntries(area).flatMap((id): Finding[] => {
-      const held = context.driver.hold({ area, id }, 'shared', false);
-      if (typeof held === 'string') return [];
-      using entry = held;
-      const metadata = context.driver.read(entry);
-      if (metadata?.type === 'tombstone') return [];
-      const what =
-        metadata?.type === 'rollback'
-          ? `the state of ${metadata.volume} that a rollback replaced, and whose volume is gone`
-          : 'an unfinished entry that could not be cleared';
-      return [
-        {
-          severity: 'warning',
-          subject: `${context.path}/.${area}/${id}`,
-          message: `${context.path}/.${area}/${id} holds ${what}.`,
-        },
-      ];
+    context.driver.listEntries(area).flatMap((id) => {
+      const subject = `${context.path}/.${area}/${id}`;
+      return holding(context, { area, id }, subject, (entry) => {
+        const metadata = context.driver.read(entry);
+        if (metadata?.type === 'tombstone') return [];
+        const what =
+          metadata?.type === 'rollback'
+            ? `the state of ${metadata.volume} that a rollback replaced, and whose volume is gone`
+            : 'an unfinished entry that could not be cleared';
+        return [{ severity: 'warning', subject, message: `${subject} holds ${what}.` }];
+      });
     }),
   );
 }
