@@ -142,6 +142,16 @@ conformance('import', (suite) => {
     });
   });
 
+  test('of a qcow2 image, cancelled at any moment: it ends, and nothing is left', async () => {
+    const source = qcow2Image(rawImage(8 * MiB, 5));
+    for (let round = 0; round < 100; round++) {
+      const signal = AbortSignal.timeout(round % 25);
+      const done = suite.pool.import(suite.name('t'), source, { signal });
+      await done.catch((error: unknown) => expect(error).toMatchObject({ code: 'cancelled' }));
+      expect(staged(suite.home)).toEqual([]);
+    }
+  });
+
   test.each([1, 511, 4095, 4096, 4097, 65535, 65537, 4 * MiB + 1])(
     'of a raw image of %i bytes: rounded up with zeros, and that is said',
     async (bytes) => {
