@@ -23,6 +23,7 @@ import type { Context } from '../context.ts';
 import type { Control } from '../control.ts';
 import { holdSource } from '../holding.ts';
 import { abandon } from '../publish.ts';
+import { takingLocks } from '../waiting.ts';
 
 export interface ExportOptions {
   /** Raw when absent. */
@@ -53,7 +54,9 @@ export async function exportImage(
   const file = resolve(fileText);
   const format = options.format ?? 'raw';
   requireReplaceable(context, file);
-  using copy = frozenCopy(context, sourceText);
+  using copy = await takingLocks(context, control, `export of ${sourceText}`, (open) =>
+    frozenCopy(open, sourceText),
+  );
   const temporary = join(dirname(file), `.${basename(file)}.${randomId()}.partial`);
   try {
     using source = new Descriptor(openSync(context.driver.path(copy), 'r'));

@@ -14,9 +14,10 @@ import { roundSize } from '../../model/sizes.ts';
 import type { Context } from '../context.ts';
 import type { Control } from '../control.ts';
 import { explaining } from '../failures.ts';
-import { busy, findWork, waitForWork } from '../holding.ts';
+import { busy, findWork } from '../holding.ts';
 import { abandon, requireFree } from '../publish.ts';
 import { requireSpace } from '../space.ts';
+import { takingLocks } from '../waiting.ts';
 import { type Sealed, sealDisk } from './seal.ts';
 
 export interface ImportOptions {
@@ -58,7 +59,7 @@ export async function importImage(
   const bytes = roundSize(imageBytes);
   requireFree(context, name);
 
-  using work = beginWork(context, name);
+  using work = await takingLocks(context, control, `import of ${name}`, (open) => beginWork(open, name));
   try {
     const id = randomId();
     explaining(`import ${name}`, () => context.driver.create(work, bytes, id));
@@ -103,16 +104,12 @@ export async function importImage(
 
 /** Only one import of a name at a time: the check and the announcement are one step under the pool's lock. */
 function beginWork(context: Context, name: ReturnType<typeof parseVolumeName>): Held {
-  for (;;) {
-    const pool = context.driver.hold({ area: 'pool' }, 'exclusive', context.wait);
-    if (typeof pool === 'string') throw busy('the pool');
-    {
-      using _lock = pool;
-      requireFree(context, name);
-      if (!findWork(context, name)) return announce(context, name);
-    }
-    waitForWork(context, name);
-  }
+  const pool = context.driver.hold({ area: 'pool' }, 'exclusive', context.wait);
+  if (typeof pool === 'string') throw busy('the pool');
+  using _lock = pool;
+  requireFree(context, name);
+  if (findWork(context, name)) throw busy(name);
+  return announce(context, name);
 }
 
 function announce(context: Context, name: string): Held {
