@@ -48,6 +48,23 @@ conformance('waiting for another operation', (suite) => {
       }
     });
 
+    test('many clones: those that were made stay and are told', async () => {
+      await using pool = await openPool(suite.home.path, { inline, lockTimeout: 60_000 });
+      const { name } = await suite.volume();
+      const controller = new AbortController();
+      const { cloned, failed, cancelled } = await pool.cloneMany(name, `${name}-c`, 1000, {
+        signal: controller.signal,
+        onProgress: ({ step, fraction }) => step === 'cloning' && fraction >= 0.02 && controller.abort(),
+      });
+      expect([cancelled, failed]).toEqual([true, []]);
+      expect(cloned.length).toBeGreaterThanOrEqual(20);
+      expect(cloned.length).toBeLessThan(60);
+      const present = (await pool.list()).map((volume) => volume.name);
+      expect(present.filter((each) => each.startsWith(`${name}-c-`)).sort()).toEqual(
+        cloned.map((each) => each.name).sort(),
+      );
+    });
+
     test('one that is not cancelled begins when the other has ended', async () => {
       await using pool = await openPool(suite.home.path, { inline, lockTimeout: 60_000 });
       const image = join(suite.scratch, suite.name('image'));

@@ -62,6 +62,34 @@ describe('a command that waits for another one', () => {
   );
 });
 
+describe('clone --count that is told to end', () => {
+  test.each(['SIGINT', 'SIGTERM'] as const)('by %s says what it has made, which stays', async (signal) => {
+    const child = start('clone', 'v', signal, '--count', '100000');
+    const output = outputOf(child);
+    while (!existsSync(join(pool, 'volumes', `${signal}-30`))) await new Promise((go) => setTimeout(go, 5));
+    child.kill(signal);
+    const [code] = (await once(child, 'close')) as [number | null];
+    const { stdout, stderr } = output();
+    const made = readdirSync(join(pool, 'volumes')).filter((name) => name.startsWith(signal)).length;
+    expect(stdout).toBe(`Cloned v to ${made} volumes: ${signal}-1 to ${signal}-${made}.\n`);
+    expect(stderr).toBe(`coppice: Cancelled: ${100000 - made} of 100000 clones were not made.\n`);
+    expect(code).toBe(130);
+    expect(readdirSync(join(pool, '.staging'))).toEqual([]);
+  });
+
+  test('says so in JSON too', async () => {
+    const child = start('clone', 'v', 'json', '--count', '100000', '--json');
+    const output = outputOf(child);
+    while (!existsSync(join(pool, 'volumes', 'json-30'))) await new Promise((go) => setTimeout(go, 5));
+    child.kill('SIGINT');
+    const [code] = (await once(child, 'close')) as [number | null];
+    const { stdout, stderr } = output();
+    const { cloned, failed, cancelled } = JSON.parse(stdout);
+    const made = readdirSync(join(pool, 'volumes')).filter((name) => name.startsWith('json'));
+    expect([cloned.length, failed, cancelled, stderr, code]).toEqual([made.length, [], true, '', 130]);
+  });
+});
+
 /** A lock as another process has it. */
 function locked(path: string): Disposable {
   const held = new Descriptor(openSync(path, 'r'));
@@ -72,8 +100,17 @@ function locked(path: string): Disposable {
 function start(...args: string[]): ChildProcess {
   return spawn(process.execPath, [builtCommand(), ...args], {
     env: { PATH: process.env['PATH'], COPPICE_POOL: pool },
-    stdio: ['ignore', 'ignore', 'ignore'],
+    stdio: ['ignore', 'pipe', 'pipe'],
   });
+}
+
+function outputOf(child: ChildProcess): () => { stdout: string; stderr: string } {
+  const chunks = { stdout: '', stderr: '' };
+  for (const name of ['stdout', 'stderr'] as const)
+    child[name]?.setEncoding('utf8').on('data', (chunk: string) => {
+      chunks[name] += chunk;
+    });
+  return () => chunks;
 }
 
 function volume(): string {
