@@ -1,5 +1,6 @@
 import { setImmediate as turn } from 'node:timers/promises';
 import { CoppiceError } from '../model/errors.ts';
+import { checkArguments, checkMethods, functionArguments } from './arguments.ts';
 import type { PoolHandle } from './context.ts';
 import { type Executor, inlineExecutor } from './executor.ts';
 import { explainFailure } from './failures.ts';
@@ -37,6 +38,7 @@ export interface ManyCloned {
 
 /** Opens a pool; @throws CoppiceError not_a_pool, unsupported. What a process that died had left unfinished is cleaned up. */
 export async function openPool(path: string = defaultPoolPath, options: OpenOptions = {}): Promise<Pool> {
+  checkArguments('openPool', functionArguments.openPool, [path, options]);
   try {
     return await open(path, options);
   } catch (error) {
@@ -72,6 +74,10 @@ async function makeExecutor(handle: PoolHandle, inline: boolean): Promise<Execut
  * share one commit.
  */
 export class Pool implements AsyncDisposable {
+  static {
+    checkMethods(Pool.prototype);
+  }
+
   /** The real path of the pool's directory. */
   readonly path: string;
   readonly #runner: Runner;
