@@ -13,8 +13,15 @@ import { runInSandbox } from './sandbox.ts';
 const incompatible = { dirty: 1n, corrupt: 2n, externalData: 4n, compressionType: 8n, extendedEntries: 16n };
 const known = Object.values(incompatible).reduce((all, bit) => all | bit);
 
-/** The size in bytes of the disk inside. @throws CoppiceError invalid_image */
-export function readQcow2Size(fd: number, path: string): number {
+export interface Qcow2Header {
+  /** The size in bytes of the disk inside. */
+  readonly bytes: number;
+  /** How many snapshots the image has inside, beside its present state. */
+  readonly snapshots: number;
+}
+
+/** @throws CoppiceError invalid_image */
+export function readQcow2Header(fd: number, path: string): Qcow2Header {
   const header = Buffer.alloc(104);
   const length = readSync(fd, header, 0, header.length, 0);
   const refuse = (why: string): CoppiceError =>
@@ -44,7 +51,7 @@ export function readQcow2Size(fd: number, path: string): number {
   if (header.readBigUInt64BE(40) + BigInt(header.readUInt32BE(36)) * 8n > BigInt(fstatSync(fd).size)) {
     throw refuse('it is truncated');
   }
-  return Number(bytes);
+  return { bytes: Number(bytes), snapshots: header.readUInt32BE(60) };
 }
 
 /** Checks a whole image, and says how many bytes its data will take. @throws CoppiceError invalid_image when it is damaged */

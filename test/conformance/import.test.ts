@@ -194,9 +194,11 @@ conformance('import', (suite) => {
       ['-o', 'preallocation=full'],
     ]) {
       const source = qcow2Image(raw, ...options);
-      if (options.join().includes('compat')) runProgram('qemu-img', ['snapshot', '-c', 'inside', source]);
+      const snapshots = options.join().includes('compat') ? ['one', 'two'] : [];
+      for (const each of snapshots) runProgram('qemu-img', ['snapshot', '-c', each, source]);
       const name = suite.name('t');
-      await suite.pool.import(name, source);
+      const imported = await suite.pool.import(name, source);
+      expect(imported.snapshotsLeftOut).toBe(snapshots.length || undefined);
       expect(digest(await suite.pool.diskPath(name)), options.join(' ')).toBe(digest(raw));
     }
   });

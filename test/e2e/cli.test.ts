@@ -246,6 +246,21 @@ describe('failures', () => {
   });
 });
 
+describe('snapshots inside of a qcow2 image', () => {
+  test('are left out, and that is said', () => {
+    const qcow2 = join(directory, 'with-snapshots.qcow2');
+    runProgram('qemu-img', ['create', '-q', '-f', 'qcow2', qcow2, '1M']);
+    runProgram('qemu-img', ['snapshot', '-c', 'one', qcow2]);
+    const { code, stdout, stderr } = coppice(pool, 'import', 'with-snapshots', qcow2);
+    expect([code, stdout]).toEqual([0, 'Imported template with-snapshots: 1.00 MiB, 0 extents.\n']);
+    expect(stderr).toBe(
+      `coppice: warning: ${qcow2} has 1 snapshot inside, which was not imported; to import one, write it to a file of its own first, with "qemu-img convert -l SNAPSHOT".\n`,
+    );
+    const { stdout: json, stderr: nothing } = coppice(pool, 'import', 'with-snapshots-2', qcow2, '--json');
+    expect([JSON.parse(json).snapshotsLeftOut, nothing]).toEqual([1, '']);
+  });
+});
+
 describe('as a citizen of the shell', () => {
   test('it prints no colours and no progress where there is no terminal', () => {
     for (const args of [['list'], ['--help'], ['nonsense'], ['show', 'nobody'], ['import', 'shell', image]]) {

@@ -2,7 +2,7 @@ import { constants, fstatSync, openSync } from 'node:fs';
 import { resolve } from 'node:path';
 import type { Held } from '../../drivers/driver.ts';
 import { detectFormat, type ImageFormat } from '../../images/format.ts';
-import { checkQcow2, convertQcow2, readQcow2Size } from '../../images/qcow2.ts';
+import { checkQcow2, convertQcow2, readQcow2Header } from '../../images/qcow2.ts';
 import { copySparse, hashFile } from '../../images/raw.ts';
 import { reflink } from '../../linux/extents.ts';
 import { Descriptor, resizeFile } from '../../linux/files.ts';
@@ -33,6 +33,8 @@ export interface Imported extends Sealed {
   readonly roundedFrom?: number;
   /** Whether the blocks are shared with the source, because that lies on the same file system. */
   readonly shared: boolean;
+  /** How many snapshots a qcow2 image has inside, which were not imported: only its present state is. */
+  readonly snapshotsLeftOut?: number;
 }
 
 /**
@@ -53,7 +55,10 @@ export async function importImage(
   using source = openSource(sourcePath);
   const before = fstatSync(source.fd, { bigint: true });
   const format = detectFormat(source.fd, sourcePath, options.format);
-  const imageBytes = format === 'qcow2' ? readQcow2Size(source.fd, sourcePath) : Number(before.size);
+  const { bytes: imageBytes, snapshots } =
+    format === 'qcow2'
+      ? readQcow2Header(source.fd, sourcePath)
+      : { bytes: Number(before.size), snapshots: 0 };
   if (imageBytes === 0)
     throw new CoppiceError('invalid_image', `${sourcePath} is empty; an image has at least one byte.`);
   const bytes = roundSize(imageBytes);
@@ -93,7 +98,13 @@ export async function importImage(
     control.report({ step: 'sealing', fraction: 0.99 });
     const sealed = sealDisk(context, work, name, { id, origin: [], method: 'import' });
     context.driver.discard(work);
-    return { ...sealed, format, shared, ...(bytes !== imageBytes && { roundedFrom: imageBytes }) };
+    return {
+      ...sealed,
+      format,
+      shared,
+      ...(bytes !== imageBytes && { roundedFrom: imageBytes }),
+      ...(snapshots > 0 && { snapshotsLeftOut: snapshots }),
+    };
   } catch (error) {
     abandon(context, work);
     if (control.signal?.aborted)
