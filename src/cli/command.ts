@@ -1,3 +1,4 @@
+import { printable, printableLines } from '../model/printable.ts';
 import type { CliContext } from './context.ts';
 import { showFailure } from './failure.ts';
 
@@ -22,11 +23,13 @@ export function print(
   result: unknown,
   text: () => string,
 ): void {
+  const { stdout } = context.process;
   const output = flags.json ? JSON.stringify(result, null, 2) : text();
-  if (output !== '') context.process.stdout.write(`${output}\n`);
+  // A program that reads a path needs it as it is.
+  if (output !== '') stdout.write(`${stdout.isTTY ? printableLines(output) : output}\n`);
 }
 
 /** Says something beside the result, which never mixes with it. */
 export function note(context: CliContext, text: string): void {
-  context.process.stderr.write(`${text}\n`);
+  context.process.stderr.write(`${printable(text)}\n`);
 }

@@ -1,6 +1,14 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, readdirSync, readFileSync, statSync, truncateSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { readMounts } from '../../src/linux/mounts.ts';
@@ -47,6 +55,12 @@ function refused(ran: Ran, code: number): string {
   return ran.stderr;
 }
 
+function refusedJson(...args: readonly string[]): string {
+  const { stdout, stderr } = coppice(pool, ...args);
+  expect(stdout).toBe('');
+  return stderr;
+}
+
 describe('each command', () => {
   const json = (...args: readonly string[]): unknown => JSON.parse(done(coppice(pool, ...args, '--json')));
 
@@ -54,6 +68,9 @@ describe('each command', () => {
     const say = (...args: readonly string[]): string => done(coppice(pool, ...args));
     expect(say('create', 'life', '--size', '5000')).toBe(
       'Created volume life: 8.00 KiB (rounded up from 5000 bytes).\n',
+    );
+    expect(say('create', 'tiny', '--size', '1')).toBe(
+      'Created volume tiny: 4.00 KiB (rounded up from 1 byte).\n',
     );
     expect(say('clone', 'base', 'life-1')).toBe('Cloned base to life-1: 64.0 MiB.\n');
     expect(say('clone', 'base', 'life-2', '--size', '100000001')).toBe(
@@ -268,6 +285,27 @@ describe('as a citizen of the shell', () => {
       expect(stdout + stderr).not.toContain('\x1b');
       expect(stdout + stderr).not.toContain('\r');
     }
+  });
+
+  test('what a file name would have a terminal do is spelled out', async () => {
+    const evil = join(directory, 'a\x1b]0;owned\x07b\nc\x9bd\u202ee');
+    const spelled = join(directory, 'a\\u001b]0;owned\\u0007b\\u000ac\\u009bd\\u202ee');
+    expect(refused(coppice(pool, 'import', 'evil', evil), 3)).toBe(`coppice: There is no file ${spelled}.\n`);
+    const { error } = JSON.parse(refusedJson('import', 'evil', evil, '--json'));
+    expect(error.message).toBe(`There is no file ${evil}.`);
+    // A path that goes to a program is left as it is; on a terminal it is shown.
+    done(coppice(evil, 'pool', 'create', '--size', '4G'));
+    done(coppice(evil, 'create', 'v', '--size', '1M'));
+    expect(done(coppice(evil, 'path', 'v'))).toBe(`${evil}/volumes/v/data/disk.raw\n`);
+    if (existsSync('/usr/bin/script')) {
+      const { screen } = await onTerminal(evil, 'coppice path v', 'never asked', '');
+      expect(screen.replaceAll('\r\n', '\n')).toBe(
+        `${spelled.replace('\\u000a', '\n')}/volumes/v/data/disk.raw\n`,
+      );
+    }
+    mkdirSync(join(evil, 'volumes', 'x\x1b[31m\ny'));
+    expect(done(coppice(evil, 'list'))).toMatch(/^x\\u001b\[31m\\u000ay +foreign /m);
+    runProgram('umount', ['--', evil]);
   });
 
   test('a reader that leaves early is no error', () => {
