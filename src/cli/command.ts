@@ -29,6 +29,24 @@ export function print(
   if (output !== '') stdout.write(`${stdout.isTTY ? printableLines(output) : output}\n`);
 }
 
+/** The same for a list; where that is empty, a person is told what to do, and a program finds nothing. */
+export function printList<T>(
+  context: CliContext,
+  flags: { readonly json: boolean },
+  {
+    result,
+    rows,
+    nothing,
+  }: { readonly result: unknown; readonly rows: readonly T[]; readonly nothing: string },
+  text: (rows: readonly T[]) => string,
+): void {
+  print(context, flags, result, () => (rows.length === 0 ? '' : text(rows)));
+  if (rows.length === 0 && !flags.json) note(context, `coppice: ${nothing}`);
+}
+
+export const nothingYet =
+  'Nothing here yet; "coppice import NAME SOURCE" makes a template from a disk image.';
+
 /** Says something beside the result, which never mixes with it. */
 export function note(context: CliContext, text: string): void {
   context.process.stderr.write(`${printable(text)}\n`);

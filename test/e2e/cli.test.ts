@@ -263,6 +263,32 @@ describe('failures', () => {
   });
 });
 
+describe('where there is nothing', () => {
+  test('list, tree and usage say so beside an empty result, and what to do', () => {
+    const own = join(directory, 'empty');
+    done(coppice(own, 'pool', 'create', '--size', '4G'));
+    const start =
+      'coppice: Nothing here yet; "coppice import NAME SOURCE" makes a template from a disk image.\n';
+    for (const args of [['list'], ['list', '--type', 'template'], ['tree'], ['usage']])
+      expect(coppice(own, ...args), args.join(' ')).toEqual({ code: 0, stdout: '', stderr: start });
+    for (const args of [['list'], ['list', '--type', 'snapshot'], ['tree']])
+      expect(JSON.parse(done(coppice(own, ...args, '--json')))).toEqual([]);
+    expect(JSON.parse(done(coppice(own, 'usage', '--json')))).toEqual({ usages: [] });
+    done(coppice(own, 'create', 'v', '--size', '1M'));
+    expect(coppice(own, 'list', '--type', 'template')).toEqual({
+      code: 0,
+      stdout: '',
+      stderr: 'coppice: No templates here; "coppice list" shows what there is.\n',
+    });
+    expect(coppice(own, 'list', '--type', 'snapshot')).toEqual({
+      code: 0,
+      stdout: '',
+      stderr: 'coppice: No snapshots yet; "coppice snapshot VOLUME" takes one.\n',
+    });
+    done(coppice(own, 'pool', 'destroy', own, '--yes'));
+  });
+});
+
 describe('snapshots inside of a qcow2 image', () => {
   test('are left out, and that is said', () => {
     const qcow2 = join(directory, 'with-snapshots.qcow2');
