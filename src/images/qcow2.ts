@@ -1,6 +1,6 @@
 import { fstatSync, readSync } from 'node:fs';
 import { lastLine } from '../linux/programs.ts';
-import { CoppiceError } from '../model/errors.ts';
+import { badDisk, CoppiceError } from '../model/errors.ts';
 import type { ImageFormat } from './format.ts';
 import { runInSandbox } from './sandbox.ts';
 
@@ -127,6 +127,13 @@ export async function convertQcow2(
     },
   });
   if (conversion.code !== 0) {
+    // qemu says the same of data that can't be unpacked, which its check does not look at.
+    if (isBadDisk(conversion.errors)) {
+      throw new CoppiceError(
+        'io_error',
+        `${path} can't be read to its end: it is damaged, or a disk is; fetch it again, and if that does not help look at "dmesg".`,
+      );
+    }
     const noSpace = isNoSpace(conversion.errors);
     throw new CoppiceError(
       noSpace ? 'no_space' : 'io_error',
@@ -152,6 +159,7 @@ export async function writeQcow2(
   });
   if (conversion.code === 0) return;
   if (isNoSpace(conversion.errors)) throw noSpaceFor(path);
+  if (isBadDisk(conversion.errors)) throw badDisk(`qemu-img could not write ${path}`);
   throw new CoppiceError('io_error', `qemu-img could not write ${path}: ${lastLine(conversion.errors)}.`);
 }
 
@@ -166,6 +174,11 @@ export function noSpaceFor(path: string, cause?: unknown): CoppiceError {
 /** What the C library calls ENOSPC and EDQUOT. */
 function isNoSpace(errors: string): boolean {
   return /No space left on device|Disk quota exceeded/.test(errors);
+}
+
+/** What the C library calls EIO and EUCLEAN. */
+function isBadDisk(errors: string): boolean {
+  return /Input\/output error|Structure needs cleaning/.test(errors);
 }
 
 function fractionIn(text: string): number | undefined {

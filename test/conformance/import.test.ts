@@ -338,6 +338,17 @@ conformance('import', (suite) => {
       await refused(path, 'invalid_image');
     });
 
+    test('qcow2 whose compressed data can not be unpacked', async () => {
+      const raw = file('raw');
+      writeFileSync(raw, Buffer.alloc(MiB, 'compressible '));
+      const path = qcow2Image(raw, '-c');
+      // The first compressed cluster lies behind the tables; its offset stands in the low bits of its entry.
+      using image = new Descriptor(openSync(path, 'r'));
+      const entry = readFileSync(image.fd).readBigUInt64BE(l2At(path));
+      writeAt(path, Buffer.alloc(64, 0xff), Number(entry & 0x003f_ffff_ffff_ffffn));
+      expect(await refused(path, 'io_error')).toContain('it is damaged, or a disk is; fetch it again');
+    });
+
     test('qcow2 with bytes behind its end is taken for what it is', async () => {
       const raw = rawImage(8 * MiB, 15);
       const path = qcow2Image(raw);
