@@ -12,6 +12,8 @@ import { scratchDirectory, sparseFile } from '../support/devices.ts';
 import { coppice, onTerminal } from './command.ts';
 
 const MiB = 2 ** 20;
+const script = existsSync('/usr/bin/script');
+const unlessScript = script ? '' : ' (skipped: no script(1) to make a terminal)';
 
 let pool = '';
 let image = '';
@@ -48,18 +50,24 @@ describe('a command that waits for another one', () => {
     expect(readdirSync(join(pool, 'volumes'))).toEqual(['v']);
   });
 
-  const script = existsSync('/usr/bin/script');
-  test.skipIf(!script)(
-    `says so on a terminal${script ? '' : ' (skipped: no script(1) to make one)'}, where Ctrl-C ends it`,
-    async () => {
-      using _lock = locked(pool);
-      const { code, screen } = await onTerminal(pool, `coppice import t ${image}`, 'waiting', '\x03');
-      expect(screen).toContain(
-        'coppice: The import of t was cancelled while it waited for another operation',
-      );
-      expect(code).toBe(130);
-    },
-  );
+  test.skipIf(!script)(`says so on a terminal${unlessScript}, where Ctrl-C ends it`, async () => {
+    using _lock = locked(pool);
+    const { code, screen } = await onTerminal(pool, `coppice import t ${image}`, 'waiting', '\x03');
+    expect(screen).toContain('coppice: The import of t was cancelled while it waited for another operation');
+    expect(code).toBe(130);
+  });
+});
+
+test.skipIf(!script)(`Ctrl-C on a terminal ends qemu-img with the import${unlessScript}`, async () => {
+  const qcow2 = `${image}.qcow2`;
+  runProgram('qemu-img', ['convert', '-f', 'raw', '-O', 'qcow2', image, qcow2]);
+  const { code, screen } = await onTerminal(pool, `coppice import t ${qcow2}`, 'copying', '\x03');
+  expect(screen).toContain('coppice: The import of t was cancelled; nothing of it is left.');
+  expect(code).toBe(130);
+  expect(readdirSync(join(pool, '.staging'))).toEqual([]);
+  // Nothing has a file of the pool open any more.
+  runProgram('umount', ['--', pool]);
+  expect(coppice(pool, 'pool', 'create').code).toBe(0);
 });
 
 describe('clone --count that is told to end', () => {
