@@ -1,5 +1,11 @@
 /** The library: the verbs of the command line, typed. */
 
+import { checking } from './engine/arguments.ts';
+import { createPool as create } from './engine/pools/create.ts';
+import { describeLoss as describe, destroyPool as destroy } from './engine/pools/destroy.ts';
+import { growPool as grow } from './engine/pools/grow.ts';
+import { persistPool as persist } from './engine/pools/persist.ts';
+
 export type { OperationProgress } from './engine/control.ts';
 export type { Cloned, CloneOptions } from './engine/operations/clone.ts';
 export type { Created, CreateOptions } from './engine/operations/create.ts';
@@ -16,18 +22,20 @@ export type { Usage, UsageOptions, UsageReport } from './engine/operations/usage
 export { type ManyCloned, type OpenOptions, openPool, type Pool } from './engine/pool.ts';
 export type { Finding } from './engine/pools/check.ts';
 export type { CreatePoolOptions } from './engine/pools/claim.ts';
-export {
-  createPool,
-  defaultPoolPath,
-  type PoolCreated,
-} from './engine/pools/create.ts';
+export { defaultPoolPath, type PoolCreated } from './engine/pools/create.ts';
 export type { PoolDescription } from './engine/pools/describe.ts';
-export { describeLoss, destroyPool, type PoolLoss } from './engine/pools/destroy.ts';
-export { growPool, type PoolGrown } from './engine/pools/grow.ts';
-export { type Persisted, type PersistOptions, persistPool } from './engine/pools/persist.ts';
+export type { PoolLoss } from './engine/pools/destroy.ts';
+export type { PoolGrown } from './engine/pools/grow.ts';
+export type { Persisted, PersistOptions } from './engine/pools/persist.ts';
 export type { Durability, LongOptions } from './engine/runner.ts';
 export type { PoolSpace } from './engine/space.ts';
 export { type Blocker, CoppiceError, type ErrorCode, type ErrorData, errorCodes } from './model/errors.ts';
 export type { Ancestor, Backing, Consistency } from './model/metadata.ts';
 export { formatSize, parseSize } from './model/sizes.ts';
 export { version } from './model/version.ts';
+
+export const createPool: typeof create = checking('createPool', create);
+export const describeLoss: typeof describe = checking('describeLoss', describe);
+export const destroyPool: typeof destroy = checking('destroyPool', destroy);
+export const growPool: typeof grow = checking('growPool', grow);
+export const persistPool: typeof persist = checking('persistPool', persist);

@@ -1,3 +1,4 @@
+import { printable, printableLines } from '../model/printable.ts';
 import type { CliContext } from './context.ts';
 import { showFailure } from './failure.ts';
 
@@ -22,8 +23,10 @@ export function print(
   result: unknown,
   text: () => string,
 ): void {
+  const { stdout } = context.process;
   const output = flags.json ? JSON.stringify(result, null, 2) : text();
-  if (output !== '') context.process.stdout.write(`${output}\n`);
+  // A program that reads a path needs it as it is.
+  if (output !== '') stdout.write(`${stdout.isTTY ? printableLines(output) : output}\n`);
 }
 
 /** Tells what was changed behind Coppice's back in something that was used all the same; each only once. */
@@ -35,7 +38,25 @@ export function warn(
     note(context, `coppice: warning: ${warning}`);
 }
 
+/** The same for a list; where that is empty, a person is told what to do, and a program finds nothing. */
+export function printList<T>(
+  context: CliContext,
+  flags: { readonly json: boolean },
+  {
+    result,
+    rows,
+    nothing,
+  }: { readonly result: unknown; readonly rows: readonly T[]; readonly nothing: string },
+  text: (rows: readonly T[]) => string,
+): void {
+  print(context, flags, result, () => (rows.length === 0 ? '' : text(rows)));
+  if (rows.length === 0 && !flags.json) note(context, `coppice: ${nothing}`);
+}
+
+export const nothingYet =
+  'Nothing here yet; "coppice import NAME SOURCE" makes a template from a disk image.';
+
 /** Says something beside the result, which never mixes with it. */
 export function note(context: CliContext, text: string): void {
-  context.process.stderr.write(`${text}\n`);
+  context.process.stderr.write(`${printable(text)}\n`);
 }

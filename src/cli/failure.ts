@@ -1,4 +1,5 @@
 import { CoppiceError, type ErrorCode } from '../model/errors.ts';
+import { printable, printableLines } from '../model/printable.ts';
 
 /** The exit code for each kind of failure; documented in docs/errors.md, and stable. */
 export const exitCodes: Readonly<Record<ErrorCode | 'usage' | 'internal', number>> = {
@@ -41,13 +42,15 @@ export function showFailure(error: unknown, json: boolean): Shown {
   const trace = error instanceof Error ? (error.stack ?? error.message) : String(error);
   const text = json
     ? JSON.stringify({ error: { code: 'internal', message: trace } })
-    : `coppice: unexpected error, please report it:\n${trace}`;
+    : `coppice: unexpected error, please report it:\n${printableLines(trace)}`;
   return new Shown(text, exitCodes.internal);
 }
 
 function forPeople(error: CoppiceError): string {
-  if (error.blockers.length < 2) return `coppice: ${error.message}`;
-  const lines = error.blockers.slice(0, 20).map((blocker) => `  - ${blocker.what}: ${blocker.remedy}`);
+  if (error.blockers.length < 2) return printable(`coppice: ${error.message}`);
+  const lines = error.blockers
+    .slice(0, 20)
+    .map((blocker) => printable(`  - ${blocker.what}: ${blocker.remedy}`));
   const more = error.blockers.length > 20 ? [`  and ${error.blockers.length - 20} more`] : [];
-  return [`coppice: ${error.message.split(': ')[0]}:`, ...lines, ...more].join('\n');
+  return [printable(`coppice: ${error.message.split(': ')[0]}:`), ...lines, ...more].join('\n');
 }

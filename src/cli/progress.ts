@@ -9,13 +9,25 @@ export interface ProgressLine extends Disposable {
 /**
  * Shows how far a long operation is, on a terminal only, and turns Ctrl-C into a cancellation that cleans up. A second Ctrl-C
  * ends the process at once; the next command on the pool then cleans up.
+ * @param listen `from the first progress`: until then little or nothing has been done, and Ctrl-C ends the process, as it must
+ * where that waits for a lock in the kernel
  */
-export function showProgress(context: CliContext, what: string): ProgressLine {
+export function showProgress(
+  context: CliContext,
+  what: string,
+  listen: 'at once' | 'from the first progress' = 'at once',
+): ProgressLine {
   const { stderr } = context.process;
   const controller = new AbortController();
   const cancel = (): void => controller.abort();
-  context.process.once('SIGINT', cancel);
-  context.process.once('SIGTERM', cancel);
+  let listening = false;
+  const startListening = (): void => {
+    if (listening) return;
+    listening = true;
+    context.process.once('SIGINT', cancel);
+    context.process.once('SIGTERM', cancel);
+  };
+  if (listen === 'at once') startListening();
   let shown = '';
   const draw = (line: string): void => {
     if (!stderr.isTTY || line === shown) return;
@@ -25,6 +37,7 @@ export function showProgress(context: CliContext, what: string): ProgressLine {
   return {
     signal: controller.signal,
     onProgress: ({ step, fraction }) => {
+      startListening();
       const width = 30;
       const done = Math.round(fraction * width);
       draw(

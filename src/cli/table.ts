@@ -1,3 +1,5 @@
+import { printable } from '../model/printable.ts';
+
 export interface Column<T> {
   readonly title: string;
   readonly value: (row: T) => string;
@@ -8,7 +10,7 @@ export interface Column<T> {
 export function table<T>(rows: readonly T[], columns: readonly Column<T>[]): string {
   const cells = [
     columns.map((column) => column.title),
-    ...rows.map((row) => columns.map((column) => column.value(row))),
+    ...rows.map((row) => columns.map((column) => printable(column.value(row)))),
   ];
   const widths = columns.map((_, index) =>
     cells.reduce((width, line) => Math.max(width, line[index]?.length ?? 0), 0),
@@ -41,5 +43,5 @@ export function counted(count: number, word: string): string {
 
 /** Says that a size is not the one that was asked for. */
 export function roundedNote(roundedFrom: number | undefined): string {
-  return roundedFrom === undefined ? '' : ` (rounded up from ${roundedFrom} bytes)`;
+  return roundedFrom === undefined ? '' : ` (rounded up from ${counted(roundedFrom, 'byte')})`;
 }

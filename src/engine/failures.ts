@@ -1,6 +1,6 @@
 import { standsInTheWay } from '../linux/files.ts';
-import { hasErrno } from '../linux/libc.ts';
-import { CoppiceError } from '../model/errors.ts';
+import { hasErrno, SystemError } from '../linux/libc.ts';
+import { badDisk, CoppiceError } from '../model/errors.ts';
 
 /**
  * Turns what the kernel said into a typed error in one sentence. An error that is already ours passes through.
@@ -33,6 +33,7 @@ export function explainFailure(action: string, error: unknown): unknown {
     );
   }
   if (hasErrno(error, 'ERR_INVALID_ARG_VALUE')) return fail('invalid_argument', `${error.message}.`);
+  if (hasErrno(error, 'EIO', 'EUCLEAN')) return badDisk(`Could not ${action}: ${error.message}`, error);
   if ('code' in error && 'syscall' in error) return fail('io_error', `${error.message}.`);
   return error;
 }

@@ -87,7 +87,7 @@ export function requireUnsealed(volume: HeldVolume, action: string): void {
 }
 
 /** Whether an import of this name was under way; returns after it has ended. */
-export function waitForWork(context: Context, name: Name): boolean {
+function waitForWork(context: Context, name: Name): boolean {
   const place = findWork(context, name);
   if (!place) return false;
   if (!context.wait) throw busy(name);

@@ -1,4 +1,6 @@
+import { setImmediate as turn } from 'node:timers/promises';
 import { CoppiceError } from '../model/errors.ts';
+import { checkArguments, checkMethods, functionArguments } from './arguments.ts';
 import type { PoolHandle } from './context.ts';
 import { type Executor, inlineExecutor } from './executor.ts';
 import { explainFailure } from './failures.ts';
@@ -30,10 +32,13 @@ export interface OpenOptions {
 export interface ManyCloned {
   readonly cloned: readonly Cloned[];
   readonly failed: ReadonlyArray<{ readonly name: string; readonly error: CoppiceError }>;
+  /** The signal fired before all were made; those in `cloned` stay. */
+  readonly cancelled?: true;
 }
 
 /** Opens a pool; @throws CoppiceError not_a_pool, unsupported. What a process that died had left unfinished is cleaned up. */
 export async function openPool(path: string = defaultPoolPath, options: OpenOptions = {}): Promise<Pool> {
+  checkArguments('openPool', functionArguments.openPool, [path, options]);
   try {
     return await open(path, options);
   } catch (error) {
@@ -69,6 +74,10 @@ async function makeExecutor(handle: PoolHandle, inline: boolean): Promise<Execut
  * share one commit.
  */
 export class Pool implements AsyncDisposable {
+  static {
+    checkMethods(Pool.prototype);
+  }
+
   /** The real path of the pool's directory. */
   readonly path: string;
   readonly #runner: Runner;
@@ -104,13 +113,17 @@ export class Pool implements AsyncDisposable {
     return this.#runner.run('clone', [source, name, rest], { durability });
   }
 
-  /** Makes NAME-1 to NAME-COUNT. Each is whole or not there; what failed is listed beside what was made. */
+  /**
+   * Makes NAME-1 to NAME-COUNT. Each is whole or not there; what failed is listed beside what was made. When the signal fires no
+   * more are begun, and those that were made stay.
+   */
   async cloneMany(
     source: string,
     name: string,
     count: number,
-    options: CloneOptions & Durability = {},
+    options: CloneOptions & Durability & LongOptions = {},
   ): Promise<ManyCloned> {
+    const { signal, onProgress, durability, ...rest } = options;
     if (!Number.isInteger(count) || count < 1 || count > 100_000) {
       throw new CoppiceError(
         'invalid_argument',
@@ -122,18 +135,23 @@ export class Pool implements AsyncDisposable {
     const failed: Array<{ name: string; error: CoppiceError }> = [];
     let next = 0;
     const lane = async (): Promise<void> => {
-      for (let each = names[next++]; each !== undefined; each = names[next++]) {
+      while (next < count && !signal?.aborted) {
+        const each = names[next++] ?? '';
         try {
-          cloned.push(await this.clone(source, each, { ...options, durability: 'deferred' }));
+          const run = { durability: 'deferred', signal } as const;
+          cloned.push(await this.#runner.run('clone', [source, each, rest], run));
         } catch (error) {
           if (!(error instanceof CoppiceError)) throw error;
           failed.push({ name: each, error });
         }
+        onProgress?.({ step: 'cloning', fraction: (cloned.length + failed.length) / count });
+        // Where operations run in this thread, nothing else would let it hear of the signal.
+        if (signal) await turn();
       }
     };
     await Promise.all(Array.from({ length: Math.min(count, 8) }, lane));
-    if (options.durability !== 'deferred') await this.sync();
-    return { cloned, failed };
+    if (durability !== 'deferred') await this.sync();
+    return { cloned, failed, ...(next < count && { cancelled: true }) };
   }
 
   /** Takes an immutable snapshot: `VOLUME@NAME`, or `VOLUME` for a name made from the time. The volume may be in use. */

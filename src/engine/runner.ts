@@ -1,8 +1,8 @@
-import { setTimeout as delay } from 'node:timers/promises';
 import { CoppiceError } from '../model/errors.ts';
 import type { OperationProgress } from './control.ts';
 import type { Executor } from './executor.ts';
 import { changes, type OperationArguments, type OperationName, type OperationResult } from './operations.ts';
+import { pauseUnlessCancelled } from './waiting.ts';
 
 export interface Durability {
   /** `deferred`: return before it survives a power cut; `sync()` later makes everything durable at once. */
@@ -128,7 +128,7 @@ export class Runner {
         if (!(error instanceof CoppiceError && error.code === 'busy')) throw error;
         deadline ??= performance.now() + this.#lockTimeout;
         if (performance.now() > deadline) throw error;
-        await delay(pause);
+        await pauseUnlessCancelled(pause, signal, `${name} of ${args[0]}`);
       }
     }
   }

@@ -1,3 +1,4 @@
+import { statusAt } from '../linux/files.ts';
 import { fileSystemSpace } from '../linux/space.ts';
 import { CoppiceError } from '../model/errors.ts';
 import { formatSize } from '../model/sizes.ts';
@@ -41,6 +42,34 @@ export function requireSpace(context: Context, action: string, bytes: number): v
     'no_space',
     `Could not ${action}: it needs ${formatSize(bytes)}, but the pool has ${formatSize(freeBytes)} free; remove volumes or snapshots, or make it larger with "coppice pool grow SIZE".`,
     { neededBytes: bytes, availableBytes: freeBytes },
+  );
+}
+
+/**
+ * The same for what is written outside the pool. Where that is the file system under a sparse pool, its reserve has to stay.
+ * @param target an open file, and the directory to name
+ * @throws CoppiceError no_space, with what is needed and what there is
+ */
+export function requireTargetSpace(
+  context: Context,
+  action: string,
+  target: { readonly fd: number; readonly path: string },
+  bytes: number,
+): void {
+  const host = hostSpace(context);
+  const isHost =
+    host && context.host && statusAt(target.fd, '').device === statusAt(context.host.fd, '').device;
+  const reserveBytes = isHost ? host.reserveBytes : 0;
+  const neededBytes = bytes + reserveBytes;
+  const { freeBytes } = fileSystemSpace(target.fd);
+  if (freeBytes >= neededBytes) return;
+  const reserve = isHost
+    ? ` (${formatSize(reserveBytes)} of them a reserve, because the pool lies there too, and a full host turns it read-only)`
+    : '';
+  throw new CoppiceError(
+    'no_space',
+    `Could not ${action}: ${target.path} has ${formatSize(freeBytes)} free, but ${formatSize(neededBytes)} are needed${reserve}; free space there, or export to another directory.`,
+    { neededBytes, availableBytes: freeBytes },
   );
 }
 

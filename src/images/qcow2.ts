@@ -1,6 +1,7 @@
 import { fstatSync, readSync } from 'node:fs';
 import { lastLine } from '../linux/programs.ts';
-import { CoppiceError } from '../model/errors.ts';
+import { badDisk, CoppiceError } from '../model/errors.ts';
+import type { ImageFormat } from './format.ts';
 import { runInSandbox } from './sandbox.ts';
 
 /**
@@ -12,8 +13,15 @@ import { runInSandbox } from './sandbox.ts';
 const incompatible = { dirty: 1n, corrupt: 2n, externalData: 4n, compressionType: 8n, extendedEntries: 16n };
 const known = Object.values(incompatible).reduce((all, bit) => all | bit);
 
-/** The size in bytes of the disk inside. @throws CoppiceError invalid_image */
-export function readQcow2Size(fd: number, path: string): number {
+export interface Qcow2Header {
+  /** The size in bytes of the disk inside. */
+  readonly bytes: number;
+  /** How many snapshots the image has inside, beside its present state. */
+  readonly snapshots: number;
+}
+
+/** @throws CoppiceError invalid_image */
+export function readQcow2Header(fd: number, path: string): Qcow2Header {
   const header = Buffer.alloc(104);
   const length = readSync(fd, header, 0, header.length, 0);
   const refuse = (why: string): CoppiceError =>
@@ -43,7 +51,7 @@ export function readQcow2Size(fd: number, path: string): number {
   if (header.readBigUInt64BE(40) + BigInt(header.readUInt32BE(36)) * 8n > BigInt(fstatSync(fd).size)) {
     throw refuse('it is truncated');
   }
-  return Number(bytes);
+  return { bytes: Number(bytes), snapshots: header.readUInt32BE(60) };
 }
 
 /** Checks a whole image, and says how many bytes its data will take. @throws CoppiceError invalid_image when it is damaged */
@@ -61,14 +69,33 @@ export async function checkQcow2(
       `${path} is damaged or truncated: ${lastLine(check.errors) || lastLine(check.output)}.`,
     );
   }
-  // As if for another qcow2: for raw, qemu answers with the size of the whole disk, holes included.
-  const measure = ['measure', '-f', 'qcow2', '-O', 'qcow2', '--output', 'json', '/proc/self/fd/3'];
-  const { code, output, errors } = await runInSandbox(measure, [source], { signal });
+  const { required, fullyAllocated } = await measure(source, 'qcow2', path, signal);
+  // Both contain the tables of a qcow2, which for a large disk are large and which raw has not.
+  return Math.max(0, required - (fullyAllocated - bytes));
+}
+
+/** How many bytes the qcow2 image of a raw disk will take. */
+export async function measureAsQcow2(
+  source: number,
+  path: string,
+  signal: AbortSignal | undefined,
+): Promise<number> {
+  return (await measure(source, 'raw', path, signal)).required;
+}
+
+/** Always as if for a qcow2: for raw, qemu answers with the size of the whole disk, holes included. */
+async function measure(
+  source: number,
+  format: ImageFormat,
+  path: string,
+  signal: AbortSignal | undefined,
+): Promise<{ readonly required: number; readonly fullyAllocated: number }> {
+  const args = ['measure', '-f', format, '-O', 'qcow2', '--output', 'json', '/proc/self/fd/3'];
+  const { code, output, errors } = await runInSandbox(args, [source], { signal });
   const required = /"required":\s*(\d+)/.exec(output)?.[1];
   const fullyAllocated = /"fully-allocated":\s*(\d+)/.exec(output)?.[1];
-  // Both contain the tables of a qcow2, which for a large disk are large and which raw has not.
   if (code === 0 && required !== undefined && fullyAllocated !== undefined)
-    return Math.max(0, Number(required) - (Number(fullyAllocated) - bytes));
+    return { required: Number(required), fullyAllocated: Number(fullyAllocated) };
   throw new CoppiceError('invalid_image', `${path} can't be measured: ${lastLine(errors)}.`);
 }
 
@@ -100,7 +127,14 @@ export async function convertQcow2(
     },
   });
   if (conversion.code !== 0) {
-    const noSpace = /No space left/.test(conversion.errors);
+    // qemu says the same of data that can't be unpacked, which its check does not look at.
+    if (isBadDisk(conversion.errors)) {
+      throw new CoppiceError(
+        'io_error',
+        `${path} can't be read to its end: it is damaged, or a disk is; fetch it again, and if that does not help look at "dmesg".`,
+      );
+    }
+    const noSpace = isNoSpace(conversion.errors);
     throw new CoppiceError(
       noSpace ? 'no_space' : 'io_error',
       noSpace
@@ -110,7 +144,7 @@ export async function convertQcow2(
   }
 }
 
-/** Writes a raw disk as a qcow2 image. */
+/** Writes a raw disk as a qcow2 image. @throws CoppiceError io_error, no_space */
 export async function writeQcow2(
   source: number,
   target: number,
@@ -124,7 +158,27 @@ export async function writeQcow2(
     onOutput: (text) => onFraction(fractionIn(text) ?? 0),
   });
   if (conversion.code === 0) return;
+  if (isNoSpace(conversion.errors)) throw noSpaceFor(path);
+  if (isBadDisk(conversion.errors)) throw badDisk(`qemu-img could not write ${path}`);
   throw new CoppiceError('io_error', `qemu-img could not write ${path}: ${lastLine(conversion.errors)}.`);
+}
+
+export function noSpaceFor(path: string, cause?: unknown): CoppiceError {
+  return new CoppiceError(
+    'no_space',
+    `There is not enough space for ${path}; free space there, or export to another directory.`,
+    { cause },
+  );
+}
+
+/** What the C library calls ENOSPC and EDQUOT. */
+function isNoSpace(errors: string): boolean {
+  return /No space left on device|Disk quota exceeded/.test(errors);
+}
+
+/** What the C library calls EIO and EUCLEAN. */
+function isBadDisk(errors: string): boolean {
+  return /Input\/output error|Structure needs cleaning/.test(errors);
 }
 
 function fractionIn(text: string): number | undefined {

@@ -21,7 +21,7 @@ const limits = ['--as=4294967296', '--cpu=3600', '--core=0', '--'];
 const isolation = [
   '--unshare-all',
   '--die-with-parent',
-  '--new-session',
+  // No --new-session: it would leave the group that is killed on cancellation, and that has no terminal either.
   '--cap-drop',
   'ALL',
   // A source that belongs to somebody else is opened again through its descriptor, and the file's mode is looked at once more.

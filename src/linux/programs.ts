@@ -1,5 +1,6 @@
-import { spawn, spawnSync } from 'node:child_process';
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { CoppiceError } from '../model/errors.ts';
+import { hasErrno } from './libc.ts';
 
 /** Which Debian package brings a program, for the sentence that says what is missing. */
 const packages: Readonly<Record<string, string>> = {
@@ -46,7 +47,11 @@ export interface StreamOptions {
   readonly onOutput?: (text: string) => void;
 }
 
-/** Runs a program without blocking; resolves with its exit code and what it said. It is killed when the signal fires. */
+/**
+ * Runs a program without blocking; resolves with its exit code and what it said. It has a session and a process group of its
+ * own, without a terminal. When the signal fires, or when it ends before what it has started, all of the group is killed; this
+ * resolves when the last of them has let go of its output, so that none has the descriptors open any more.
+ */
 export function streamProgram(
   program: string,
   args: readonly string[],
@@ -56,8 +61,9 @@ export function streamProgram(
     const child = spawn(program, args, {
       env: environment,
       stdio: ['ignore', 'pipe', 'pipe', ...(options.descriptors ?? [])],
+      detached: true,
     });
-    const kill = (): void => void child.kill('SIGKILL');
+    const kill = (): void => killGroup(child);
     let [output, errors] = ['', ''];
     child.stdout?.on('data', (chunk: Buffer) => {
       output = (output + chunk).slice(-100_000);
@@ -67,13 +73,25 @@ export function streamProgram(
       errors = (errors + chunk).slice(-100_000);
     });
     child.on('error', (error) => reject(startFailure(program, error)));
-    child.on('close', (code, signal) => {
+    child.on('exit', () => {
+      // From here on the number of the group may mean another one.
       options.signal?.removeEventListener('abort', kill);
+      kill();
+    });
+    child.on('close', (code, signal) => {
       resolve({ code: code ?? 128, output, errors: errors || (signal ? `killed by ${signal}` : '') });
     });
     options.signal?.addEventListener('abort', kill, { once: true });
     if (options.signal?.aborted) kill();
   });
+}
+
+function killGroup({ pid }: ChildProcess): void {
+  try {
+    if (pid !== undefined) process.kill(-pid, 'SIGKILL');
+  } catch (error) {
+    if (!hasErrno(error, 'ESRCH')) throw error; // all of it has ended
+  }
 }
 
 export function lastLine(text: string): string {

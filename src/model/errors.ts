@@ -87,6 +87,15 @@ export function blockedBy(
   });
 }
 
+/** An `io_error` because the kernel could not read or write, as on a disk that fails or has lost data. */
+export function badDisk(what: string, cause?: unknown): CoppiceError {
+  return new CoppiceError(
+    'io_error',
+    `${what}: a disk has failed or has lost data; "dmesg" says where, and "btrfs scrub start -B POOL" finds all that a pool has lost.`,
+    { cause },
+  );
+}
+
 /** The nearest of the candidates to a mistyped word, as a ready phrase, or nothing. */
 export function didYouMean(word: string, candidates: Iterable<string>): string {
   let best: { candidate: string; distance: number } | undefined;

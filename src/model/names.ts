@@ -1,4 +1,5 @@
 import { CoppiceError } from './errors.ts';
+import { printable } from './printable.ts';
 
 declare const checked: unique symbol;
 
@@ -18,15 +19,7 @@ export function parseName(text: string, what = 'name'): Name {
   if (typeof text === 'string' && pattern.test(text) && !text.includes('\n')) return text as Name;
   throw new CoppiceError(
     'invalid_argument',
-    `${quoted(String(text).slice(0, 80))} is not a valid ${what}: use 1 to 63 letters, digits, ".", "_" or "-", starting with a letter or a digit.`,
-  );
-}
-
-/** What a terminal would take for an order, or not show, is spelled out. */
-function quoted(text: string): string {
-  return JSON.stringify(text).replace(
-    /\p{C}/gu,
-    (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`,
+    `${printable(JSON.stringify(String(text).slice(0, 80)))} is not a valid ${what}: use 1 to 63 letters, digits, ".", "_" or "-", starting with a letter or a digit.`,
   );
 }
 

@@ -14,8 +14,8 @@ const powers = 'KMGTP';
  * @throws CoppiceError invalid_argument
  */
 export function parseSize(text: string): number {
-  const match = /^(\d+(?:\.\d+)?)(?:([KMGTP])(iB|B)?|B)?$/i.exec(text.trim());
-  if (!match) throw invalidSize(text, 'write a number with a unit, like 512M, 10G or 1.5T');
+  const match = typeof text === 'string' && /^(\d+(?:\.\d+)?)(?:([KMGTP])(iB|B)?|B)?$/i.exec(text.trim());
+  if (!match) throw invalidSize(String(text), 'write a number with a unit, like 512M, 10G or 1.5T');
   const power = match[2] ? powers.indexOf(match[2].toUpperCase()) + 1 : 0;
   const base = match[3]?.toUpperCase() === 'B' ? 1000 : 1024;
   const bytes = Number(match[1]) * base ** power;

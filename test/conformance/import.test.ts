@@ -142,6 +142,16 @@ conformance('import', (suite) => {
     });
   });
 
+  test('of a qcow2 image, cancelled at any moment: it ends, and nothing is left', async () => {
+    const source = qcow2Image(rawImage(8 * MiB, 5));
+    for (let round = 0; round < 100; round++) {
+      const signal = AbortSignal.timeout(round % 25);
+      const done = suite.pool.import(suite.name('t'), source, { signal });
+      await done.catch((error: unknown) => expect(error).toMatchObject({ code: 'cancelled' }));
+      expect(staged(suite.home)).toEqual([]);
+    }
+  });
+
   test.each([1, 511, 4095, 4096, 4097, 65535, 65537, 4 * MiB + 1])(
     'of a raw image of %i bytes: rounded up with zeros, and that is said',
     async (bytes) => {
@@ -184,9 +194,11 @@ conformance('import', (suite) => {
       ['-o', 'preallocation=full'],
     ]) {
       const source = qcow2Image(raw, ...options);
-      if (options.join().includes('compat')) runProgram('qemu-img', ['snapshot', '-c', 'inside', source]);
+      const snapshots = options.join().includes('compat') ? ['one', 'two'] : [];
+      for (const each of snapshots) runProgram('qemu-img', ['snapshot', '-c', each, source]);
       const name = suite.name('t');
-      await suite.pool.import(name, source);
+      const imported = await suite.pool.import(name, source);
+      expect(imported.snapshotsLeftOut).toBe(snapshots.length || undefined);
       expect(digest(await suite.pool.diskPath(name)), options.join(' ')).toBe(digest(raw));
     }
   });
@@ -324,6 +336,17 @@ conformance('import', (suite) => {
       const path = qcow2Image(rawImage(16 * MiB, 14));
       corrupt(path);
       await refused(path, 'invalid_image');
+    });
+
+    test('qcow2 whose compressed data can not be unpacked', async () => {
+      const raw = file('raw');
+      writeFileSync(raw, Buffer.alloc(MiB, 'compressible '));
+      const path = qcow2Image(raw, '-c');
+      // The first compressed cluster lies behind the tables; its offset stands in the low bits of its entry.
+      using image = new Descriptor(openSync(path, 'r'));
+      const entry = readFileSync(image.fd).readBigUInt64BE(l2At(path));
+      writeAt(path, Buffer.alloc(64, 0xff), Number(entry & 0x003f_ffff_ffff_ffffn));
+      expect(await refused(path, 'io_error')).toContain('it is damaged, or a disk is; fetch it again');
     });
 
     test('qcow2 with bytes behind its end is taken for what it is', async () => {

@@ -1,7 +1,9 @@
-import { rmSync, statfsSync, statSync, writeFileSync } from 'node:fs';
+import { openSync, readdirSync, rmSync, statfsSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, describe, expect, test } from 'vitest';
+import { writeQcow2 } from '../../src/images/qcow2.ts';
 import { createPool, growPool } from '../../src/index.ts';
+import { Descriptor } from '../../src/linux/files.ts';
 import { digest, digestOf, patternBytes, writePattern } from '../support/content.ts';
 import { mountedFileSystem, scratchDirectory, sparseFile } from '../support/devices.ts';
 import { refusal } from '../support/errors.ts';
@@ -185,6 +187,56 @@ describe.each(backends)('no space on $name', (backend) => {
       expect(statSync(file, { throwIfNoEntry: false })).toBeUndefined();
       const { bavail, bsize } = statfsSync(host.path);
       expect(bavail * bsize).toBe(error.availableBytes);
+    });
+  });
+
+  describe('the target of an export is nearly full', () => {
+    test.each(['raw', 'qcow2'] as const)(
+      '%s: refused before it writes, with what is needed',
+      async (format) => {
+        const { pool, scratch } = await poolOf(2 * GiB);
+        const target = mountedFileSystem('ext4', 64 * MiB);
+        cleanUp.push(() => target[Symbol.dispose]());
+        await pool.create('v', { bytes: GiB });
+        writePattern(await pool.diskPath('v'), 6, 0, 96 * MiB);
+        const file = join(target.path, 'v.img');
+        const before = statfsSync(target.path).bavail;
+        const error = await refusal(() => pool.export('v', file, { format }), 'no_space');
+        expect(error.message).toContain(`${target.path} has`);
+        expect(error.neededBytes).toBeGreaterThanOrEqual(96 * MiB);
+        expect(error.neededBytes).toBeLessThan(98 * MiB);
+        expect(error.availableBytes).toBeLessThan(64 * MiB);
+        expect(statfsSync(target.path).bavail).toBe(before);
+        expect(readdirSync(target.path)).toEqual(['lost+found']);
+        await pool.export('v', join(scratch, 'v.img'), { format });
+      },
+    );
+
+    test('qemu-img that runs out of space all the same is told alike', async () => {
+      const target = mountedFileSystem('ext4', 64 * MiB);
+      cleanUp.push(() => target[Symbol.dispose]());
+      const [source, file] = [sparseFile(96 * MiB), join(target.path, 'full.qcow2')];
+      writePattern(source, 7, 0, 96 * MiB);
+      using from = new Descriptor(openSync(source, 'r'));
+      using to = new Descriptor(openSync(file, 'w+'));
+      const write = writeQcow2(from.fd, to.fd, file, () => {}, undefined);
+      expect((await refusal(() => write, 'no_space')).message).toContain(`not enough space for ${file}`);
+      rmSync(source);
+    });
+
+    test('the host under a sparse pool keeps its reserve', async () => {
+      const host = mountedFileSystem('ext4', 512 * MiB);
+      cleanUp.push(() => host[Symbol.dispose]());
+      const { pool } = await poolOf(4 * GiB, join(host.path, 'pool'));
+      await pool.create('v', { bytes: GiB });
+      writePattern(await pool.diskPath('v'), 8, 0, 128 * MiB);
+      await pool.sync();
+      const { bavail, bsize } = statfsSync(host.path);
+      writeFileSync(join(host.path, 'ballast'), Buffer.alloc(bavail * bsize - 160 * MiB, 1));
+      const error = await refusal(() => pool.export('v', join(host.path, 'v.raw')), 'no_space');
+      expect(error.message).toContain('reserve');
+      expect(error.neededBytes).toBe(192 * MiB);
+      expect(readdirSync(host.path).sort()).toEqual(['ballast', 'lost+found', 'pool']);
     });
   });
 });

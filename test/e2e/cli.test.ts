@@ -1,6 +1,14 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, readdirSync, readFileSync, statSync, truncateSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { readMounts } from '../../src/linux/mounts.ts';
@@ -47,6 +55,12 @@ function refused(ran: Ran, code: number): string {
   return ran.stderr;
 }
 
+function refusedJson(...args: readonly string[]): string {
+  const { stdout, stderr } = coppice(pool, ...args);
+  expect(stdout).toBe('');
+  return stderr;
+}
+
 describe('each command', () => {
   const json = (...args: readonly string[]): unknown => JSON.parse(done(coppice(pool, ...args, '--json')));
 
@@ -54,6 +68,9 @@ describe('each command', () => {
     const say = (...args: readonly string[]): string => done(coppice(pool, ...args));
     expect(say('create', 'life', '--size', '5000')).toBe(
       'Created volume life: 8.00 KiB (rounded up from 5000 bytes).\n',
+    );
+    expect(say('create', 'tiny', '--size', '1')).toBe(
+      'Created volume tiny: 4.00 KiB (rounded up from 1 byte).\n',
     );
     expect(say('clone', 'base', 'life-1')).toBe('Cloned base to life-1: 64.0 MiB.\n');
     expect(say('clone', 'base', 'life-2', '--size', '100000001')).toBe(
@@ -277,6 +294,47 @@ describe('failures', () => {
   });
 });
 
+describe('where there is nothing', () => {
+  test('list, tree and usage say so beside an empty result, and what to do', () => {
+    const own = join(directory, 'empty');
+    done(coppice(own, 'pool', 'create', '--size', '4G'));
+    const start =
+      'coppice: Nothing here yet; "coppice import NAME SOURCE" makes a template from a disk image.\n';
+    for (const args of [['list'], ['list', '--type', 'template'], ['tree'], ['usage']])
+      expect(coppice(own, ...args), args.join(' ')).toEqual({ code: 0, stdout: '', stderr: start });
+    for (const args of [['list'], ['list', '--type', 'snapshot'], ['tree']])
+      expect(JSON.parse(done(coppice(own, ...args, '--json')))).toEqual([]);
+    expect(JSON.parse(done(coppice(own, 'usage', '--json')))).toEqual({ usages: [] });
+    done(coppice(own, 'create', 'v', '--size', '1M'));
+    expect(coppice(own, 'list', '--type', 'template')).toEqual({
+      code: 0,
+      stdout: '',
+      stderr: 'coppice: No templates here; "coppice list" shows what there is.\n',
+    });
+    expect(coppice(own, 'list', '--type', 'snapshot')).toEqual({
+      code: 0,
+      stdout: '',
+      stderr: 'coppice: No snapshots yet; "coppice snapshot VOLUME" takes one.\n',
+    });
+    done(coppice(own, 'pool', 'destroy', own, '--yes'));
+  });
+});
+
+describe('snapshots inside of a qcow2 image', () => {
+  test('are left out, and that is said', () => {
+    const qcow2 = join(directory, 'with-snapshots.qcow2');
+    runProgram('qemu-img', ['create', '-q', '-f', 'qcow2', qcow2, '1M']);
+    runProgram('qemu-img', ['snapshot', '-c', 'one', qcow2]);
+    const { code, stdout, stderr } = coppice(pool, 'import', 'with-snapshots', qcow2);
+    expect([code, stdout]).toEqual([0, 'Imported template with-snapshots: 1.00 MiB, 0 extents.\n']);
+    expect(stderr).toBe(
+      `coppice: warning: ${qcow2} has 1 snapshot inside, which was not imported; to import one, write it to a file of its own first, with "qemu-img convert -l SNAPSHOT".\n`,
+    );
+    const { stdout: json, stderr: nothing } = coppice(pool, 'import', 'with-snapshots-2', qcow2, '--json');
+    expect([JSON.parse(json).snapshotsLeftOut, nothing]).toEqual([1, '']);
+  });
+});
+
 describe('as a citizen of the shell', () => {
   test('it prints no colours and no progress where there is no terminal', () => {
     for (const args of [['list'], ['--help'], ['nonsense'], ['show', 'nobody'], ['import', 'shell', image]]) {
@@ -284,6 +342,27 @@ describe('as a citizen of the shell', () => {
       expect(stdout + stderr).not.toContain('\x1b');
       expect(stdout + stderr).not.toContain('\r');
     }
+  });
+
+  test('what a file name would have a terminal do is spelled out', async () => {
+    const evil = join(directory, 'a\x1b]0;owned\x07b\nc\x9bd\u202ee');
+    const spelled = join(directory, 'a\\u001b]0;owned\\u0007b\\u000ac\\u009bd\\u202ee');
+    expect(refused(coppice(pool, 'import', 'evil', evil), 3)).toBe(`coppice: There is no file ${spelled}.\n`);
+    const { error } = JSON.parse(refusedJson('import', 'evil', evil, '--json'));
+    expect(error.message).toBe(`There is no file ${evil}.`);
+    // A path that goes to a program is left as it is; on a terminal it is shown.
+    done(coppice(evil, 'pool', 'create', '--size', '4G'));
+    done(coppice(evil, 'create', 'v', '--size', '1M'));
+    expect(done(coppice(evil, 'path', 'v'))).toBe(`${evil}/volumes/v/data/disk.raw\n`);
+    if (existsSync('/usr/bin/script')) {
+      const { screen } = await onTerminal(evil, 'coppice path v', 'never asked', '');
+      expect(screen.replaceAll('\r\n', '\n')).toBe(
+        `${spelled.replace('\\u000a', '\n')}/volumes/v/data/disk.raw\n`,
+      );
+    }
+    mkdirSync(join(evil, 'volumes', 'x\x1b[31m\ny'));
+    expect(done(coppice(evil, 'list'))).toMatch(/^x\\u001b\[31m\\u000ay +foreign /m);
+    runProgram('umount', ['--', evil]);
   });
 
   test('a reader that leaves early is no error', () => {

@@ -1,4 +1,6 @@
 import { buildCommand, type Command } from '@stricli/core';
+import type { CloneOptions } from '../../engine/operations/clone.ts';
+import type { ManyCloned, Pool } from '../../engine/pool.ts';
 import { CoppiceError } from '../../model/errors.ts';
 import { formatSize, parseSize } from '../../model/sizes.ts';
 import { note, print, reporting, warn } from '../command.ts';
@@ -69,25 +71,41 @@ export const cloneCommand: Command<CliContext> = buildCommand<Flags, [string, st
         );
         return;
       }
-      const { cloned, failed } = await pool.cloneMany(source, name, flags.count, options);
+      const many = await makeMany(context, pool, source, name, flags.count, options);
+      const { cloned, failed, cancelled } = many;
       warn(context, cloned);
-      print(context, flags, { cloned, failed }, () =>
+      print(context, flags, many, () =>
         cloned.length === 0
           ? ''
           : `Cloned ${source} to ${counted(cloned.length, 'volume')}: ${listed(cloned.map((each) => each.name))}${roundedNote(cloned[0]?.roundedFrom)}.`,
       );
       const [first] = failed;
-      if (!first) return await warnOfSpace(context, pool);
-      const exitCode = exitCodes[first.error.code];
+      if (!first && !cancelled) return await warnOfSpace(context, pool);
+      const exitCode = exitCodes[cancelled || !first ? 'cancelled' : first.error.code];
       if (flags.json) {
         context.process.exitCode = exitCode; // the result itself says what failed
         return;
       }
       for (const { error } of failed.slice(0, 10)) note(context, `coppice: ${error.message}`);
-      throw new Shown(`coppice: ${failed.length} of ${flags.count} clones were not made.`, exitCode);
+      const missing = `${flags.count - cloned.length} of ${flags.count} clones were not made.`;
+      throw new Shown(`coppice: ${cancelled ? 'Cancelled: ' : ''}${missing}`, exitCode);
     });
   }),
 });
+
+async function makeMany(
+  context: CliContext,
+  pool: Pool,
+  source: string,
+  name: string,
+  count: number,
+  options: CloneOptions,
+): Promise<ManyCloned> {
+  const { showProgress } = await import('../progress.ts');
+  using progress = showProgress(context, `clone ${source}`, 'from the first progress');
+  const { signal, onProgress } = progress;
+  return await pool.cloneMany(source, name, count, { ...options, signal, onProgress });
+}
 
 function wholeNumber(text: string): number {
   if (/^\d{1,9}$/.test(text)) return Number(text);

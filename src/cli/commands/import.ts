@@ -1,6 +1,6 @@
 import { buildCommand, type Command } from '@stricli/core';
 import { formatSize } from '../../model/sizes.ts';
-import { print, reporting } from '../command.ts';
+import { note, print, reporting } from '../command.ts';
 import { type CliContext, optionalText, type PoolFlags, poolFlags, withExamples, word } from '../context.ts';
 import { counted, roundedNote } from '../table.ts';
 
@@ -50,6 +50,13 @@ export const importCommand: Command<CliContext> = buildCommand<Flags, [string, s
         const shared = imported.shared ? ', sharing its blocks with the source' : '';
         return `Imported template ${name}: ${formatSize(imported.bytes)}${roundedNote(imported.roundedFrom)}, ${counted(imported.extents, 'extent')}${shared}.`;
       });
+      const { snapshotsLeftOut: left } = imported;
+      if (left !== undefined && !flags.json) {
+        note(
+          context,
+          `coppice: warning: ${source} has ${counted(left, 'snapshot')} inside, which ${left === 1 ? 'was' : 'were'} not imported; to import one, write it to a file of its own first, with "qemu-img convert -l SNAPSHOT".`,
+        );
+      }
       await warnOfSpace(context, pool);
     });
   }),

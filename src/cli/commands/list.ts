@@ -1,6 +1,6 @@
 import { buildCommand, type Command } from '@stricli/core';
 import { formatSize } from '../../model/sizes.ts';
-import { print, reporting } from '../command.ts';
+import { nothingYet, printList, reporting } from '../command.ts';
 import { type CliContext, type PoolFlags, poolFlags, withExamples } from '../context.ts';
 import { table } from '../table.ts';
 
@@ -36,38 +36,35 @@ export const listCommand: Command<CliContext> = buildCommand<Flags, [], CliConte
     const { withPool } = await import('../session.ts');
     if (flags.type === 'snapshot') {
       const snapshots = await withPool(context, flags, (pool) => pool.listSnapshots());
-      print(context, flags, snapshots, () =>
-        snapshots.length === 0
-          ? 'No snapshots yet: coppice snapshot VOLUME'
-          : table(snapshots, [
-              { title: 'SNAPSHOT', value: (row) => row.reference },
-              { title: 'SIZE', value: (row) => size(row.bytes), align: 'right' },
-              { title: 'CONSISTENCY', value: (row) => row.consistency ?? '-' },
-              { title: 'REASON', value: (row) => row.reason ?? '-' },
-              { title: 'CREATED', value: (row) => when(row.created) },
-            ]),
+      const nothing = 'No snapshots yet; "coppice snapshot VOLUME" takes one.';
+      printList(context, flags, { result: snapshots, rows: snapshots, nothing }, (rows) =>
+        table(rows, [
+          { title: 'SNAPSHOT', value: (row) => row.reference },
+          { title: 'SIZE', value: (row) => size(row.bytes), align: 'right' },
+          { title: 'CONSISTENCY', value: (row) => row.consistency ?? '-' },
+          { title: 'REASON', value: (row) => row.reason ?? '-' },
+          { title: 'CREATED', value: (row) => when(row.created) },
+        ]),
       );
       return;
     }
     const all = await withPool(context, flags, (pool) => pool.list());
     const entries = all.filter((entry) => flags.type === 'all' || entry.type === flags.type);
-    print(context, flags, entries, () =>
-      entries.length === 0
-        ? 'Nothing here yet: coppice import NAME SOURCE makes a template from a disk image.'
-        : table(entries, [
-            { title: 'NAME', value: (row) => row.name },
-            { title: 'TYPE', value: (row) => row.type },
-            { title: 'SIZE', value: (row) => size(row.bytes), align: 'right' },
-            { title: 'SNAPSHOTS', value: (row) => String(row.snapshots), align: 'right' },
-            {
-              title: 'ORIGIN',
-              value: (row) =>
-                row.origin
-                  ? `${row.origin.name}${row.origin.snapshot ? `@${row.origin.snapshot}` : ''}`
-                  : '-',
-            },
-            { title: 'CREATED', value: (row) => when(row.created) },
-          ]),
+    const nothing =
+      all.length === 0 ? nothingYet : `No ${flags.type}s here; "coppice list" shows what there is.`;
+    printList(context, flags, { result: entries, rows: entries, nothing }, (rows) =>
+      table(rows, [
+        { title: 'NAME', value: (row) => row.name },
+        { title: 'TYPE', value: (row) => row.type },
+        { title: 'SIZE', value: (row) => size(row.bytes), align: 'right' },
+        { title: 'SNAPSHOTS', value: (row) => String(row.snapshots), align: 'right' },
+        {
+          title: 'ORIGIN',
+          value: (row) =>
+            row.origin ? `${row.origin.name}${row.origin.snapshot ? `@${row.origin.snapshot}` : ''}` : '-',
+        },
+        { title: 'CREATED', value: (row) => when(row.created) },
+      ]),
     );
   }),
 });

@@ -1,6 +1,6 @@
 import { buildCommand, type Command } from '@stricli/core';
 import type { TreeNode } from '../../engine/operations/tree.ts';
-import { print, reporting } from '../command.ts';
+import { nothingYet, printList, reporting } from '../command.ts';
 import { type CliContext, optionalWord, type PoolFlags, poolFlags, withExamples } from '../context.ts';
 
 export const treeCommand: Command<CliContext> = buildCommand<PoolFlags, [string?], CliContext>({
@@ -19,7 +19,8 @@ export const treeCommand: Command<CliContext> = buildCommand<PoolFlags, [string?
   func: reporting(async (context, flags: PoolFlags, name?: string) => {
     const { withPool } = await import('../session.ts');
     const nodes = await withPool(context, flags, (pool) => pool.tree(name));
-    print(context, flags, nodes, () => draw(nodes).join('\n'));
+    const list = { result: nodes, rows: nodes, nothing: nothingYet };
+    printList(context, flags, list, (roots) => draw(roots).join('\n'));
   }),
 });
 

@@ -1,6 +1,6 @@
 import { buildCommand, type Command } from '@stricli/core';
 import { formatSize } from '../../model/sizes.ts';
-import { note, print, reporting } from '../command.ts';
+import { note, nothingYet, printList, reporting } from '../command.ts';
 import { type CliContext, type PoolFlags, poolFlags, toggle, withExamples, word } from '../context.ts';
 import { table } from '../table.ts';
 
@@ -27,8 +27,9 @@ export const usageCommand: Command<CliContext> = buildCommand<Flags, string[], C
   func: reporting(async (context, flags: Flags, ...references: string[]) => {
     const { withPool } = await import('../session.ts');
     const report = await withPool(context, flags, (pool) => pool.usage(references, { exact: flags.exact }));
-    print(context, flags, report, () =>
-      table(report.usages, [
+    const list = { result: report, rows: report.usages, nothing: nothingYet };
+    printList(context, flags, list, (rows) =>
+      table(rows, [
         { title: 'NAME', value: (row) => row.reference },
         { title: 'LOGICAL', value: (row) => formatSize(row.logicalBytes), align: 'right' },
         { title: 'REFERENCED', value: (row) => formatSize(row.referencedBytes), align: 'right' },

@@ -11,10 +11,10 @@ import {
 } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
 import type { ImageFormat } from '../../images/format.ts';
-import { writeQcow2 } from '../../images/qcow2.ts';
+import { measureAsQcow2, noSpaceFor, writeQcow2 } from '../../images/qcow2.ts';
 import { copySparse } from '../../images/raw.ts';
 import { reflink } from '../../linux/extents.ts';
-import { Descriptor, moveAt } from '../../linux/files.ts';
+import { Descriptor, moveAt, statusAt } from '../../linux/files.ts';
 import { hasErrno } from '../../linux/libc.ts';
 import { randomId } from '../../linux/random.ts';
 import { CoppiceError } from '../../model/errors.ts';
@@ -23,6 +23,8 @@ import type { Context } from '../context.ts';
 import type { Control } from '../control.ts';
 import { holdSource } from '../holding.ts';
 import { abandon } from '../publish.ts';
+import { requireTargetSpace } from '../space.ts';
+import { takingLocks } from '../waiting.ts';
 
 export interface ExportOptions {
   /** Raw when absent. */
@@ -53,7 +55,9 @@ export async function exportImage(
   const file = resolve(fileText);
   const format = options.format ?? 'raw';
   requireReplaceable(context, file);
-  using copy = frozenCopy(context, sourceText);
+  using copy = await takingLocks(context, control, `export of ${sourceText}`, (open) =>
+    frozenCopy(open, sourceText),
+  );
   const temporary = join(dirname(file), `.${basename(file)}.${randomId()}.partial`);
   try {
     using source = new Descriptor(openSync(context.driver.path(copy), 'r'));
@@ -63,8 +67,15 @@ export async function exportImage(
       onFraction: (fraction: number) => control.report({ step: 'copying', fraction }),
       signal: control.signal,
     };
-    if (format === 'qcow2') await writeQcow2(source.fd, target.fd, file, progress.onFraction, control.signal);
-    else await writeRaw(source.fd, target.fd, bytes, progress);
+    const need = (needed: number): void =>
+      requireTargetSpace(context, `export ${sourceText}`, { fd: target.fd, path: dirname(file) }, needed);
+    if (format === 'qcow2') {
+      need(await measureAsQcow2(source.fd, sourceText, control.signal));
+      await writeQcow2(source.fd, target.fd, file, progress.onFraction, control.signal);
+    } else if (!shareBlocks(source.fd, target.fd, bytes)) {
+      need(statusAt(source.fd, '').allocatedBytes);
+      await copySparse(source.fd, target.fd, bytes, progress);
+    }
     control.signal?.throwIfAborted();
     fsyncSync(target.fd);
     publishFile(temporary, file, options.overwrite ?? false);
@@ -76,14 +87,7 @@ export async function exportImage(
         'cancelled',
         `The export of ${sourceText} was cancelled; nothing of it is left.`,
       );
-    if (hasErrno(error, 'ENOSPC')) {
-      throw new CoppiceError(
-        'no_space',
-        `There is not enough space in ${dirname(file)} for the export of ${sourceText}.`,
-        { cause: error },
-      );
-    }
-    throw error;
+    throw hasErrno(error, 'ENOSPC', 'EDQUOT') ? noSpaceFor(file, error) : error;
   } finally {
     abandon(context, copy);
   }
@@ -138,18 +142,15 @@ function openTarget(temporary: string, file: string): Descriptor {
   }
 }
 
-async function writeRaw(
-  source: number,
-  target: number,
-  bytes: number,
-  progress: Parameters<typeof copySparse>[3],
-): Promise<void> {
+/** Gives the target its size and, where both lie on one file system that can, all blocks of the source. */
+function shareBlocks(source: number, target: number, bytes: number): boolean {
   ftruncateSync(target, bytes);
   try {
     reflink(source, target);
+    return true;
   } catch (error) {
-    if (!hasErrno(error, 'EXDEV', 'EINVAL', 'EOPNOTSUPP', 'ENOTTY')) throw error;
-    await copySparse(source, target, bytes, progress);
+    if (hasErrno(error, 'EXDEV', 'EINVAL', 'EOPNOTSUPP', 'ENOTTY')) return false;
+    throw error;
   }
 }
 

@@ -2,7 +2,7 @@ import { constants, fstatSync, openSync } from 'node:fs';
 import { resolve } from 'node:path';
 import type { Held } from '../../drivers/driver.ts';
 import { detectFormat, type ImageFormat } from '../../images/format.ts';
-import { checkQcow2, convertQcow2, readQcow2Size } from '../../images/qcow2.ts';
+import { checkQcow2, convertQcow2, readQcow2Header } from '../../images/qcow2.ts';
 import { copySparse, hashFile } from '../../images/raw.ts';
 import { reflink } from '../../linux/extents.ts';
 import { Descriptor, resizeFile } from '../../linux/files.ts';
@@ -14,9 +14,10 @@ import { roundSize } from '../../model/sizes.ts';
 import type { Context } from '../context.ts';
 import type { Control } from '../control.ts';
 import { explaining } from '../failures.ts';
-import { busy, findWork, waitForWork } from '../holding.ts';
+import { busy, findWork } from '../holding.ts';
 import { abandon, requireFree } from '../publish.ts';
 import { requireSpace } from '../space.ts';
+import { takingLocks } from '../waiting.ts';
 import { type Sealed, sealDisk } from './seal.ts';
 
 export interface ImportOptions {
@@ -32,6 +33,8 @@ export interface Imported extends Sealed {
   readonly roundedFrom?: number;
   /** Whether the blocks are shared with the source, because that lies on the same file system. */
   readonly shared: boolean;
+  /** How many snapshots a qcow2 image has inside, which were not imported: only its present state is. */
+  readonly snapshotsLeftOut?: number;
 }
 
 /**
@@ -52,13 +55,16 @@ export async function importImage(
   using source = openSource(sourcePath);
   const before = fstatSync(source.fd, { bigint: true });
   const format = detectFormat(source.fd, sourcePath, options.format);
-  const imageBytes = format === 'qcow2' ? readQcow2Size(source.fd, sourcePath) : Number(before.size);
+  const { bytes: imageBytes, snapshots } =
+    format === 'qcow2'
+      ? readQcow2Header(source.fd, sourcePath)
+      : { bytes: Number(before.size), snapshots: 0 };
   if (imageBytes === 0)
     throw new CoppiceError('invalid_image', `${sourcePath} is empty; an image has at least one byte.`);
   const bytes = roundSize(imageBytes);
   requireFree(context, name);
 
-  using work = beginWork(context, name);
+  using work = await takingLocks(context, control, `import of ${name}`, (open) => beginWork(open, name));
   try {
     const id = randomId();
     explaining(`import ${name}`, () => context.driver.create(work, bytes, id));
@@ -92,7 +98,13 @@ export async function importImage(
     control.report({ step: 'sealing', fraction: 0.99 });
     const sealed = sealDisk(context, work, name, { id, origin: [], method: 'import' });
     context.driver.discard(work);
-    return { ...sealed, format, shared, ...(bytes !== imageBytes && { roundedFrom: imageBytes }) };
+    return {
+      ...sealed,
+      format,
+      shared,
+      ...(bytes !== imageBytes && { roundedFrom: imageBytes }),
+      ...(snapshots > 0 && { snapshotsLeftOut: snapshots }),
+    };
   } catch (error) {
     abandon(context, work);
     if (control.signal?.aborted)
@@ -103,16 +115,12 @@ export async function importImage(
 
 /** Only one import of a name at a time: the check and the announcement are one step under the pool's lock. */
 function beginWork(context: Context, name: ReturnType<typeof parseVolumeName>): Held {
-  for (;;) {
-    const pool = context.driver.hold({ area: 'pool' }, 'exclusive', context.wait);
-    if (typeof pool === 'string') throw busy('the pool');
-    {
-      using _lock = pool;
-      requireFree(context, name);
-      if (!findWork(context, name)) return announce(context, name);
-    }
-    waitForWork(context, name);
-  }
+  const pool = context.driver.hold({ area: 'pool' }, 'exclusive', context.wait);
+  if (typeof pool === 'string') throw busy('the pool');
+  using _lock = pool;
+  requireFree(context, name);
+  if (findWork(context, name)) throw busy(name);
+  return announce(context, name);
 }
 
 function announce(context: Context, name: string): Held {

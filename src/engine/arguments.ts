@@ -1,0 +1,209 @@
+import { CoppiceError } from '../model/errors.ts';
+
+/**
+ * What callers without types may get wrong: looked at once, where a call comes in, so that all behind may rely on its types.
+ * Whether a value of the right kind makes sense is for the operation to say.
+ */
+
+type Kind = 'string' | 'number' | 'boolean' | 'function' | 'AbortSignal';
+type Fields = Readonly<Record<string, Kind>>;
+
+/** What is wrong with a value, in a form that follows its name, or nothing. */
+type Check = (value: unknown, name: string) => string | undefined;
+
+interface Argument {
+  readonly name: string;
+  readonly check: Check;
+}
+
+/** One that must be there. */
+function required(name: string, kind: Kind): Argument {
+  return { name, check: (value) => unlessIs(value, kind, name) };
+}
+
+function optional(name: string, kind: Kind): Argument {
+  return orNone(required(name, kind));
+}
+
+/** An object whose fields may all be left out. */
+function fieldsOf(fields: Fields): Argument {
+  return {
+    name: 'options',
+    check(value, name) {
+      if (typeof value !== 'object' || value === null || Array.isArray(value))
+        return `${name} must be an object, and not ${kindOf(value)}`;
+      for (const [field, kind] of Object.entries(fields)) {
+        const given: unknown = Reflect.get(value, field);
+        const wrong = given === undefined ? undefined : unlessIs(given, kind, `${name}.${field}`);
+        if (wrong !== undefined) return wrong;
+      }
+      return undefined;
+    },
+  };
+}
+
+/** The same, which may itself be left out. */
+function options(fields: Fields): Argument {
+  return orNone(fieldsOf(fields));
+}
+
+/** An object with a size, which has to be there. */
+function sizeOptions(): Argument {
+  const { name, check } = fieldsOf(durability);
+  return {
+    name,
+    check: (value) =>
+      check(value, name) ?? unlessIs(Reflect.get(Object(value), 'bytes'), 'number', `${name}.bytes`),
+  };
+}
+
+function orNone({ name, check }: Argument): Argument {
+  return { name, check: (value) => (value === undefined ? undefined : check(value, name)) };
+}
+
+const durability = { durability: 'string' } as const;
+const long = { signal: 'AbortSignal', onProgress: 'function' } as const;
+const cloning = { bytes: 'number', replicable: 'boolean', ...durability } as const;
+const persisting = {
+  systemd: 'boolean',
+  dryRun: 'boolean',
+  fstab: 'string',
+  unitDirectory: 'string',
+} as const;
+
+const references: Argument = {
+  name: 'references',
+  check(value, name) {
+    if (typeof value === 'string') return undefined;
+    if (Array.isArray(value) && value.every((each) => typeof each === 'string')) return undefined;
+    return `${name} must be a string or an array of strings`;
+  },
+};
+
+/** The methods of an open pool. */
+const methodArguments: Readonly<Record<string, readonly Argument[]>> = {
+  import: [
+    required('name', 'string'),
+    required('source', 'string'),
+    options({ format: 'string', sha256: 'string', ...long }),
+  ],
+  export: [
+    required('source', 'string'),
+    required('file', 'string'),
+    options({ format: 'string', overwrite: 'boolean', ...long }),
+  ],
+  create: [required('name', 'string'), sizeOptions()],
+  clone: [required('source', 'string'), required('name', 'string'), options(cloning)],
+  cloneMany: [
+    required('source', 'string'),
+    required('name', 'string'),
+    required('count', 'number'),
+    options({ ...cloning, ...long }),
+  ],
+  snapshot: [required('reference', 'string'), options(durability)],
+  rollback: [
+    required('reference', 'string'),
+    options({ force: 'boolean', dryRun: 'boolean', ...durability }),
+  ],
+  rename: [required('from', 'string'), required('to', 'string'), options(durability)],
+  grow: [required('name', 'string'), sizeOptions()],
+  seal: [required('source', 'string'), required('template', 'string'), options(durability)],
+  remove: [
+    references,
+    options({
+      withSnapshots: 'boolean',
+      force: 'boolean',
+      ifExists: 'boolean',
+      dryRun: 'boolean',
+      ...durability,
+    }),
+  ],
+  listSnapshots: [optional('volume', 'string')],
+  show: [required('name', 'string')],
+  diskPath: [required('reference', 'string')],
+  tree: [optional('name', 'string')],
+  usage: [orNone(references), options({ exact: 'boolean' })],
+};
+
+/** The functions beside it. */
+type FunctionName = 'openPool' | 'createPool' | 'describeLoss' | 'destroyPool' | 'growPool' | 'persistPool';
+
+export const functionArguments: Readonly<Record<FunctionName, readonly Argument[]>> = {
+  openPool: [optional('path', 'string'), options({ inline: 'boolean', lockTimeout: 'number' })],
+  createPool: [
+    fieldsOf({
+      path: 'string',
+      file: 'string',
+      bytes: 'number',
+      preallocate: 'boolean',
+      device: 'string',
+      force: 'boolean',
+      existing: 'boolean',
+    }),
+  ],
+  describeLoss: [required('path', 'string')],
+  destroyPool: [required('path', 'string'), fieldsOf({ force: 'boolean', ...persisting })],
+  growPool: [required('path', 'string'), required('bytes', 'number')],
+  persistPool: [required('path', 'string'), fieldsOf(persisting)],
+};
+
+/** @throws CoppiceError invalid_argument */
+export function checkArguments(call: string, wanted: readonly Argument[], given: readonly unknown[]): void {
+  for (const [index, { name, check }] of wanted.entries()) {
+    const wrong = check(given[index], name);
+    if (wrong !== undefined) throw new CoppiceError('invalid_argument', `${call}(): ${wrong}.`);
+  }
+}
+
+/** The same function, which looks at its arguments first. */
+export function checking<A extends readonly unknown[], R>(
+  call: FunctionName,
+  run: (...given: A) => R,
+): (...given: A) => R {
+  return (...given) => {
+    checkArguments(call, functionArguments[call], given);
+    return run(...given);
+  };
+}
+
+/** Has the methods of a class, which return promises, look at their arguments first: what is wrong rejects, and never throws. */
+export function checkMethods(prototype: object): void {
+  for (const [name, wanted] of Object.entries(methodArguments)) {
+    const method: unknown = Reflect.get(prototype, name);
+    if (typeof method !== 'function') throw new Error(`There is no method ${name}.`);
+    const value = function (this: unknown, ...given: unknown[]): unknown {
+      try {
+        checkArguments(`pool.${name}`, wanted, given);
+      } catch (error) {
+        return Promise.reject(error);
+      }
+      return Reflect.apply(method, this, given);
+    };
+    Object.defineProperty(prototype, name, { value, writable: true, configurable: true });
+  }
+}
+
+function unlessIs(value: unknown, kind: Kind, name: string): string | undefined {
+  const is = kind === 'AbortSignal' ? isSignal(value) : typeof value === kind;
+  if (is) return undefined;
+  const hint =
+    kind === 'number' && typeof value === 'string' && name.endsWith('bytes')
+      ? '; parseSize() reads "10G"'
+      : '';
+  return `${name} must be ${withArticle(kind)}, and not ${kindOf(value)}${hint}`;
+}
+
+/** Not by its class: it may come from another realm. */
+function isSignal(value: unknown): boolean {
+  return typeof value === 'object' && value !== null && 'aborted' in value && 'addEventListener' in value;
+}
+
+function kindOf(value: unknown): string {
+  if (value === undefined) return 'left out';
+  if (value === null) return 'null';
+  return withArticle(Array.isArray(value) ? 'array' : typeof value);
+}
+
+function withArticle(word: string): string {
+  return `${/^[aeiou]/i.test(word) ? 'an' : 'a'} ${word}`;
+}
