@@ -49,7 +49,7 @@ static int open_beneath(int directory, const char *path, uint64_t flags, uint64_
 
 static int status(int directory, const char *path, struct statx *result)
 {
-	return statx(directory, path, AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW, STATX_BASIC_STATS, result);
+	return statx(directory, path, AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW, STATX_ALL, result);
 }
 
 /* Opens and locks an entry. */
