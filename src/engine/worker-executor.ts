@@ -9,6 +9,7 @@ import {
   quickOperations,
 } from './operations.ts';
 import { quickPace } from './quick-pace.ts';
+import { wakefulness } from './wakefulness.ts';
 import { type Task, WorkerThread } from './worker-thread.ts';
 
 /** The most threads for quick operations, and for slow ones. */
@@ -25,12 +26,14 @@ export function workerExecutor(handle: PoolHandle): Executor {
   let threads: WorkerThread[] = [];
   let commits: WorkerThread | undefined;
   let pumping = false;
+  const stayAwake = wakefulness(() => quick.isWorking && pace.limits().threads === 1);
 
   const pump = (): void => {
     pumping = false;
     threads = threads.filter((thread) => !thread.isEnded);
     for (const lane of [quick, slow]) lane.serve(idleThread);
     for (const thread of threads) thread.send();
+    stayAwake();
   };
 
   /** After everything that the present answers set going has asked for its next operation, so that it goes out together. */
@@ -92,6 +95,10 @@ class Lane {
 
   constructor(limits: () => { readonly threads: number; readonly depth: number }) {
     this.#limits = limits;
+  }
+
+  get isWorking(): boolean {
+    return this.#threads.some((thread) => thread.load > 0);
   }
 
   /** Gives away as much as there is room for. */

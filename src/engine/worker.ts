@@ -36,7 +36,7 @@ export interface WorkerFailure {
 }
 
 /** About as many clones are made in the time between sending answers and receiving what they set going. */
-const requestsOfRoundTrip = 2;
+const requestsOfRoundTrip = 3;
 
 /** Milliseconds that an answer is held back, and a lock that others may want; and then for one more operation. */
 const longestWait = 2;
@@ -56,8 +56,8 @@ if (port) {
   port.on('message', (text: string) => receive(parse(text)));
 
   /**
-   * Sends answers together, so that the main thread is woken less often, but while there is still work for as long as its next
-   * requests take to come.
+   * Sends answers together, which costs less than each by itself, but while there is still work for as long as its next requests
+   * take to come. Until they come or all is done, it keeps what else it has to answer.
    */
   const serveAll = async (requests: readonly WorkerRequest[]): Promise<void> => {
     const queue = [...requests];
@@ -65,21 +65,26 @@ if (port) {
     let answers: WorkerAnswer[] = [];
     let sent = performance.now();
     let turn = sent;
+    let isAsked = false;
     for (let request = queue.shift(); request; request = queue.shift()) {
       const answer = serve(request);
       answers.push(answer instanceof Promise ? await answer : answer);
       if (queue.length <= requestsOfRoundTrip && order === undefined) {
         const received = receiveMessageOnPort(port);
         const next = received && parse(received.message as string);
-        if (isRequests(next)) queue.push(...next);
-        else order = next;
+        if (isRequests(next)) {
+          queue.push(...next);
+          isAsked = false;
+        } else order = next;
       }
       const now = performance.now();
       if (queue.length === 0 || now - turn > longestWait) {
         context.turn.end();
         turn = now;
       }
-      if (queue.length <= requestsOfRoundTrip || now - sent > longestWait) {
+      const isLow = queue.length <= requestsOfRoundTrip;
+      if (queue.length === 0 || (isLow && !isAsked) || now - sent > longestWait) {
+        isAsked = isLow;
         send(answers);
         answers = [];
         sent = now;
