@@ -95,7 +95,7 @@ static void make_id(char id[37])
 
 static void clone_one(int volumes, int staging, int original, int number)
 {
-	char name[64], entry_name[37], id[37], metadata[8000];
+	char name[64], path[64], entry_name[37], id[37], metadata[8000];
 	struct statx held;
 	snprintf(name, sizeof name, "%s-%d", prefix, number);
 	make_id(entry_name);
@@ -107,12 +107,11 @@ static void clone_one(int volumes, int staging, int original, int number)
 		exit(1);
 	struct btrfs_ioctl_vol_args_v2 subvolume = { .name = "data" };
 	check(ioctl(entry, BTRFS_IOC_SUBVOL_CREATE_V2, &subvolume), "SUBVOL_CREATE");
-	int data = open_beneath(entry, "data", O_RDONLY | O_DIRECTORY, 0);
-	check(fsetxattr(data, "user.coppice.volume", id, strlen(id), 0), "fsetxattr");
-	int disk = open_beneath(data, "disk.raw", O_RDWR | O_CREAT | O_EXCL, 0600);
+	snprintf(path, sizeof path, "/proc/self/fd/%d/data", entry);
+	check(lsetxattr(path, "user.coppice.volume", id, strlen(id), 0), "lsetxattr");
+	int disk = open_beneath(entry, "data/disk.raw", O_RDWR | O_CREAT | O_EXCL, 0600);
 	check(ioctl(disk, FICLONE, original), "FICLONE");
 	close(disk);
-	close(data);
 
 	int length = snprintf(metadata, sizeof metadata,
 		"{\"type\":\"volume\",\"id\":\"%s\",\"kind\":\"block\",\"created\":\"2026-01-01T00:00:00.000Z\","

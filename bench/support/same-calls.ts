@@ -113,6 +113,7 @@ function normalize(call: string, prefix: string): string {
     .replace(/^(fstatfs\(\d+), .*$/, '$1)')
     .replace(/^(fgetxattr\(\d+, "[^"]*"), .*, (\d+)\) += .*$/, '$1, $2)')
     .replace(/^(fsetxattr\(\d+, "[^"]*"), .*, (\d+), 0\)(.*)$/, '$1, $2 bytes)$3')
+    .replace(/^(lsetxattr\("\/proc\/self\/fd\/)\d+(.*), (\d+), 0\)(.*)$/, '$1N$2, $3 bytes)$4')
     .replace(/^(ioctl\(.*SUBVOL_CREATE\w*), .*\)( += .*)$/, '$1)$2');
 }
 

@@ -21,6 +21,11 @@ export function writeAttribute(fd: number, name: string, value: Buffer): void {
   call('fsetxattr', name, fd, name, value, value.length, 0);
 }
 
+/** The same by path, for what need not be opened otherwise. A final symbolic link is not followed. */
+export function writeAttributeByPath(path: string, name: string, value: Buffer): void {
+  call('lsetxattr', name, path, name, value, value.length, 0);
+}
+
 export function removeAttribute(fd: number, name: string): void {
   call('fremovexattr', name, fd, name);
 }

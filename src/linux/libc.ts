@@ -56,6 +56,7 @@ const prototypes = {
   fgetxattr: 'long fgetxattr(int, const char *, void *, size_t)',
   lgetxattr: 'long lgetxattr(const char *, const char *, void *, size_t)',
   fsetxattr: 'int fsetxattr(int, const char *, void *, size_t, int)',
+  lsetxattr: 'int lsetxattr(const char *, const char *, void *, size_t, int)',
   fremovexattr: 'int fremovexattr(int, const char *)',
   getrandom: 'long getrandom(void *, size_t, unsigned int)',
   flock: 'int flock(int, int)',

@@ -1,5 +1,5 @@
 import { constants, fchmodSync, fchownSync, fstatSync, readdirSync } from 'node:fs';
-import { readAttribute, writeAttribute } from '../../linux/attributes.ts';
+import { readAttribute, writeAttributeByPath } from '../../linux/attributes.ts';
 import { createSnapshot, createSubvolume, subvolumeInfo } from '../../linux/btrfs.ts';
 import { sumExtents } from '../../linux/btrfs-extents.ts';
 import { nestedSubvolumes } from '../../linux/btrfs-trees.ts';
@@ -41,11 +41,14 @@ const identityAttribute = 'user.coppice.volume';
 export const manyExtents = 150;
 
 export function createDisk(entry: number, bytes: number, identity: string): void {
-  createSubvolume(entry, 'data');
-  using data = openDirectoryAt(entry, 'data');
-  writeAttribute(data.fd, identityAttribute, Buffer.from(identity));
-  using disk = createFileAt(data.fd, 'disk.raw');
+  using disk = createEmptyDisk(entry, identity);
   resizeFile(disk.fd, bytes);
+}
+
+function createEmptyDisk(entry: number, identity: string): Descriptor {
+  createSubvolume(entry, 'data');
+  writeAttributeByPath(`${descriptorPath(entry)}/data`, identityAttribute, Buffer.from(identity));
+  return createFileAt(entry, diskPath);
 }
 
 export function cloneDisk(
@@ -84,10 +87,7 @@ function cloneByReflink(
   staged: HeldDirectory,
   request: CloneRequest,
 ): void {
-  createSubvolume(staged.fd, 'data');
-  using data = openDirectoryAt(staged.fd, 'data');
-  writeAttribute(data.fd, identityAttribute, Buffer.from(request.identity));
-  using disk = createFileAt(data.fd, 'disk.raw');
+  using disk = createEmptyDisk(staged.fd, request.identity);
   try {
     reflink(original.fd, disk.fd);
   } catch (error) {
