@@ -1,10 +1,10 @@
 import { availableParallelism } from 'node:os';
 
 /** Milliseconds after which a thread goes to sleep all the same: what takes longer is not worth it. */
-export const longestWatch = 1;
+const longestWatch = 4;
 
 /** Milliseconds for which this thread is not to be woken: shorter than a few clones take. */
-const nap = 0.2;
+const nap = 0.1;
 
 /**
  * Keeps the event loop of this thread from sleeping while answers of another are due within microseconds. To wake a sleeping

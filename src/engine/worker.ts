@@ -36,7 +36,7 @@ export interface WorkerFailure {
 }
 
 /** About as many clones are made in the time between sending answers and receiving what they set going. */
-const requestsOfRoundTrip = 3;
+const requestsOfRoundTrip = 4;
 
 /** Milliseconds that an answer is held back, and a lock that others may want; and then for one more operation. */
 const longestWait = 2;
