@@ -26,7 +26,10 @@ export function workerExecutor(handle: PoolHandle): Executor {
   let threads: WorkerThread[] = [];
   let commits: WorkerThread | undefined;
   let pumping = false;
-  const stayAwake = wakefulness(() => quick.isWorking && pace.limits().threads === 1);
+  const stayAwake = wakefulness(
+    () => quick.isWorking && pace.limits().threads === 1,
+    () => threads,
+  );
 
   const pump = (): void => {
     pumping = false;

@@ -3,7 +3,8 @@ import { CoppiceError } from '../model/errors.ts';
 import type { PoolHandle } from './context.ts';
 import type { Control } from './control.ts';
 import type { OperationName } from './operations.ts';
-import type { MessageToWorker, WorkerFailure, WorkerMessage, WorkerRequest } from './worker.ts';
+import { bell, Ring, ringBuffer } from './ring.ts';
+import type { MessageToWorker, WorkerFailure, WorkerMessage, WorkerRequest, WorkerSetup } from './worker.ts';
 
 /** An operation that somebody waits for. */
 export interface Task {
@@ -24,28 +25,32 @@ export interface WorkerThreadEvents {
 /** The main thread's end of a worker thread. It does not keep the process alive unless it has work. */
 export class WorkerThread {
   readonly #worker: Worker;
+  readonly #requests: Ring;
+  readonly #answers: Ring;
   readonly #tasks = new Map<number, Task>();
   /** How to stop watching the signals of tasks that can be cancelled. */
   readonly #watches = new Map<number, () => void>();
   readonly #events: WorkerThreadEvents;
   #outbox: Array<{ readonly id: number; readonly text: string }> = [];
   #next = 0;
+  #isWatched = false;
   isEnded = false;
 
   constructor(handle: PoolHandle, events: WorkerThreadEvents = {}) {
     this.#events = events;
     const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
+    const setup: WorkerSetup = { handle, requests: ringBuffer(), answers: ringBuffer() };
+    this.#requests = new Ring(setup.requests);
+    this.#answers = new Ring(setup.answers);
     this.#worker = new Worker(new URL(`./worker.${extension}`, import.meta.url), {
-      workerData: handle,
+      workerData: setup,
       // Node would print a warning for each descriptor that it closes without having opened it: all that openat2 gave.
       trackUnmanagedFds: false,
     });
     this.#worker.unref();
     this.#worker.on('message', (text: string) => {
-      const before = this.load;
-      for (const message of JSON.parse(text) as WorkerMessage[]) this.#receive(message);
-      if (this.load === 0) this.#worker.unref();
-      if (this.load < before) events.onFree?.();
+      this.#receiveAll(text);
+      if (!this.#isWatched) this.rest();
     });
     this.#worker.on('error', (error) => this.#end(threadFailure(error)));
     this.#worker.on('exit', () =>
@@ -73,9 +78,25 @@ export class WorkerThread {
   send(): void {
     if (this.#outbox.length === 0) return;
     this.#worker.ref();
-    this.#worker.postMessage(`[${this.#outbox.map(({ text }) => text).join()}]`);
+    const text = `[${this.#outbox.map((request) => request.text).join()}]`;
+    const state = this.#requests.write(text);
+    if (state !== 'awake') this.#worker.postMessage(state === 'full' ? text : bell);
     for (const { id } of this.#outbox) this.#watch(id);
     this.#outbox = [];
+  }
+
+  /** Takes what it has answered. It need not wake this thread, which will call this again, or `rest`. */
+  watch(): void {
+    this.#isWatched = true;
+    this.#answers.stayAwake();
+    this.#receiveAll();
+  }
+
+  /** Takes what it has answered. From now on it wakes this thread. */
+  rest(): void {
+    this.#isWatched = false;
+    do this.#receiveAll();
+    while (!this.#answers.sleep());
   }
 
   close(): Promise<void> {
@@ -87,7 +108,19 @@ export class WorkerThread {
     });
   }
 
-  #receive(message: WorkerMessage): void {
+  /** @param first came through the port */
+  #receiveAll(first: string = bell): void {
+    const before = this.load;
+    if (first !== bell) this.#receive(first);
+    for (let text = this.#answers.read(); text !== undefined; text = this.#answers.read())
+      this.#receive(text);
+    if (this.load === before) return;
+    if (this.load === 0) this.#worker.unref();
+    this.#events.onFree?.();
+  }
+
+  #receive(text: string): void {
+    const message = JSON.parse(text) as WorkerMessage;
     const task = this.#tasks.get(message.id);
     if (!task) return;
     if ('progress' in message) {
@@ -120,6 +153,7 @@ export class WorkerThread {
   }
 
   #end(error: CoppiceError): void {
+    this.#receiveAll();
     this.isEnded = true;
     for (const [id, task] of this.#tasks) {
       this.#forget(id);

@@ -1,9 +1,15 @@
-import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads';
+import { parentPort, workerData } from 'node:worker_threads';
 import { CoppiceError, type ErrorData } from '../model/errors.ts';
 import { createContext, type PoolHandle } from './context.ts';
 import type { Control, OperationProgress } from './control.ts';
 import { perform } from './executor.ts';
-import { longOperations, type OperationArguments, type OperationName } from './operations.ts';
+import {
+  longOperations,
+  type OperationArguments,
+  type OperationName,
+  quickOperations,
+} from './operations.ts';
+import { bell, Ring } from './ring.ts';
 
 /**
  * A thread that runs whole operations, one after the other, so that the main thread is never blocked by the kernel. Messages are
@@ -16,17 +22,22 @@ export interface WorkerRequest {
   readonly args: readonly unknown[];
 }
 
-/** Requests, an order to cancel the long operation of that id, or the order to end. */
+/** What comes through the port: an order to cancel the long operation of that id, the order to end, or what the ring had no room for. */
 export type MessageToWorker = readonly WorkerRequest[] | { readonly cancel: number } | 'close';
 
-/** A thread answers with a list of these. */
+/** What a thread needs to begin with. Requests and answers go through rings; the port tells one who sleeps to look. */
+export interface WorkerSetup {
+  readonly handle: PoolHandle;
+  readonly requests: SharedArrayBuffer;
+  readonly answers: SharedArrayBuffer;
+}
+
 export type WorkerMessage = WorkerAnswer | { readonly id: number; readonly progress: OperationProgress };
 
 /** `milliseconds`: how long it took, without waiting for its turn. */
-export type WorkerAnswer = { readonly id: number; readonly milliseconds: number } & (
-  | { readonly result: unknown }
-  | { readonly error: WorkerFailure }
-);
+export type WorkerAnswer = { readonly id: number; readonly milliseconds: number } & Outcome;
+
+type Outcome = { readonly result: unknown } | { readonly error: WorkerFailure };
 
 export interface WorkerFailure {
   readonly known: ErrorData | undefined;
@@ -35,77 +46,84 @@ export interface WorkerFailure {
   readonly cause: string | undefined;
 }
 
-/** About as many clones are made in the time between sending answers and receiving what they set going. */
-const requestsOfRoundTrip = 4;
+/** Milliseconds for which a lock is kept that others may want, and then for one more operation. */
+const longestTurn = 2;
 
-/** Milliseconds that an answer is held back, and a lock that others may want; and then for one more operation. */
-const longestWait = 2;
+/** Milliseconds for which a thread that has nothing to do looks for more before it sleeps. */
+const longestWatch = 0.5;
 
 const port = parentPort;
 if (port) {
-  const context = createContext(workerData as PoolHandle, false);
+  const setup = workerData as WorkerSetup;
+  const context = createContext(setup.handle, false);
   const cancellation = new Map<number, AbortController>();
+  const [requests, answers] = [new Ring(setup.requests), new Ring(setup.answers)];
+  const queue: WorkerRequest[] = [];
+  let isServing = false;
+  let wasQuick = false;
+
   const receive = (message: MessageToWorker): void => {
     if (message === 'close') {
       context[Symbol.dispose]();
       port.close();
     } else if ('cancel' in message) cancellation.get(message.cancel)?.abort();
-    else void serveAll(message);
+    else queue.push(...message);
   };
-  const send = (messages: readonly WorkerMessage[]): void => port.postMessage(JSON.stringify(messages));
-  port.on('message', (text: string) => receive(parse(text)));
+  const send = (message: WorkerMessage): void => {
+    const text = JSON.stringify(message);
+    const state = answers.write(text);
+    if (state !== 'awake') port.postMessage(state === 'full' ? text : bell);
+  };
+  port.on('message', (text: string) => {
+    if (text !== bell) receive(JSON.parse(text) as MessageToWorker);
+    if (!isServing) void serveAll();
+  });
 
-  /**
-   * Sends answers together, which costs less than each by itself, but while there is still work for as long as its next requests
-   * take to come. Until they come or all is done, it keeps what else it has to answer.
-   */
-  const serveAll = async (requests: readonly WorkerRequest[]): Promise<void> => {
-    const queue = [...requests];
-    let order: MessageToWorker | undefined;
-    let answers: WorkerAnswer[] = [];
-    let sent = performance.now();
-    let turn = sent;
-    let isAsked = false;
-    for (let request = queue.shift(); request; request = queue.shift()) {
-      const answer = serve(request);
-      answers.push(answer instanceof Promise ? await answer : answer);
-      if (queue.length <= requestsOfRoundTrip && order === undefined) {
-        const received = receiveMessageOnPort(port);
-        const next = received && parse(received.message as string);
-        if (isRequests(next)) {
-          queue.push(...next);
-          isAsked = false;
-        } else order = next;
-      }
-      const now = performance.now();
-      if (queue.length === 0 || now - turn > longestWait) {
-        context.turn.end();
-        turn = now;
-      }
-      const isLow = queue.length <= requestsOfRoundTrip;
-      if (queue.length === 0 || (isLow && !isAsked) || now - sent > longestWait) {
-        isAsked = isLow;
-        send(answers);
-        answers = [];
-        sent = now;
-      }
+  const serveAll = async (): Promise<void> => {
+    isServing = true;
+    let turn = performance.now();
+    for (let request = next(); request; request = next()) {
+      const began = performance.now();
+      const outcome = serve(request);
+      const settled: Outcome = outcome instanceof Promise ? await outcome : outcome;
+      const ended = performance.now();
+      wasQuick = quickOperations.has(request.name);
+      send({ id: request.id, milliseconds: ended - began, ...settled });
+      if (ended - turn < longestTurn) continue;
+      context.turn.end();
+      turn = ended;
     }
-    if (order !== undefined) receive(order);
+    isServing = false;
   };
 
-  const serve = ({ id, name, args }: WorkerRequest): WorkerAnswer | Promise<WorkerAnswer> => {
-    const began = performance.now();
-    const done = (result: unknown): WorkerAnswer => ({ id, milliseconds: performance.now() - began, result });
-    const failed = (error: unknown): WorkerAnswer => ({
-      id,
-      milliseconds: performance.now() - began,
-      error: asFailure(error),
-    });
+  /** The next request, waited for a moment; undefined when none comes: then the bell will ring for the next one. */
+  const next = (): WorkerRequest | undefined => {
+    const request = nextIfAny();
+    if (request) return request;
+    context.turn.end();
+    const until = wasQuick ? performance.now() + longestWatch : 0;
+    do {
+      const late = nextIfAny();
+      if (late) return late;
+    } while (performance.now() < until || !requests.sleep());
+    return undefined;
+  };
+
+  const nextIfAny = (): WorkerRequest | undefined => {
+    if (queue.length === 0) {
+      const text = requests.read();
+      if (text !== undefined) queue.push(...(JSON.parse(text) as WorkerRequest[]));
+    }
+    return queue.shift();
+  };
+
+  const serve = ({ id, name, args }: WorkerRequest): Outcome | Promise<Outcome> => {
     try {
       const control = longOperations.has(name) ? controlOf(id) : undefined;
       const result = perform(context, name, args as OperationArguments<typeof name>, control);
-      if (!(result instanceof Promise)) return done(result);
-      return result.then(done, failed).finally(() => cancellation.delete(id));
+      if (!(result instanceof Promise)) return { result };
+      const settled = result.then((value) => ({ result: value }), failed);
+      return settled.finally(() => cancellation.delete(id));
     } catch (error) {
       return failed(error);
     }
@@ -114,20 +132,13 @@ if (port) {
   const controlOf = (id: number): Control => {
     const controller = new AbortController();
     cancellation.set(id, controller);
-    return { signal: controller.signal, report: (progress) => send([{ id, progress }]) };
+    return { signal: controller.signal, report: (progress) => send({ id, progress }) };
   };
 }
 
-function parse(text: string): MessageToWorker {
-  return JSON.parse(text) as MessageToWorker;
-}
-
-function isRequests(message: MessageToWorker | undefined): message is readonly WorkerRequest[] {
-  return Array.isArray(message);
-}
-
-function asFailure(error: unknown): WorkerFailure {
+function failed(error: unknown): Outcome {
   const known = error instanceof CoppiceError ? error.toJSON() : undefined;
   const { message, stack, cause } = error instanceof Error ? error : new Error(String(error));
-  return { known, message, stack, cause: cause instanceof Error ? cause.message : undefined };
+  const why = cause instanceof Error ? cause.message : undefined;
+  return { error: { known, message, stack, cause: why } };
 }
