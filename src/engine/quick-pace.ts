@@ -7,8 +7,8 @@ export interface QuickPace {
 
 /**
  * Decides how quick operations are spread over threads, from how long they took lately. Reflinks of contiguous disks are bound by
- * locks inside the file system: two threads make fewer of them than one, and what a thread gains most from is being woken less
- * often. Snapshots wait for commits, which they share when many wait together: eight threads make three times as many as one.
+ * locks inside the file system: two threads make fewer of them than one, and one works best that always has the next at
+ * hand. Snapshots wait for commits, which they share when many wait together: eight threads make three times as many as one.
  */
 export function quickPace(mostThreads: number): QuickPace {
   let usual = 0.2;
