@@ -88,10 +88,17 @@ export function makeApplication(json: boolean): Application<CliContext> {
         commandErrorResult: shown,
         exceptionWhileRunningCommand: shown,
         exceptionWhileParsingArguments: (error, ansiColor) =>
-          misused(text_en.exceptionWhileParsingArguments(error, ansiColor)),
+          misused(withHelp(text_en.exceptionWhileParsingArguments(error, ansiColor))),
         noCommandRegisteredForInput: (about) => misused(text_en.noCommandRegisteredForInput(about)),
       },
     },
     determineExitCode: (error) => (error instanceof Shown ? error.exitCode : 1),
   });
+}
+
+/** A mistake that names no way out gets one. */
+function withHelp(message: string): string {
+  return message.endsWith('?')
+    ? message
+    : `${message.replace(/\.$/, '')}; --help says what the command takes.`;
 }
