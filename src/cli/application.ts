@@ -96,9 +96,9 @@ export function makeApplication(json: boolean): Application<CliContext> {
   });
 }
 
-/** A mistake that names no way out gets one. */
+/** What is missing or too much gets a way out; other mistakes name their own. */
 function withHelp(message: string): string {
-  return message.endsWith('?')
-    ? message
-    : `${message.replace(/\.$/, '')}; --help says what the command takes.`;
+  return /^(Expected|Too many)/.test(message)
+    ? `${message.replace(/\.$/, '')}; --help says what the command takes.`
+    : message;
 }

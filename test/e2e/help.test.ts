@@ -39,7 +39,7 @@ describe('mistakes on the command line', () => {
     [['list', '--type', 'volumes'], 'did you mean "volume"?'],
     [['clone', 'a'], 'Expected argument for NAME; --help says what the command takes.'],
     [['clone', 'a', 'b', 'c'], 'Too many arguments'],
-    [['create', 'a'], 'Expected input for flag --size.'],
+    [['create', 'a'], 'Expected input for flag --size; --help says'],
     [['clone', 'a', 'b', '--count', 'x'], '"x" is not a whole number.'],
     [['remove'], 'Expected'],
     [['pool', 'destroy'], 'Expected argument for PATH; --help says what the command takes.'],
