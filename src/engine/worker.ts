@@ -82,29 +82,30 @@ if (port) {
   const serveAll = async (): Promise<void> => {
     isServing = true;
     let turn = performance.now();
-    for (let request = next(); request; request = next()) {
+    for (let request = waitForNext(); request; ) {
       const began = performance.now();
       const outcome = serve(request);
       const settled: Outcome = outcome instanceof Promise ? await outcome : outcome;
       const ended = performance.now();
       wasQuick = quickOperations.has(request.name);
+      const following = nextIfAny();
+      // Before the answer: who has been told that all clones are made finds nothing held.
+      if (!following || ended - turn >= longestTurn) {
+        context.turn.end();
+        turn = ended;
+      }
       send({ id: request.id, milliseconds: ended - began, ...settled });
-      if (ended - turn < longestTurn) continue;
-      context.turn.end();
-      turn = ended;
+      request = following ?? waitForNext();
     }
     isServing = false;
   };
 
   /** The next request, waited for a moment; undefined when none comes: then the bell will ring for the next one. */
-  const next = (): WorkerRequest | undefined => {
-    const request = nextIfAny();
-    if (request) return request;
-    context.turn.end();
+  const waitForNext = (): WorkerRequest | undefined => {
     const until = wasQuick ? performance.now() + longestWatch : 0;
     do {
-      const late = nextIfAny();
-      if (late) return late;
+      const request = nextIfAny();
+      if (request) return request;
     } while (performance.now() < until || !requests.sleep());
     return undefined;
   };
