@@ -15,6 +15,9 @@ import { type Task, WorkerThread } from './worker-thread.ts';
 /** The most threads for quick operations, and for slow ones. */
 const most = 8;
 
+/** With so many under way it pays not to be woken for each; who waits for a single one would wait longer. */
+const several = 4;
+
 /**
  * Runs operations in worker threads, which are made when they are needed. Quick operations share threads among themselves, a slow
  * one, a commit and a long one has a thread to itself while it runs, so that nothing quick waits behind it.
@@ -27,7 +30,7 @@ export function workerExecutor(handle: PoolHandle): Executor {
   let commits: WorkerThread | undefined;
   let pumping = false;
   const stayAwake = wakefulness(
-    () => quick.isWorking && pace.limits().threads === 1,
+    () => quick.load >= several && pace.limits().threads === 1,
     () => threads,
   );
 
@@ -100,8 +103,9 @@ class Lane {
     this.#limits = limits;
   }
 
-  get isWorking(): boolean {
-    return this.#threads.some((thread) => thread.load > 0);
+  /** How many of its tasks are under way. */
+  get load(): number {
+    return this.#threads.reduce((sum, thread) => sum + thread.load, 0);
   }
 
   /** Gives away as much as there is room for. */
