@@ -1,7 +1,4 @@
-import { execFileSync } from 'node:child_process';
-import { join } from 'node:path';
-import { runProgram } from '../src/linux/programs.ts';
-import { runDirectory } from '../test/support/run-directory.ts';
+import { compileLimit, Limit, limitArguments } from './support/limit.ts';
 import { compare, type Measured, measured, time } from './support/measure.ts';
 import { type BenchPool, benchPool, makeImage } from './support/pool.ts';
 import { requireSameCalls } from './support/same-calls.ts';
@@ -13,22 +10,15 @@ const turnsInRound = 4;
 
 /**
  * Clones that need not survive a power cut yet, 8 in flight, from a program that uses the library: against a C program that makes
- * the same system calls one after the other. More threads do not make the C program faster: the file system has one queue.
+ * the same system calls one after the other.
  */
 export async function deferredClones(): Promise<Measured[]> {
-  const limit = compileLimit();
   await using bench = await benchPool();
   const { id } = await bench.pool.import('template', makeImage(bench.aside, 3));
-  const limitArguments = (prefix: string, many: number): string[] => [
-    bench.path,
-    bench.host,
-    'template',
-    id,
-    prefix,
-    String(many),
-    '1',
-  ];
-  requireSameCalls(bench.path, limit, limitArguments);
+  const program = compileLimit();
+  const args = limitArguments(bench, id);
+  requireSameCalls(bench.path, program, args);
+  await using limit = new Limit(program, args);
   await cloneMany(bench, 'warm', clones); // threads are made and code is compiled once, not in each round
   // In short turns, so that what else the machine does hits both sides alike.
   const turns = await compare(
@@ -39,7 +29,7 @@ export async function deferredClones(): Promise<Measured[]> {
     },
     async (turn) => {
       await bench.pool.sync();
-      return Number(execFileSync(limit, limitArguments(`limit-${turn}`, clones / turnsInRound)));
+      return limit.clone(`limit-${turn}`, clones / turnsInRound);
     },
   );
   const rates = Array.from({ length: rounds }, (_, round) => {
@@ -74,10 +64,4 @@ async function cloneMany({ pool }: BenchPool, prefix: string, many: number): Pro
     while (next < many) await pool.clone('template', `${prefix}-${next++}`, { durability: 'deferred' });
   };
   await Promise.all(Array.from({ length: inFlight }, lane));
-}
-
-function compileLimit(): string {
-  const program = join(runDirectory(), 'limit');
-  runProgram('gcc', ['-O2', '-Wall', '-pthread', '-o', program, join(import.meta.dirname, 'limit.c')]);
-  return program;
 }

@@ -2,7 +2,8 @@
  * The limit: clones a template with the system calls that the library makes for a deferred clone, in the same order and with the
  * same arguments, and does nothing else. `deferred-clones.ts` compares the traces of the two before it measures.
  *
- * limit POOL HOST SOURCE SOURCE_ID PREFIX COUNT THREADS makes PREFIX-0 to PREFIX-(COUNT-1) and prints how many seconds it took.
+ * limit POOL HOST SOURCE SOURCE_ID THREADS reads lines "PREFIX COUNT", makes PREFIX-0 to PREFIX-(COUNT-1) for each, and prints how
+ * many seconds that took.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -25,7 +26,8 @@
 #include <time.h>
 #include <unistd.h>
 
-static const char *pool, *host, *source, *source_id, *prefix;
+static const char *pool, *host, *source, *source_id;
+static char prefix[64];
 static int count;
 static atomic_int next;
 
@@ -95,7 +97,7 @@ static void make_id(char id[37])
 
 static void clone_one(int volumes, int staging, int original, int number)
 {
-	char name[64], path[64], entry_name[37], id[37], metadata[8000];
+	char name[80], path[64], entry_name[37], id[37], metadata[8000];
 	struct statx held;
 	snprintf(name, sizeof name, "%s-%d", prefix, number);
 	make_id(entry_name);
@@ -133,22 +135,29 @@ static void *work(void *unused)
 	return unused;
 }
 
-int main(int argc, char **argv)
+static double clone_all(int threads)
 {
-	if (argc != 8)
-		return 2;
-	pool = argv[1], host = argv[2], source = argv[3], source_id = argv[4], prefix = argv[5];
-	count = atoi(argv[6]);
-	int threads = atoi(argv[7]);
-
 	struct timespec begin, end;
 	pthread_t thread[64];
+	next = 0;
 	clock_gettime(CLOCK_MONOTONIC, &begin);
 	for (int i = 0; i < threads && i < 64; i++)
 		check(-pthread_create(&thread[i], NULL, work, NULL), "pthread_create");
 	for (int i = 0; i < threads && i < 64; i++)
 		pthread_join(thread[i], NULL);
 	clock_gettime(CLOCK_MONOTONIC, &end);
-	printf("%.9f\n", (double)(end.tv_sec - begin.tv_sec) + (double)(end.tv_nsec - begin.tv_nsec) / 1e9);
+	return (double)(end.tv_sec - begin.tv_sec) + (double)(end.tv_nsec - begin.tv_nsec) / 1e9;
+}
+
+int main(int argc, char **argv)
+{
+	if (argc != 6)
+		return 2;
+	pool = argv[1], host = argv[2], source = argv[3], source_id = argv[4];
+	int threads = atoi(argv[5]);
+	while (scanf("%63s %d", prefix, &count) == 2) {
+		printf("%.9f\n", clone_all(threads));
+		fflush(stdout);
+	}
 	return 0;
 }

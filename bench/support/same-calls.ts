@@ -1,6 +1,6 @@
+import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { runProgram } from '../../src/linux/programs.ts';
 import { runDirectory } from '../../test/support/run-directory.ts';
 
 /** What Node's own machinery does in any thread: waking, waiting, memory, clocks. */
@@ -13,14 +13,10 @@ const runtimeCalls =
  * host and the opening of the template, is compared for itself: under a trace everything takes so long that the library lets go
  * of the template after each clone, where the C program has it open to the end.
  */
-export function requireSameCalls(
-  poolPath: string,
-  limit: string,
-  limitArguments: (prefix: string, clones: number) => string[],
-): void {
+export function requireSameCalls(poolPath: string, limit: string, limitArguments: readonly string[]): void {
   const script = join(import.meta.dirname, 'clone-once.ts');
   const ours = callsOfOneClone([process.execPath, script, poolPath, 'trace-a'], 'trace-a');
-  const theirs = callsOfOneClone([limit, ...limitArguments('trace-b', 3)], 'trace-b');
+  const theirs = callsOfOneClone([limit, ...limitArguments], 'trace-b', 'trace-b 3\n');
   for (const part of ['shared', 'own'] as const) requireEqual(ours[part], theirs[part]);
 }
 
@@ -39,9 +35,11 @@ interface Calls {
   readonly own: readonly string[];
 }
 
-function callsOfOneClone(command: readonly string[], prefix: string): Calls {
+/** @param input what the command reads from its standard input */
+function callsOfOneClone(command: readonly string[], prefix: string, input = ''): Calls {
   const file = join(runDirectory(), `${prefix}.strace`);
-  runProgram('strace', ['-f', '-qq', '-e', 'signal=none', '-s', '64', '-o', file, '--', ...command]);
+  const options = ['-f', '-qq', '-e', 'signal=none', '-s', '64', '-o', file, '--'];
+  execFileSync('strace', [...options, ...command], { input, stdio: ['pipe', 'ignore', 'inherit'] });
   const lines = readFileSync(file, 'utf8').split('\n');
   const named = lines.find((line) => line.includes(`"${prefix}-1"`)) ?? '';
   const thread = /^\d+ /.exec(named)?.[0] ?? 'no thread';

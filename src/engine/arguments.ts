@@ -27,12 +27,13 @@ function optional(name: string, kind: Kind): Argument {
 
 /** An object whose fields may all be left out. */
 function fieldsOf(fields: Fields): Argument {
+  const entries = Object.entries(fields);
   return {
     name: 'options',
     check(value, name) {
       if (typeof value !== 'object' || value === null || Array.isArray(value))
         return `${name} must be an object, and not ${kindOf(value)}`;
-      for (const [field, kind] of Object.entries(fields)) {
+      for (const [field, kind] of entries) {
         const given: unknown = Reflect.get(value, field);
         const wrong = given === undefined ? undefined : unlessIs(given, kind, `${name}.${field}`);
         if (wrong !== undefined) return wrong;

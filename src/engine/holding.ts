@@ -13,6 +13,7 @@ export interface HeldVolume extends Disposable {
 }
 
 export interface HeldSource extends HeldVolume {
+  readonly reference: Reference;
   /** What is copied: the volume itself, or its snapshot. */
   readonly source: Held;
 }
@@ -29,7 +30,7 @@ export function holdSource(context: Context, reference: Reference): HeldSource {
   if (!snapshot) return volume;
   return closingOnFailure(volume, () => {
     const source = holdSnapshot(context, volume, snapshot, 'shared');
-    return new LockedVolume(volume.held, volume.name, volume.metadata, source);
+    return new LockedVolume(volume.held, reference, volume.metadata, source);
   });
 }
 
@@ -44,15 +45,19 @@ function lockVolume(context: Context, name: Name, mode: LockMode): LockedVolume 
 
 class LockedVolume implements HeldSource {
   readonly held: Held;
-  readonly name: Name;
+  readonly reference: Reference;
   readonly metadata: VolumeMetadata;
   readonly source: Held;
 
-  constructor(held: Held, name: Name, metadata: VolumeMetadata, source: Held = held) {
+  constructor(held: Held, reference: Reference, metadata: VolumeMetadata, source: Held = held) {
     this.held = held;
-    this.name = name;
+    this.reference = reference;
     this.metadata = metadata;
     this.source = source;
+  }
+
+  get name(): Name {
+    return this.reference.volume;
   }
 
   [Symbol.dispose](): void {
@@ -125,7 +130,7 @@ export function noSuchVolume(context: Context, name: Name): CoppiceError {
 
 function withMetadata(context: Context, held: Held, name: Name): LockedVolume {
   const metadata = closingOnFailure(held, () => context.driver.read(held));
-  if (metadata?.type === 'volume') return new LockedVolume(held, name, metadata);
+  if (metadata?.type === 'volume') return new LockedVolume(held, { volume: name }, metadata);
   held[Symbol.dispose]();
   throw new CoppiceError(
     'damaged',

@@ -1,6 +1,8 @@
 export interface QuickPace {
   /** Takes note of how long a quick operation took, in milliseconds. */
   observe(milliseconds: number): void;
+  /** About what they take, in milliseconds. */
+  usual(): number;
   /** How many threads quick operations may use now, and how many of them each may be given at once. */
   limits(): { readonly threads: number; readonly depth: number };
 }
@@ -18,6 +20,7 @@ export function quickPace(mostThreads: number): QuickPace {
       if (milliseconds > usual) usual = Math.min(usual * step, slowest);
       else usual = Math.max(usual / step, quickest);
     },
+    usual: () => usual,
     limits: () => ({
       threads: clamp(Math.round(usual / alone), mostThreads),
       depth: clamp(Math.floor(handful / usual), 8),

@@ -18,6 +18,11 @@ export function ringBuffer(): SharedArrayBuffer {
   return new SharedArrayBuffer(controlBytes + capacity);
 }
 
+/** What a message of so many bytes takes in the ring, so that the next length has room wherever this one ends. */
+function sizeOf(length: number): number {
+  return (lengthBytes + length + 3) & ~3;
+}
+
 export class Ring {
   readonly #control: Int32Array;
   readonly #bytes: Buffer;
@@ -30,19 +35,18 @@ export class Ring {
 
   /** Writes a message. `asleep`: the reader has to be woken; `full`: there is no room, and nothing was written. */
   write(text: string): 'awake' | 'asleep' | 'full' {
-    const length = Buffer.byteLength(text);
-    // The next length has room wherever this message ends.
-    const size = (lengthBytes + length + 3) & ~3;
+    // As if each character took three bytes: to count them first would take as long as to write them.
+    const most = sizeOf(text.length * 3);
     const written = this.#control[control.written] ?? 0;
     const offset = written & (capacity - 1);
-    const skip = offset + size > capacity ? capacity - offset : 0;
+    const skip = offset + most > capacity ? capacity - offset : 0;
     const used = (written - Atomics.load(this.#control, control.read)) | 0;
-    if (used + skip + size > capacity) return 'full';
+    if (used + skip + most > capacity) return 'full';
     if (skip > 0) this.#bytes.writeInt32LE(skipped, offset);
     const start = skip > 0 ? 0 : offset;
+    const length = this.#bytes.write(text, start + lengthBytes, 'utf8');
     this.#bytes.writeInt32LE(length, start);
-    this.#bytes.write(text, start + lengthBytes, 'utf8');
-    Atomics.store(this.#control, control.written, (written + skip + size) | 0);
+    Atomics.store(this.#control, control.written, (written + skip + sizeOf(length)) | 0);
     // Only one of those who find it asleep rings.
     return Atomics.compareExchange(this.#control, control.awake, 0, 1) === 0 ? 'asleep' : 'awake';
   }
@@ -59,7 +63,7 @@ export class Ring {
     }
     const start = offset + lengthBytes;
     const text = this.#bytes.toString('utf8', start, start + length);
-    Atomics.store(this.#control, control.read, (read + ((lengthBytes + length + 3) & ~3)) | 0);
+    Atomics.store(this.#control, control.read, (read + sizeOf(length)) | 0);
     return text;
   }
 

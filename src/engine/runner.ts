@@ -44,9 +44,24 @@ export class Runner {
     args: OperationArguments<N>,
     options: RunOptions = {},
   ): Promise<OperationResult<N>> {
+    const { durability, signal, onProgress } = options;
+    const control = onProgress || signal ? { signal, report: onProgress ?? (() => {}) } : undefined;
     this.#begin();
     try {
-      return await this.#runWithLocks(name, args, options);
+      let deadline: number | undefined;
+      for (let pause = 1; ; pause = Math.min(pause * 2, 50)) {
+        try {
+          const result = await this.#executor.run(name, args, control);
+          if (changes.has(name) && durability !== 'deferred') await this.#commit();
+          return result;
+        } catch (error) {
+          // Another process has the lock. The kernel tells nobody when it is free but those who block, and no thread shall block for it.
+          if (!(error instanceof CoppiceError && error.code === 'busy')) throw error;
+          deadline ??= performance.now() + this.#lockTimeout;
+          if (performance.now() > deadline) throw error;
+          await pauseUnlessCancelled(pause, signal, `${name} of ${args[0]}`);
+        }
+      }
     } finally {
       this.#end();
     }
@@ -108,28 +123,5 @@ export class Runner {
         return this.#commitRunning;
       });
     return this.#commitNext;
-  }
-
-  async #runWithLocks<N extends OperationName>(
-    name: N,
-    args: OperationArguments<N>,
-    options: RunOptions,
-  ): Promise<OperationResult<N>> {
-    const { signal, onProgress } = options;
-    const control = onProgress || signal ? { signal, report: onProgress ?? (() => {}) } : undefined;
-    let deadline: number | undefined;
-    for (let pause = 1; ; pause = Math.min(pause * 2, 50)) {
-      try {
-        const result = await this.#executor.run(name, args, control);
-        if (changes.has(name) && options.durability !== 'deferred') await this.#commit();
-        return result;
-      } catch (error) {
-        // Another process has the lock. The kernel tells nobody when it is free but those who block, and no thread shall block for it.
-        if (!(error instanceof CoppiceError && error.code === 'busy')) throw error;
-        deadline ??= performance.now() + this.#lockTimeout;
-        if (performance.now() > deadline) throw error;
-        await pauseUnlessCancelled(pause, signal, `${name} of ${args[0]}`);
-      }
-    }
   }
 }

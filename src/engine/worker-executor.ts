@@ -30,7 +30,8 @@ export function workerExecutor(handle: PoolHandle): Executor {
   let commits: WorkerThread | undefined;
   let pumping = false;
   const stayAwake = wakefulness(
-    () => quick.load >= several && pace.limits().threads === 1,
+    () =>
+      quick.load >= several && pace.limits().threads === 1 ? (quick.load * pace.usual()) / 2 : undefined,
     () => threads,
   );
 
@@ -84,7 +85,7 @@ export function workerExecutor(handle: PoolHandle): Executor {
       control?: Control,
     ): Promise<OperationResult<N>> {
       return new Promise((resolve, reject) => {
-        start({ name, args, control, resolve: (value) => resolve(value as OperationResult<N>), reject });
+        start({ name, args, control, resolve: resolve as Task['resolve'], reject });
       });
     },
     async close() {

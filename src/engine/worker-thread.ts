@@ -67,7 +67,7 @@ export class WorkerThread {
   give(task: Task): void {
     const id = this.#next++;
     try {
-      this.#outbox.push({ id, text: encodeRequest({ id, name: task.name, args: task.args }) });
+      this.#outbox.push({ id, text: encodeRequest([id, task.name, task.args]) });
       this.#tasks.set(id, task);
     } catch (error) {
       task.reject(error);
@@ -121,16 +121,17 @@ export class WorkerThread {
 
   #receive(text: string): void {
     const message = JSON.parse(text) as WorkerMessage;
-    const task = this.#tasks.get(message.id);
-    if (!task) return;
     if ('progress' in message) {
-      task.control?.report(message.progress);
+      this.#tasks.get(message.id)?.control?.report(message.progress);
       return;
     }
-    this.#forget(message.id);
-    this.#events.onTime?.(task.name, message.milliseconds);
-    if ('error' in message) task.reject(revive(message.error));
-    else task.resolve(message.result);
+    const [id, microseconds, result, failure] = message;
+    const task = this.#tasks.get(id);
+    if (!task) return;
+    this.#forget(id);
+    this.#events.onTime?.(task.name, microseconds / 1000);
+    if (failure) task.reject(revive(failure));
+    else task.resolve(result);
   }
 
   #watch(id: number): void {
@@ -168,9 +169,10 @@ function encodeRequest(request: WorkerRequest): string {
   try {
     return JSON.stringify(request);
   } catch (error) {
+    const [, name] = request;
     throw new CoppiceError(
       'invalid_argument',
-      `Could not ${request.name}: an argument is no plain value; give strings, and sizes as numbers.`,
+      `Could not ${name}: an argument is no plain value; give strings, and sizes as numbers.`,
       { cause: error },
     );
   }

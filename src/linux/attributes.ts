@@ -1,3 +1,4 @@
+import { Buffer } from 'node:buffer';
 import { attempt, call, unlessAbsent } from './libc.ts';
 
 /** Extended attributes. 8,000 bytes fit on btrfs; a larger value is ENOSPC there. */
@@ -17,13 +18,13 @@ export function readAttributeByPath(path: string, name: string): Buffer | undefi
   );
 }
 
-export function writeAttribute(fd: number, name: string, value: Buffer): void {
-  call('fsetxattr', name, fd, name, value, value.length, 0);
+export function writeAttribute(fd: number, name: string, value: string): void {
+  call('fsetxattr', name, fd, name, value, Buffer.byteLength(value), 0);
 }
 
 /** The same by path, for what need not be opened otherwise. A final symbolic link is not followed. */
-export function writeAttributeByPath(path: string, name: string, value: Buffer): void {
-  call('lsetxattr', name, path, name, value, value.length, 0);
+export function writeAttributeByPath(path: string, name: string, value: string): void {
+  call('lsetxattr', name, path, name, value, Buffer.byteLength(value), 0);
 }
 
 export function removeAttribute(fd: number, name: string): void {

@@ -1,5 +1,5 @@
-import { closeSync, constants } from 'node:fs';
-import { attempt, call, hasErrno, SystemError, unlessAbsent } from './libc.ts';
+import { constants } from 'node:fs';
+import { attempt, call, closeDescriptor, hasErrno, SystemError, unlessAbsent } from './libc.ts';
 
 /**
  * Files and directories relative to an open directory. Paths never leave it, never follow a symbolic link and never cross a
@@ -25,7 +25,7 @@ export class Descriptor implements Disposable {
   [Symbol.dispose](): void {
     if (!this.#open) return;
     this.#open = false;
-    closeSync(this.fd);
+    closeDescriptor(this.fd);
   }
 }
 

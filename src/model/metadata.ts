@@ -106,8 +106,8 @@ export type Metadata =
   | WorkIntent
   | PoolMetadata;
 
-export function encodeMetadata(metadata: Metadata): Buffer {
-  return Buffer.from(JSON.stringify(metadata));
+export function encodeMetadata(metadata: Metadata): string {
+  return JSON.stringify(metadata);
 }
 
 /** The format of a pool's marker. Of a newer one nothing else is known, so this is all that is asked of it. */

@@ -230,7 +230,7 @@ conformance('what somebody planted in the pool', (suite) => {
       const { name } = await suite.volume();
       {
         using directory = new Descriptor(openSync(planted('volumes', name), 'r'));
-        writeAttribute(directory.fd, 'user.coppice', Buffer.from(value));
+        writeAttribute(directory.fd, 'user.coppice', value);
       }
       expect((await suite.pool.list()).find((volume) => volume.name === name)?.type, value).toBe('foreign');
       await refusal(() => suite.pool.clone(name, suite.name()), 'damaged');

@@ -525,7 +525,7 @@ describe.each(backends)('pools on $name', () => {
 
 function writeMarker(path: string, text: string): void {
   using root = new Descriptor(openSync(path, 'r'));
-  writeAttribute(root.fd, 'user.coppice', Buffer.from(text));
+  writeAttribute(root.fd, 'user.coppice', text);
 }
 
 function runScript(script: string): ChildProcess {

@@ -47,7 +47,7 @@ export function createDisk(entry: number, bytes: number, identity: string): void
 
 function createEmptyDisk(entry: number, identity: string): Descriptor {
   createSubvolume(entry, 'data');
-  writeAttributeByPath(`${descriptorPath(entry)}/data`, identityAttribute, Buffer.from(identity));
+  writeAttributeByPath(`${descriptorPath(entry)}/data`, identityAttribute, identity);
   return createFileAt(entry, diskPath);
 }
 

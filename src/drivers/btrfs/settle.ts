@@ -32,7 +32,7 @@ export function settleDeleted(root: number): boolean {
 function wakeCleaner(root: number): void {
   const attribute = 'user.coppice.settle';
   try {
-    writeAttribute(root, attribute, Buffer.from('1'));
+    writeAttribute(root, attribute, '1');
     removeAttribute(root, attribute);
   } catch (error) {
     if (!hasErrno(error, 'EROFS', 'EACCES', 'EPERM', 'ENOSPC', 'EDQUOT', 'ENODATA')) throw error;

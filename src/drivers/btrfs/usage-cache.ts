@@ -12,5 +12,5 @@ export function recallUsage(entry: number): CachedUsage | undefined {
 }
 
 export function rememberUsage(entry: number, usage: CachedUsage): void {
-  writeAttribute(entry, usageAttribute, Buffer.from(`${usage.exclusiveBytes} ${usage.at}`));
+  writeAttribute(entry, usageAttribute, `${usage.exclusiveBytes} ${usage.at}`);
 }

@@ -14,6 +14,7 @@ import {
   type Reference,
 } from '../../model/names.ts';
 import { checkSize, formatSize, roundSize } from '../../model/sizes.ts';
+import { timestamp } from '../../model/timestamp.ts';
 import type { Context } from '../context.ts';
 import { type HeldSource, holdSource } from '../holding.ts';
 import { problemsOf, problemsOfSnapshot } from '../problems.ts';
@@ -39,35 +40,28 @@ export interface Cloned extends Created {
  * or the fragmentation of the source.
  */
 export function clone(context: Context, sourceText: string, nameText: string, options: CloneOptions): Cloned {
-  const reference = parseReference(sourceText);
   const name = parseVolumeName(nameText);
   const volume = context.turn.source(sourceText, () => {
+    const reference = parseReference(sourceText);
     requireSpace(context, `clone ${sourceText} to ${name}`, 0);
     return holdSource(context, reference);
   });
   // What is sealed or a snapshot has no dirty data; a live disk's is written now, so that the calls below find little to do.
-  if (volume.metadata.sealed || reference.snapshot)
-    return cloneHeld(context, volume, reference, name, options);
+  if (volume.metadata.sealed || volume.reference.snapshot) return cloneHeld(context, volume, name, options);
   try {
     requireFree(context, name);
     context.driver.flush(volume.source);
-    return cloneHeld(context, volume, reference, name, options);
+    return cloneHeld(context, volume, name, options);
   } finally {
     context.turn.end();
   }
 }
 
-function cloneHeld(
-  context: Context,
-  volume: HeldSource,
-  reference: Reference,
-  name: Name,
-  options: CloneOptions,
-): Cloned {
+function cloneHeld(context: Context, volume: HeldSource, name: Name, options: CloneOptions): Cloned {
   const wanted =
     options.bytes === undefined
       ? undefined
-      : cloneSize(context.driver.size(volume.source), options.bytes, formatReference(reference));
+      : cloneSize(context.driver.size(volume.source), options.bytes, formatReference(volume.reference));
   return staging(context, (staged) => {
     const id = randomId();
     const { method, bytes, sourceTouched } = context.driver.clone(volume.source, staged, {
@@ -76,13 +70,13 @@ function cloneHeld(
       replicable: options.replicable ?? false,
       knownExtents: volume.metadata.sealed?.extents,
     });
-    const warnings = sourceTouched ? changesOf(context, volume, reference) : [];
+    const warnings = sourceTouched ? changesOf(context, volume) : [];
     const metadata: VolumeMetadata = {
       type: 'volume',
       id,
       kind: 'block',
-      created: new Date().toISOString(),
-      origin: lineageFrom(volume.metadata, reference),
+      created: timestamp(),
+      origin: lineageFrom(volume.metadata, volume.reference),
       method,
       ...(method === 'snapshot' && { payloadId: payloadIdOf(volume.metadata) }),
     };
@@ -100,7 +94,8 @@ function cloneHeld(
 }
 
 /** What was changed in a source that never changes. */
-function changesOf(context: Context, volume: HeldSource, reference: Reference): string[] {
+function changesOf(context: Context, volume: HeldSource): string[] {
+  const { reference } = volume;
   if (reference.snapshot)
     return problemsOfSnapshot(context, volume, formatReference(reference), volume.source);
   if (!volume.metadata.sealed) return [];

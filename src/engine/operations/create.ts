@@ -2,6 +2,7 @@ import { randomId } from '../../linux/random.ts';
 import type { VolumeMetadata } from '../../model/metadata.ts';
 import { parseVolumeName } from '../../model/names.ts';
 import { checkSize, roundSize } from '../../model/sizes.ts';
+import { timestamp } from '../../model/timestamp.ts';
 import type { Context } from '../context.ts';
 import { publish, requireFree, staging } from '../publish.ts';
 import { requireSpace } from '../space.ts';
@@ -32,7 +33,7 @@ export function create(context: Context, nameText: string, options: CreateOption
       type: 'volume',
       id,
       kind: 'block',
-      created: new Date().toISOString(),
+      created: timestamp(),
       origin: [],
       method: 'create',
     };

@@ -3,6 +3,7 @@ import { randomId } from '../../linux/random.ts';
 import { type Blocker, blockedBy, CoppiceError } from '../../model/errors.ts';
 import { rememberedAncestors, type TombstoneMetadata } from '../../model/metadata.ts';
 import { formatReference, parseReference } from '../../model/names.ts';
+import { timestamp } from '../../model/timestamp.ts';
 import { mountBlockers, openBlockers } from '../blockers.ts';
 import type { Context } from '../context.ts';
 import { type HeldVolume, holdSnapshot, holdVolume } from '../holding.ts';
@@ -133,7 +134,7 @@ export function finishRemoval(context: Context, held: Held): boolean {
     type: 'tombstone',
     id: metadata.id,
     name: buried.slice(0, buried.lastIndexOf('.')),
-    removed: new Date().toISOString(),
+    removed: timestamp(),
     origin: metadata.origin,
   };
   context.driver.discardData(held);

@@ -2,6 +2,7 @@ import type { Held } from '../../drivers/driver.ts';
 import { randomId } from '../../linux/random.ts';
 import { payloadIdOf, type VolumeMetadata } from '../../model/metadata.ts';
 import { type Name, parseReference, parseVolumeName } from '../../model/names.ts';
+import { timestamp } from '../../model/timestamp.ts';
 import type { Context } from '../context.ts';
 import { holdSource } from '../holding.ts';
 import { publish, requireFree, staging } from '../publish.ts';
@@ -44,7 +45,7 @@ export function sealDisk(
   return staging(context, (staged) => {
     context.driver.snapshot(source, staged);
     const extents = context.driver.countExtents(staged);
-    const now = new Date().toISOString();
+    const now = timestamp();
     context.driver.write(staged, {
       type: 'volume',
       kind: 'block',

@@ -1,6 +1,7 @@
 import type { Held } from '../../drivers/driver.ts';
 import { CoppiceError } from '../../model/errors.ts';
 import { formatReference, type Name, parseReference, type Reference } from '../../model/names.ts';
+import { timestamp } from '../../model/timestamp.ts';
 import type { Context } from '../context.ts';
 import { explainFailure } from '../failures.ts';
 import { holdSource } from '../holding.ts';
@@ -62,7 +63,7 @@ function measure(context: Context, reference: Reference, exact: boolean): Usage 
   const { exclusiveBytes, ...measured } = context.driver.usage(volume.source, exact ? 'exact' : 'cheap');
   const label = { reference: formatReference(reference), ...measured };
   if (exclusiveBytes !== undefined) {
-    const cached = { exclusiveBytes, at: new Date().toISOString() };
+    const cached = { exclusiveBytes, at: timestamp() };
     remember(context, volume.source, cached);
     return { ...label, exclusiveBytes, exclusiveAt: cached.at };
   }

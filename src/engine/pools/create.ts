@@ -13,6 +13,7 @@ import { fileSystemSpace } from '../../linux/space.ts';
 import { CoppiceError } from '../../model/errors.ts';
 import { type Backing, encodeMetadata, type PoolMetadata, poolFormat } from '../../model/metadata.ts';
 import { formatSize } from '../../model/sizes.ts';
+import { timestamp } from '../../model/timestamp.ts';
 import { explaining } from '../failures.ts';
 import { isSame, presentBacking } from './beneath.ts';
 import type { CreatePoolOptions } from './claim.ts';
@@ -121,7 +122,7 @@ function initialise(
     type: 'pool',
     format: poolFormat,
     id: randomId(),
-    created: new Date().toISOString(),
+    created: timestamp(),
     filesystem: fileSystemUuid(root),
     backing,
     ...(madeDirectory && { madeDirectory: path }),
