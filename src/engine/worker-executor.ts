@@ -54,7 +54,10 @@ export function workerExecutor(handle: PoolHandle): Executor {
     const idle = threads.find((thread) => thread.load === 0 && !thread.isEnded);
     if (idle) return idle;
     const made = new WorkerThread(handle, {
-      onFree: pumpSoon,
+      // Who was answered will mostly ask for the next operation, and that pumps.
+      onFree: () => {
+        if (quick.waiting.length + slow.waiting.length > 0) pumpSoon();
+      },
       onTime: (name, milliseconds) => {
         if (quickOperations.has(name)) pace.observe(milliseconds);
       },
