@@ -7,7 +7,7 @@ const clones = 2000;
 /** After so many in one process, Node has compiled what a clone runs through; until then that takes a share of both processors. */
 const warmUp = 4 * clones;
 const inFlight = 8;
-const rounds = 9;
+const rounds = 15;
 const turnsInRound = 4;
 
 /**
