@@ -5,7 +5,7 @@ import { requireSameCalls } from './support/same-calls.ts';
 
 const clones = 2000;
 /** After so many in one process, Node has compiled what a clone runs through; until then that takes a share of both processors. */
-const warmUp = 4 * clones;
+const warmUp = 10 * clones;
 const inFlight = 8;
 const rounds = 15;
 const turnsInRound = 4;
