@@ -28,6 +28,10 @@
 
 static const char *pool, *host, *source, *source_id;
 static char prefix[64];
+
+/* Seconds for which the template stays open and locked, and then for one more clone. */
+static const double longest_turn = 0.002;
+
 static int count;
 static atomic_int next;
 
@@ -63,21 +67,39 @@ static int hold(int parent, const char *name, int operation, struct statx *held)
 	return entry;
 }
 
-/* The disk of the template, which a thread opens once for all its clones; the library does it anew every few milliseconds. */
-static int open_template(int volumes, int host_directory)
+/* The template as the clones of a turn share it. */
+struct template {
+	int entry, disk;
+	double opened;
+};
+
+static double now(void)
+{
+	struct timespec time;
+	clock_gettime(CLOCK_MONOTONIC, &time);
+	return (double)time.tv_sec + (double)time.tv_nsec / 1e9;
+}
+
+static void open_template(struct template *template, int volumes, int host_directory)
 {
 	struct statx held, named;
 	struct statfs space;
 	char metadata[8000];
+	template->opened = now();
 	check(fstatfs(host_directory, &space), "fstatfs");
-	int template = hold(volumes, source, LOCK_SH, &held);
+	template->entry = hold(volumes, source, LOCK_SH, &held);
 	check(status(volumes, source, &named), source);
 	if (named.stx_ino != held.stx_ino)
 		exit(1);
-	check(fgetxattr(template, "user.coppice", metadata, sizeof metadata), "fgetxattr");
-	int disk = open_beneath(template, "data/disk.raw", O_RDONLY | O_NONBLOCK, 0);
-	check(status(disk, "", &held), "data/disk.raw");
-	return disk;
+	check(fgetxattr(template->entry, "user.coppice", metadata, sizeof metadata), "fgetxattr");
+	template->disk = open_beneath(template->entry, "data/disk.raw", O_RDONLY | O_NONBLOCK, 0);
+	check(status(template->disk, "", &held), "data/disk.raw");
+}
+
+static void close_template(struct template *template)
+{
+	close(template->disk);
+	close(template->entry);
 }
 
 /* From the kernel's random numbers, fetched for 64 ids at once. */
@@ -129,24 +151,31 @@ static void *work(void *unused)
 	int volumes = open_beneath(root, "volumes", O_RDONLY | O_DIRECTORY, 0);
 	int staging = open_beneath(root, ".staging", O_RDONLY | O_DIRECTORY, 0);
 	int host_directory = check(open(host, O_RDONLY | O_CLOEXEC), host);
-	int original = open_template(volumes, host_directory);
-	for (int number = next++; number < count; number = next++)
-		clone_one(volumes, staging, original, number);
+	struct template template;
+	open_template(&template, volumes, host_directory);
+	for (int number = next++; number < count; number = next++) {
+		/* As the library does, so that others get the lock. */
+		if (now() - template.opened >= longest_turn) {
+			close_template(&template);
+			open_template(&template, volumes, host_directory);
+		}
+		clone_one(volumes, staging, template.disk, number);
+	}
+	close_template(&template);
+	close(host_directory), close(staging), close(volumes), close(root);
 	return unused;
 }
 
 static double clone_all(int threads)
 {
-	struct timespec begin, end;
 	pthread_t thread[64];
 	next = 0;
-	clock_gettime(CLOCK_MONOTONIC, &begin);
+	double begin = now();
 	for (int i = 0; i < threads && i < 64; i++)
 		check(-pthread_create(&thread[i], NULL, work, NULL), "pthread_create");
 	for (int i = 0; i < threads && i < 64; i++)
 		pthread_join(thread[i], NULL);
-	clock_gettime(CLOCK_MONOTONIC, &end);
-	return (double)(end.tv_sec - begin.tv_sec) + (double)(end.tv_nsec - begin.tv_nsec) / 1e9;
+	return now() - begin;
 }
 
 int main(int argc, char **argv)

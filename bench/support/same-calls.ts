@@ -10,8 +10,8 @@ const runtimeCalls =
 /**
  * Proves that the C program makes the system calls of the library: traces both, and compares what each does for one clone, call by
  * call in order, with descriptors, ids and names of the run replaced by what they stand for. What clones share, the look at the
- * host and the opening of the template, is compared for itself: under a trace everything takes so long that the library lets go
- * of the template after each clone, where the C program has it open to the end.
+ * host and the opening of the template, is compared for itself: both do it anew when some time has passed, so how often depends
+ * on how slow the trace makes them.
  */
 export function requireSameCalls(poolPath: string, limit: string, limitArguments: readonly string[]): void {
   const script = join(import.meta.dirname, 'clone-once.ts');
