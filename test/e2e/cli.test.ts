@@ -1,59 +1,19 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import {
-  existsSync,
-  mkdirSync,
-  readdirSync,
-  readFileSync,
-  statSync,
-  truncateSync,
-  writeFileSync,
-} from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { readMounts } from '../../src/linux/mounts.ts';
+import { describe, expect, test } from 'vitest';
 import { runProgram } from '../../src/linux/programs.ts';
 import { builtCommand } from '../support/built.ts';
 import { writePattern } from '../support/content.ts';
-import { scratchDirectory, sparseFile } from '../support/devices.ts';
-import { holdOpen } from '../support/holder.ts';
-import { coppice, onTerminal, type Ran, shell } from './command.ts';
+import { sparseFile } from '../support/devices.ts';
+import { coppice, onTerminal, shell } from './command.ts';
+import { commandLinePool, done, refused } from './session.ts';
 
 const MiB = 2 ** 20;
 const GiB = 2 ** 30;
 
-let directory = '';
-let pool = '';
-let image = '';
-
-beforeAll(() => {
-  directory = scratchDirectory('cli');
-  pool = join(directory, 'pool');
-  image = join(directory, 'image.raw');
-  sparseFile(64 * MiB, image);
-  writePattern(image, 1, 0, 2 * MiB);
-  done(coppice(pool, 'pool', 'create', '--size', '8G'));
-  done(coppice(pool, 'import', 'base', image));
-});
-
-afterAll(() => {
-  for (const { mountPoint } of readMounts().reverse())
-    if (directory !== '' && mountPoint.startsWith(directory)) runProgram('umount', ['--', mountPoint]);
-});
-
-/** What it printed; everything else must be as it is when all went well. */
-function done(ran: Ran): string {
-  expect(ran.stderr.replace(/^(To mount it at every boot:|coppice: warning:) .*\n/gm, '')).toBe('');
-  expect(ran.code).toBe(0);
-  return ran.stdout;
-}
-
-function refused(ran: Ran, code: number): string {
-  expect(ran.stdout).toBe('');
-  expect(ran.stderr).toMatch(/^coppice: .*\n$/s);
-  expect(ran.code).toBe(code);
-  return ran.stderr;
-}
+const { directory, pool, image } = commandLinePool();
 
 function refusedJson(...args: readonly string[]): string {
   const { stdout, stderr } = coppice(pool, ...args);
@@ -205,95 +165,6 @@ describe('each command', () => {
   });
 });
 
-describe('failures', () => {
-  test('have their exit codes, one sentence on standard error, and nothing on standard output', () => {
-    const text = join(directory, 'not-an-image.gz');
-    writeFileSync(text, Buffer.from([0x1f, 0x8b, 8, 0]));
-    done(coppice(pool, 'clone', 'base', 'f-1'));
-    done(coppice(pool, 'snapshot', 'f-1@a'));
-    const cases: ReadonlyArray<readonly [code: number, args: readonly string[]]> = [
-      [2, ['create', 'x', '--size', '10X']],
-      [2, ['create', '../x', '--size', '1M']],
-      [2, ['clone', 'base', 'x', '--count', '0']],
-      [2, ['clone', 'base', 'x', '--size', '1M']],
-      [2, ['rollback', 'f-1']],
-      [3, ['clone', 'bsae', 'x']],
-      [3, ['rollback', 'f-1@b']],
-      [3, ['import', 'x', '/nowhere/image']],
-      [3, ['export', 'f-1', '/nowhere/file']],
-      [4, ['create', 'f-1', '--size', '1M']],
-      [4, ['snapshot', 'f-1@a']],
-      [4, ['export', 'f-1', text]],
-      [5, ['remove', 'f-1']],
-      [5, ['grow', 'base', '1G']],
-      [8, ['import', 'x', text]],
-      [8, ['import', 'x', image, '--sha256', '0'.repeat(64)]],
-      [2, ['pool', 'destroy', pool]],
-    ];
-    for (const [code, args] of cases) refused(coppice(pool, ...args), code);
-    refused(coppice(directory, 'list'), 7);
-    refused(coppice('/nowhere', 'list'), 7);
-    expect(refused(coppice(pool, 'clone', 'bsae', 'x'), 3)).toContain('Did you mean "base"?');
-  });
-
-  test('of a disk that somebody has removed are told alike, and a rollback brings it back', () => {
-    done(coppice(pool, 'clone', 'base', 'gone'));
-    done(coppice(pool, 'snapshot', 'gone@a'));
-    const path = done(coppice(pool, 'path', 'gone')).trim();
-    runProgram('rm', [path]);
-    for (const args of [
-      ['path', 'gone'],
-      ['snapshot', 'gone'],
-      ['clone', 'gone', 'x'],
-      ['seal', 'gone', 'x'],
-      ['grow', 'gone', '1G'],
-      ['usage', 'gone'],
-      ['usage', 'gone', '--exact'],
-      ['export', 'gone', join(directory, 'gone.raw')],
-    ])
-      expect(refused(coppice(pool, ...args), 1), args.join(' ')).toContain('of this volume is gone');
-    expect(done(coppice(pool, 'show', 'gone'))).toContain('PROBLEM: The disk of gone is gone');
-    done(coppice(pool, 'rollback', 'gone@a'));
-    expect(done(coppice(pool, 'path', 'gone')).trim()).toBe(path);
-    done(coppice(pool, 'remove', 'gone', '--with-snapshots'));
-  });
-
-  test('are JSON on standard error where JSON was asked for', () => {
-    done(coppice(pool, 'clone', 'base', 'f-2'));
-    done(coppice(pool, 'snapshot', 'f-2@a'));
-    const { code, stdout, stderr } = coppice(pool, 'remove', 'f-2', '--json');
-    expect(stdout).toBe('');
-    expect(JSON.parse(stderr)).toMatchObject({
-      error: { code: 'blocked', blockers: [{ kind: 'snapshots', remedy: expect.any(String) }] },
-    });
-    expect(code).toBe(5);
-  });
-
-  test('list every blocker', async () => {
-    done(coppice(pool, 'clone', 'base', 'f-3'));
-    done(coppice(pool, 'snapshot', 'f-3@a'));
-    await using holder = await holdOpen(`${pool}/volumes/f-3/data/disk.raw`);
-    const { code, stderr } = coppice(pool, 'remove', 'f-3');
-    expect(code).toBe(5);
-    expect(stderr.split('\n').filter((line) => line.startsWith('  - '))).toHaveLength(2);
-    expect(stderr).toContain(`process ${holder.pid}`);
-    expect(refused(coppice(pool, 'rollback', 'f-3@a'), 5)).toContain(`process ${holder.pid}`);
-    expect(done(coppice(pool, 'rollback', 'f-3@a', '--dry-run'))).toContain(`process ${holder.pid}`);
-    expect(done(coppice(pool, 'grow', 'f-3', '65M'))).toContain('It is in use');
-    done(coppice(pool, 'rollback', 'f-3@a', '--force'));
-  });
-
-  test('of some of many clones leave the others, and say both', () => {
-    done(coppice(pool, 'create', 'some-2', '--size', '1M'));
-    const { code, stdout, stderr } = coppice(pool, 'clone', 'base', 'some', '--count', '3');
-    expect(code).toBe(4);
-    expect(stdout).toBe('Cloned base to 2 volumes: some-1, some-3.\n');
-    expect(stderr).toBe(
-      'coppice: There is already a volume or template named some-2; choose another name.\ncoppice: 1 of 3 clones were not made.\n',
-    );
-  });
-});
-
 describe('where there is nothing', () => {
   test('list, tree and usage say so beside an empty result, and what to do', () => {
     const own = join(directory, 'empty');
@@ -418,114 +289,5 @@ describe('as a citizen of the shell', () => {
       expect.objectContaining({ severity: 'error', subject: 'v' }),
     );
     done(coppice(own, 'pool', 'destroy', own, '--yes'));
-  });
-});
-
-describe('a pool', () => {
-  test('is written into fstab and taken out again, and the rest of the file stays', () => {
-    const own = join(directory, 'persisted');
-    const [fstab, units] = [join(directory, 'fstab'), scratchDirectory('units')];
-    const files = ['--fstab', fstab, '--unit-directory', units];
-    writeFileSync(fstab, '# kept\n/dev/sda1 / ext4 defaults 0 1\n');
-    const before = readFileSync(fstab, 'utf8');
-    done(coppice(own, 'pool', 'create', own, '--size', '4G'));
-    expect(done(coppice(own, 'pool', 'persist', ...files))).toMatch(/^Wrote to .*\n.*,nofail,/);
-    expect(done(coppice(own, 'pool', 'persist', ...files))).toMatch(/^Already in /);
-    done(coppice(own, 'pool', 'persist', '--systemd', ...files));
-    expect(readdirSync(units)).toHaveLength(1);
-    done(coppice(own, 'pool', 'destroy', own, '--yes', ...files));
-    expect(readFileSync(fstab, 'utf8')).toBe(before);
-    expect(readdirSync(units)).toEqual([]);
-    expect(existsSync(`${own}.img`)).toBe(false);
-  });
-
-  test('that promises more than its host has is warned of, in words and as JSON', () => {
-    const own = join(directory, 'promising');
-    const made = coppice(own, 'pool', 'create', '--size', '15T');
-    expect(made.code).toBe(0);
-    expect(made.stderr).toMatch(/^coppice: warning: .*may grow to 15\.0 TiB, but .*\nTo mount it/);
-    done(coppice(own, 'pool', 'destroy', own, '--yes'));
-    const asJson = coppice(own, 'pool', 'create', '--size', '15T', '--json');
-    expect(asJson.stderr).toBe('');
-    expect(JSON.parse(asJson.stdout)).toMatchObject({ warnings: [expect.stringContaining('may grow')] });
-    done(coppice(own, 'pool', 'destroy', own, '--yes'));
-  });
-
-  test('says how to enable its unit in words that a shell reads as they are', () => {
-    const own = join(directory, 'my pool-1');
-    const units = scratchDirectory('units');
-    done(coppice(own, 'pool', 'create', '--size', '4G'));
-    const said = done(coppice(own, 'pool', 'persist', '--systemd', '--unit-directory', units));
-    const line =
-      /^ {2}systemctl daemon-reload && (systemctl enable --now .*\.mount.*)$/m.exec(said)?.[1] ?? '';
-    expect(done(shell(own, line.replace('systemctl', 'printf "%s\\n"')))).toBe(
-      `enable\n--now\n${readdirSync(units)[0]}\n`,
-    );
-    expect(said).toContain(`\n  RequiresMountsFor="${own}"\n`);
-    done(coppice(own, 'pool', 'destroy', own, '--yes', '--unit-directory', units));
-  });
-
-  test('names what is in the way of its destruction without being asked to destroy it', async () => {
-    const own = join(directory, 'busy');
-    done(coppice(own, 'pool', 'create', '--size', '4G'));
-    done(coppice(own, 'create', 'v', '--size', '1M'));
-    await using holder = await holdOpen(`${own}/volumes/v/data/disk.raw`);
-    const dry = done(coppice(own, 'pool', 'destroy', own, '--dry-run'));
-    expect(dry).toMatch(/^Would destroy .*1 volume \(v\).*\nIn the way: .*disk\.raw is open in process /);
-    expect(dry).toContain(`process ${holder.pid}`);
-    expect(JSON.parse(done(coppice(own, 'pool', 'destroy', own, '--dry-run', '--json')))).toMatchObject({
-      blockers: [{ kind: 'open' }],
-    });
-    refused(coppice(own, 'pool', 'destroy', own, '--yes'), 5);
-    await holder[Symbol.asyncDispose]();
-    done(coppice(own, 'pool', 'destroy', own, '--yes'));
-  });
-
-  test('that is preallocated keeps its blocks when pool create mounts it again', () => {
-    const own = join(directory, 'reserved');
-    done(coppice(own, 'pool', 'create', '--size', '512M', '--preallocate'));
-    runProgram('umount', ['--', own]);
-    done(coppice(own, 'pool', 'create'));
-    expect(readMounts().findLast(({ mountPoint }) => mountPoint === own)?.options).not.toContain(
-      'discard=async',
-    );
-    done(coppice(own, 'create', 'v', '--size', '64M'));
-    writePattern(`${own}/volumes/v/data/disk.raw`, 1, 0, 32 * MiB);
-    truncateSync(`${own}/volumes/v/data/disk.raw`, 0);
-    runProgram('sync', ['-f', own]);
-    expect(statSync(`${own}.img`).blocks * 512).toBeGreaterThanOrEqual(512 * MiB);
-    done(coppice(own, 'pool', 'destroy', own, '--yes'));
-  });
-
-  const script = existsSync('/usr/bin/script');
-  describe.skipIf(!script)(`on a terminal${script ? '' : ' (skipped: no script(1) to make one)'}`, () => {
-    const own = (): string => join(directory, 'doomed');
-    const prompt = 'Type the path of the pool to go on: ';
-    const destroy = (typed: string): ReturnType<typeof onTerminal> =>
-      onTerminal(own(), `coppice pool destroy ${own()}`, prompt, typed);
-
-    test('is destroyed only when its path is typed', async () => {
-      done(coppice(own(), 'pool', 'create', '--size', '4G'));
-      done(coppice(own(), 'create', 'precious', '--size', '1M'));
-      for (const [typed, answer] of [
-        ['/somewhere/else\n', `That is not ${own()}; nothing was changed.`],
-        ['yes\n', `That is not ${own()}; nothing was changed.`],
-        ['\n', `That is not ${own()}; nothing was changed.`],
-        ['\x03', 'Nothing was typed; nothing was changed.'],
-        ['\x04', 'Nothing was typed; nothing was changed.'],
-      ] as const) {
-        const { code, screen } = await destroy(typed);
-        expect(screen).toContain('1 volume (precious)');
-        expect(screen).toContain(answer);
-        expect(screen).not.toContain(' at ');
-        expect(code).toBe(130);
-        done(coppice(own(), 'path', 'precious'));
-      }
-      const { code, screen } = await destroy(`${own()}\n`);
-      expect(screen).toContain(`Destroyed the pool ${own()}`);
-      expect(code).toBe(0);
-      expect(existsSync(own())).toBe(false);
-      expect(existsSync(`${own()}.img`)).toBe(false);
-    });
   });
 });
