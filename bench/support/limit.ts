@@ -20,16 +20,20 @@ export function limitArguments({ path, host }: BenchPool, templateId: string): s
 }
 
 /**
- * The C program, started once: to start it for each measure would leave the process that does so with its memory shared with a
- * child, and every page that it writes to from then on costs a page fault (1.6 a clone).
+ * The C program, started once. Node starts programs by fork, after which every page that it writes to costs a page fault: 1.6 a
+ * clone, when the program was started for each measure.
  */
 export class Limit implements AsyncDisposable {
   readonly #process: ChildProcessByStdio<Writable, Readable, null>;
   readonly #answers: AsyncIterator<string>;
+  readonly #ended: Promise<unknown>;
 
   constructor(program: string, args: readonly string[]) {
     this.#process = spawn(program, args, { stdio: ['pipe', 'pipe', 'inherit'] });
     this.#answers = createInterface(this.#process.stdout)[Symbol.asyncIterator]();
+    // Also when it could not be started; who waits for an answer then hears of its end.
+    this.#ended = once(this.#process, 'close').catch(() => {});
+    this.#process.stdin.on('error', () => {});
   }
 
   /** Has it make so many clones. Returns the seconds that they took. */
@@ -41,9 +45,7 @@ export class Limit implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    if (this.#process.exitCode !== null) return;
-    const ended = once(this.#process, 'exit');
     this.#process.stdin.end();
-    await ended;
+    await this.#ended;
   }
 }

@@ -16,6 +16,13 @@ test('what computes gets one thread with much to do, what waits many threads wit
   expect(limitsAfter(10)).toEqual({ threads: 8, depth: 1 });
 });
 
+test('tells about how long they take', () => {
+  const pace = quickPace(8);
+  for (let index = 0; index < 100; index++) pace.observe(0.5);
+  expect(pace.usual()).toBeGreaterThan(0.4);
+  expect(pace.usual()).toBeLessThan(0.6);
+});
+
 test('the first operations share one thread', () => {
   expect(limitsAfter(0, 0)).toEqual({ threads: 1, depth: 8 });
 });

@@ -33,7 +33,10 @@ export class Ring {
     this.#bytes = Buffer.from(shared, controlBytes, capacity);
   }
 
-  /** Writes a message. `asleep`: the reader has to be woken; `full`: there is no room, and nothing was written. */
+  /**
+   * Writes a message. `asleep`: the reader has to be woken; `full`: there is no room, and nothing was written. A message of more
+   * than 10,000 characters may be refused by an empty ring, too.
+   */
   write(text: string): 'awake' | 'asleep' | 'full' {
     // As if each character took three bytes: to count them first would take as long as to write them.
     const most = sizeOf(text.length * 3);

@@ -1,3 +1,4 @@
+// Imported here, as `Buffer` is where each clone needs it: the globals are getters, which run each time.
 import { performance } from 'node:perf_hooks';
 import { parentPort, workerData } from 'node:worker_threads';
 import { CoppiceError, type ErrorData } from '../model/errors.ts';
@@ -32,7 +33,7 @@ export interface WorkerSetup {
 
 export type WorkerMessage = WorkerAnswer | { readonly id: number; readonly progress: OperationProgress };
 
-/** `microseconds`: how long it took, without waiting for its turn. */
+/** `microseconds`: how long it took, without waiting for its turn. Where there is no result, JSON makes it null. */
 export type WorkerAnswer = readonly [id: number, microseconds: number, ...outcome: Outcome];
 
 type Outcome = readonly [result: unknown] | readonly [result: null, failure: WorkerFailure];
@@ -80,9 +81,9 @@ if (port) {
   const serveAll = async (): Promise<void> => {
     isServing = true;
     let turn = performance.now();
-    let began = turn;
     for (let request = waitForNext(); request; ) {
       const [id, name] = request;
+      const began = performance.now();
       const outcome = serve(request);
       const [result, failure] = outcome instanceof Promise ? await outcome : outcome;
       const ended = performance.now();
@@ -96,7 +97,6 @@ if (port) {
       const microseconds = Math.round((ended - began) * 1000);
       send(failure ? [id, microseconds, null, failure] : [id, microseconds, result]);
       request = following ?? waitForNext();
-      began = following ? ended : performance.now();
     }
     isServing = false;
   };

@@ -1,5 +1,5 @@
 import { Descriptor, openDirectoryAt } from './files.ts';
-import { call } from './libc.ts';
+import { call, closeDescriptor } from './libc.ts';
 
 /** System calls of the mount API, the same numbers on every architecture; constants from linux/mount.h. */
 const numbers = { fsopen: 430, fsconfig: 431, fsmount: 432 } as const;
@@ -16,7 +16,10 @@ const readOnlyAndInert = 0x0f;
  * dies. Read-only, and without the replay of its log, which would write: what is looked into may be a stranger's.
  */
 export function openDetachedBtrfs(device: string): Descriptor {
-  using context = new Descriptor(call('fsopen', 'btrfs', numbers.fsopen, 'btrfs', FSOPEN_CLOEXEC));
+  using context = new Descriptor(
+    call('fsopen', 'btrfs', numbers.fsopen, 'btrfs', FSOPEN_CLOEXEC),
+    closeDescriptor,
+  );
   const configure = (command: number, key: string | null, value: string | null): void =>
     void call('fsconfig', device, numbers.fsconfig, context.fd, command, key, value, 0);
   configure(FSCONFIG_SET_STRING, 'source', device);
@@ -25,6 +28,7 @@ export function openDetachedBtrfs(device: string): Descriptor {
   configure(FSCONFIG_CMD_CREATE, null, null);
   using mount = new Descriptor(
     call('fsmount', device, numbers.fsmount, context.fd, FSMOUNT_CLOEXEC, readOnlyAndInert),
+    closeDescriptor,
   );
   return openDirectoryAt(mount.fd, '.');
 }

@@ -1,4 +1,4 @@
-import { constants } from 'node:fs';
+import { closeSync, constants } from 'node:fs';
 import { attempt, call, closeDescriptor, hasErrno, SystemError, unlessAbsent } from './libc.ts';
 
 /**
@@ -16,16 +16,22 @@ const resolveBeneathWithoutLinksOrMounts = 0x0f;
 /** An open file descriptor that closes itself at the end of a `using` block. */
 export class Descriptor implements Disposable {
   readonly fd: number;
+  readonly #close: (fd: number) => void;
   #open = true;
 
-  constructor(fd: number) {
+  /**
+   * @param close closes it, and has to be of the kind that opened it: of what Node has opened in a worker thread it keeps a list,
+   * and closes at the end of the thread what it has not closed itself, whatever the number means by then
+   */
+  constructor(fd: number, close: (fd: number) => void = closeSync) {
     this.fd = fd;
+    this.#close = close;
   }
 
   [Symbol.dispose](): void {
     if (!this.#open) return;
     this.#open = false;
-    closeDescriptor(this.fd);
+    this.#close(this.fd);
   }
 }
 
@@ -47,7 +53,7 @@ const how = new Uint32Array(6);
 
 export function openAt(directory: number, path: string, flags: number, mode = 0): Descriptor {
   const result = attemptOpen(directory, path, flags, mode);
-  if (result >= 0) return new Descriptor(result);
+  if (result >= 0) return new Descriptor(result, closeDescriptor);
   throw new SystemError(-result, 'openat2', path);
 }
 
@@ -69,7 +75,7 @@ export function openDirectoryAt(directory: number, path: string): Descriptor {
 /** The same, or undefined when there is nothing of that name. Makes no error for that: a listing asks for 20,000. */
 export function openDirectoryIfAny(directory: number, path: string): Descriptor | undefined {
   const result = attemptOpen(directory, path, O_RDONLY | O_DIRECTORY);
-  if (result >= 0) return new Descriptor(result);
+  if (result >= 0) return new Descriptor(result, closeDescriptor);
   if (result === -ENOENT) return undefined;
   throw new SystemError(-result, 'openat2', path);
 }

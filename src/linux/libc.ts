@@ -72,12 +72,15 @@ const prototypes = {
 let nativeClose: Native | undefined;
 
 /**
- * Closes a descriptor. What the kernel says to that is not looked at: it is closed in any case, and must not be closed again. Changes
+ * Closes a descriptor that was opened here. After any failure but EBADF it is closed, too, and must not be closed again. Changes
  * nothing, so it is not counted. Node's own looks for a trace category by name each time, which takes longer than the closing.
+ * @throws SystemError EBADF
  */
 export function closeDescriptor(fd: number): void {
   nativeClose ??= library.func('int close(int)') as unknown as Native;
-  nativeClose(fd);
+  if (nativeClose(fd) >= 0) return;
+  const errno = koffi.errno();
+  if (errno === koffi.os.errno['EBADF']) throw new SystemError(errno, 'close', String(fd));
 }
 
 /**

@@ -11,7 +11,8 @@ let used = 0;
  */
 export function randomId(): string {
   if (used >= digits.length) {
-    call('getrandom', 'random numbers', bytes, bytes.length, 0);
+    const got = call('getrandom', 'random numbers', bytes, bytes.length, 0);
+    if (got !== bytes.length) throw new Error(`The kernel gave ${got} random bytes of ${bytes.length}.`);
     // All at once: a buffer and a call into C++ for each would take longer than the id.
     for (let at = 0; at < bytes.length; at += 16) {
       bytes[at + 6] = ((bytes[at + 6] ?? 0) & 0x0f) | 0x40;
@@ -25,8 +26,8 @@ export function randomId(): string {
 }
 
 /** Sixteen bytes in the usual notation. */
-export function formatUuid(bytes: Buffer): string {
-  return withDashes(bytes.toString('hex'), 0);
+export function formatUuid(sixteen: Buffer): string {
+  return withDashes(sixteen.toString('hex'), 0);
 }
 
 function withDashes(hex: string, at: number): string {

@@ -14,12 +14,12 @@ import {
   type Reference,
 } from '../../model/names.ts';
 import { checkSize, formatSize, roundSize } from '../../model/sizes.ts';
-import { timestamp } from '../../model/timestamp.ts';
 import type { Context } from '../context.ts';
 import { type HeldSource, holdSource } from '../holding.ts';
 import { problemsOf, problemsOfSnapshot } from '../problems.ts';
 import { publish, requireFree, staging } from '../publish.ts';
 import { requireSpace } from '../space.ts';
+import { timestamp } from '../timestamp.ts';
 import type { Created } from './create.ts';
 
 export interface CloneOptions {

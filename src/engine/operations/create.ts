@@ -2,10 +2,10 @@ import { randomId } from '../../linux/random.ts';
 import type { VolumeMetadata } from '../../model/metadata.ts';
 import { parseVolumeName } from '../../model/names.ts';
 import { checkSize, roundSize } from '../../model/sizes.ts';
-import { timestamp } from '../../model/timestamp.ts';
 import type { Context } from '../context.ts';
 import { publish, requireFree, staging } from '../publish.ts';
 import { requireSpace } from '../space.ts';
+import { timestamp } from '../timestamp.ts';
 
 export interface CreateOptions {
   /** Bytes; rounded up to 4 KiB. */

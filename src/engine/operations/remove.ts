@@ -3,10 +3,10 @@ import { randomId } from '../../linux/random.ts';
 import { type Blocker, blockedBy, CoppiceError } from '../../model/errors.ts';
 import { rememberedAncestors, type TombstoneMetadata } from '../../model/metadata.ts';
 import { formatReference, parseReference } from '../../model/names.ts';
-import { timestamp } from '../../model/timestamp.ts';
 import { mountBlockers, openBlockers } from '../blockers.ts';
 import type { Context } from '../context.ts';
 import { type HeldVolume, holdSnapshot, holdVolume } from '../holding.ts';
+import { timestamp } from '../timestamp.ts';
 
 export interface RemoveOptions {
   /** Remove a volume although it has snapshots, and those with it. */

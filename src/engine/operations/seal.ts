@@ -2,11 +2,11 @@ import type { Held } from '../../drivers/driver.ts';
 import { randomId } from '../../linux/random.ts';
 import { payloadIdOf, type VolumeMetadata } from '../../model/metadata.ts';
 import { type Name, parseReference, parseVolumeName } from '../../model/names.ts';
-import { timestamp } from '../../model/timestamp.ts';
 import type { Context } from '../context.ts';
 import { holdSource } from '../holding.ts';
 import { publish, requireFree, staging } from '../publish.ts';
 import { requireSpace } from '../space.ts';
+import { timestamp } from '../timestamp.ts';
 import { lineageFrom } from './clone.ts';
 
 export interface Sealed {

@@ -1,10 +1,10 @@
 import type { Held } from '../../drivers/driver.ts';
 import { CoppiceError } from '../../model/errors.ts';
 import { formatReference, type Name, parseReference, type Reference } from '../../model/names.ts';
-import { timestamp } from '../../model/timestamp.ts';
 import type { Context } from '../context.ts';
 import { explainFailure } from '../failures.ts';
 import { holdSource } from '../holding.ts';
+import { timestamp } from '../timestamp.ts';
 
 export interface UsageOptions {
   /** Walk every extent, after what was deleted is really freed. */

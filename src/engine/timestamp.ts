@@ -1,4 +1,4 @@
-let written = 0;
+let written = -1;
 let text = '';
 
 /** The present time as metadata has it: UTC, ISO 8601, milliseconds. Written out once a millisecond, in which a thread makes several clones. */
