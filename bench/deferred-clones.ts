@@ -1,6 +1,7 @@
+import type * as Library from '../src/index.ts';
 import { compileLimit, Limit, limitArguments } from './support/limit.ts';
 import { compare, type Measured, measured, time } from './support/measure.ts';
-import { type BenchPool, benchPool, makeImage } from './support/pool.ts';
+import { benchPool, library, makeImage } from './support/pool.ts';
 import { requireSameCalls } from './support/same-calls.ts';
 
 const clones = 2000;
@@ -8,12 +9,13 @@ const clones = 2000;
 const warmUp = 10 * clones;
 const inFlight = 8;
 const rounds = 15;
+const inlineRounds = 5;
 const turnsInRound = 4;
 
 /**
  * Clones that need not survive a power cut yet, 8 in flight, from a program that uses the library: against a C program that makes
  * the same system calls one after the other. The first clones of a process are slower, and
- * counted for themselves, once.
+ * counted for themselves, once; so are those of a pool that is opened with `inline: true`.
  */
 export async function deferredClones(): Promise<Measured[]> {
   await using bench = await benchPool();
@@ -23,27 +25,14 @@ export async function deferredClones(): Promise<Measured[]> {
   requireSameCalls(bench.path, program, args);
   await using limit = new Limit(program, args);
   await bench.pool.sync();
-  const cold = await seconds(() => cloneMany(bench, 'cold', clones));
+  const cold = await seconds(() => cloneMany(bench.pool, 'cold', clones));
   await bench.pool.sync();
   const coldLimit = await limit.clone('limit-cold', clones);
-  await cloneMany(bench, 'warm', warmUp - clones);
-  // In short turns, so that what else the machine does hits both sides alike.
-  const turns = await compare(
-    rounds * turnsInRound,
-    async (turn) => {
-      await bench.pool.sync();
-      return seconds(() => cloneMany(bench, `library-${turn}`, clones / turnsInRound));
-    },
-    async (turn) => {
-      await bench.pool.sync();
-      return limit.clone(`limit-${turn}`, clones / turnsInRound);
-    },
-  );
-  const rates = Array.from({ length: rounds }, (_, round) => {
-    const own = turns.slice(round * turnsInRound, (round + 1) * turnsInRound);
-    const rate = (taken: readonly number[]): number => clones / taken.reduce((sum, each) => sum + each, 0);
-    return { a: rate(own.map(({ a }) => a)), b: rate(own.map(({ b }) => b)) };
-  });
+  await cloneMany(bench.pool, 'warm', warmUp - clones);
+  const rates = await ratesAgainst(limit, bench.pool, 'library', rounds);
+  await using inline = await library.openPool(bench.path, { inline: true });
+  await cloneMany(inline, 'warm-inline', warmUp);
+  const inlineRates = await ratesAgainst(limit, inline, 'inline', inlineRounds);
   return [
     measured(
       'deferred-clones',
@@ -56,6 +45,11 @@ export async function deferredClones(): Promise<Measured[]> {
       'clones/s',
       rates.map(({ a }) => a),
     ),
+    measured(
+      'deferred-clones, inline',
+      'of the rate in C',
+      inlineRates.map(({ a, b }) => a / b),
+    ),
     measured('deferred-clones, cold', 'of the rate in C', [coldLimit / cold]),
     measured(
       'deferred-clones, C',
@@ -65,11 +59,36 @@ export async function deferredClones(): Promise<Measured[]> {
   ];
 }
 
+/** The rates of the library and of C, in short turns, so that what else the machine does hits both sides alike. */
+async function ratesAgainst(
+  limit: Limit,
+  pool: Library.Pool,
+  prefix: string,
+  many: number,
+): Promise<Array<{ readonly a: number; readonly b: number }>> {
+  const turns = await compare(
+    many * turnsInRound,
+    async (turn) => {
+      await pool.sync();
+      return seconds(() => cloneMany(pool, `${prefix}-${turn}`, clones / turnsInRound));
+    },
+    async (turn) => {
+      await pool.sync();
+      return limit.clone(`limit-${prefix}-${turn}`, clones / turnsInRound);
+    },
+  );
+  const rate = (taken: readonly number[]): number => clones / taken.reduce((sum, each) => sum + each, 0);
+  return Array.from({ length: many }, (_, round) => {
+    const own = turns.slice(round * turnsInRound, (round + 1) * turnsInRound);
+    return { a: rate(own.map(({ a }) => a)), b: rate(own.map(({ b }) => b)) };
+  });
+}
+
 async function seconds(run: () => unknown): Promise<number> {
   return (await time(run)) / 1000;
 }
 
-async function cloneMany({ pool }: BenchPool, prefix: string, many: number): Promise<void> {
+async function cloneMany(pool: Library.Pool, prefix: string, many: number): Promise<void> {
   let next = 0;
   const lane = async (): Promise<void> => {
     while (next < many) await pool.clone('template', `${prefix}-${next++}`, { durability: 'deferred' });
