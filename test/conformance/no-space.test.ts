@@ -91,6 +91,37 @@ describe.each(backends)('no space on $name', (backend) => {
     expect(await pool.list()).toEqual([]);
   });
 
+  test('a pool that is full of clones, so that not even a name can be moved: deletes still work, and make room', async () => {
+    const home = await poolOf(512 * MiB);
+    const { pool } = home;
+    await pool.create('v', { bytes: 4 * MiB });
+    await pool.seal('v', 't');
+    await pool.snapshot('v@a');
+    await pool.snapshot('v@b');
+    await pool.create('filler', { bytes: 2 * GiB });
+    expect(() => writePattern(home.path.concat('/volumes/filler/data/disk.raw'), 3, 0, GiB)).toThrow(
+      'ENOSPC',
+    );
+    const clones: string[] = [];
+    const fill = async (): Promise<void> => {
+      for (;;) {
+        const name = `c-${clones.length}`;
+        await pool.clone('t', name, { durability: 'deferred' });
+        clones.push(name);
+      }
+    };
+    await refusal(fill, 'no_space');
+    const gone = ['c-0', 'c-1', 'v@a', 'filler'];
+    expect((await pool.remove(gone)).removed).toHaveLength(4);
+    expect((await pool.remove('v', { withSnapshots: true })).snapshots).toEqual(['v@b']);
+    const left = (await pool.list()).map((volume) => volume.name);
+    expect(left.sort()).toEqual(['t', ...clones.slice(2)].sort());
+    await pool.remove(clones.slice(2, 50));
+    await pool.usage(['t'], { exact: true });
+    await pool.clone('t', 'again');
+    expect((await pool.check()).filter((finding) => finding.severity === 'error')).toEqual([]);
+  });
+
   test('a pool without room for an import refuses before it writes, and a larger pool takes it', async () => {
     const home = await poolOf(512 * MiB);
     const image = join(home.scratch, 'image.raw');

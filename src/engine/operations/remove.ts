@@ -1,7 +1,13 @@
 import type { Held } from '../../drivers/driver.ts';
+import { hasErrno } from '../../linux/libc.ts';
 import { randomId } from '../../linux/random.ts';
 import { type Blocker, blockedBy, CoppiceError } from '../../model/errors.ts';
-import { rememberedAncestors, type TombstoneMetadata } from '../../model/metadata.ts';
+import {
+  type Metadata,
+  rememberedAncestors,
+  type TombstoneMetadata,
+  type VolumeMetadata,
+} from '../../model/metadata.ts';
 import { formatReference, parseReference } from '../../model/names.ts';
 import { mountBlockers, openBlockers } from '../blockers.ts';
 import type { Context } from '../context.ts';
@@ -113,9 +119,26 @@ function snapshotBlockers(entry: Doomed, named: readonly string[]): Blocker[] {
 
 /** One rename, and it is gone for everybody; destroying the data can be interrupted, the next opening of the pool goes on. */
 function bury(context: Context, { volume, held }: Doomed): void {
-  // The name goes into the id, because the record of a removed volume needs it and its metadata does not have it.
-  context.driver.move(held, { area: 'tombstones', id: `${volume.name}.${randomId()}` });
+  try {
+    // The name goes into the id, because the record of a removed volume needs it and its metadata does not have it.
+    context.driver.move(held, { area: 'tombstones', id: `${volume.name}.${randomId()}` });
+  } catch (error) {
+    if (!hasErrno(error, 'ENOSPC')) throw error;
+    destroyInPlace(context, held, error);
+    return;
+  }
   finishRemoval(context, held);
+}
+
+/**
+ * The way out of a pool that is so full that no name can be moved: what deletes may use the file system's reserve. When it is
+ * interrupted, a volume without a disk is left, which can be removed again. A record that descendants need can't be kept, so then
+ * something else has to go first.
+ */
+function destroyInPlace(context: Context, held: Held, noSpace: unknown): void {
+  if (needsRecord(context.driver.read(held))) throw noSpace;
+  context.driver.discard(held);
+  if (context.driver.exists(held.place)) throw noSpace;
 }
 
 /**
@@ -125,7 +148,7 @@ function bury(context: Context, { volume, held }: Doomed): void {
 export function finishRemoval(context: Context, held: Held): boolean {
   const metadata = context.driver.read(held);
   if (metadata?.type === 'tombstone') return false;
-  if (metadata?.type !== 'volume' || metadata.origin.length < rememberedAncestors) {
+  if (!needsRecord(metadata)) {
     context.driver.discard(held);
     return true;
   }
@@ -140,6 +163,10 @@ export function finishRemoval(context: Context, held: Held): boolean {
   context.driver.discardData(held);
   context.driver.write(held, record);
   return true;
+}
+
+function needsRecord(metadata: Metadata | undefined): metadata is VolumeMetadata {
+  return metadata?.type === 'volume' && metadata.origin.length >= rememberedAncestors;
 }
 
 /** Drops the records of lineage that nobody descends from any more. Reads the pool only where such records are. */
