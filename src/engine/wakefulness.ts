@@ -18,7 +18,7 @@ export interface Watched {
  * Keeps the event loop of this thread from sleeping while answers of other threads are due within microseconds. To wake a sleeping
  * thread costs the one that answers an interrupt to another processor, and in a virtual machine that leaves the machine: median
  * 16 us, mean 170 to 580 us on a shared host, against 1.3 us when nobody sleeps. So this thread takes naps that end by themselves,
- * and looks in between. To look without a pause would be no faster: what the kernel has to do beside needs the processor.
+ * and looks in between. To look without a pause is slower: what the kernel has to do beside needs the processor.
  * @param dueIn milliseconds until about half of what is under way will be answered; undefined when it is not worth watching for
  * @returns a function to call whenever work was given away; the loop then watches for as long as answers are due
  */

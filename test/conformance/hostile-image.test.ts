@@ -27,24 +27,16 @@ conformance('import of a hostile image', (suite) => {
     return path;
   };
 
+  const createQcow2 = (options: string, ...rest: string[]): void => {
+    runProgram('qemu-img', ['create', '-q', '-f', 'qcow2', '-o', options, ...rest]);
+  };
+
   test.each(['compat=0.10', 'compat=1.1'])(
     'qcow2 (%s) whose backing file is a file of the host',
     async (compat) => {
       for (const backing of ['/etc/passwd', secret()]) {
         const path = file('qcow2');
-        runProgram('qemu-img', [
-          'create',
-          '-q',
-          '-f',
-          'qcow2',
-          '-o',
-          compat,
-          '-b',
-          backing,
-          '-F',
-          'raw',
-          path,
-        ]);
+        createQcow2(compat, '-b', backing, '-F', 'raw', path);
         expect(await refused(path, 'invalid_image')).toContain('flatten it');
         await refused(path, 'invalid_image', { format: 'qcow2' });
       }
@@ -54,16 +46,7 @@ conformance('import of a hostile image', (suite) => {
   test('qcow2 with an external data file', async () => {
     const data = secret();
     const path = file('qcow2');
-    runProgram('qemu-img', [
-      'create',
-      '-q',
-      '-f',
-      'qcow2',
-      '-o',
-      `data_file=${data}.data,data_file_raw=on`,
-      path,
-      '1M',
-    ]);
+    createQcow2(`data_file=${data}.data,data_file_raw=on`, path, '1M');
     copyFileSync(data, `${data}.data`);
     expect(await refused(path, 'invalid_image')).toContain('external file');
     // The same with the name of the data file still there, but the feature bit cleared.
@@ -148,7 +131,7 @@ conformance('import of a hostile image', (suite) => {
 
   test('qcow2 of a huge size with nothing in it takes no space and no time', async () => {
     const path = file('qcow2');
-    runProgram('qemu-img', ['create', '-q', '-f', 'qcow2', '-o', 'cluster_size=2M', path, '1P']);
+    createQcow2('cluster_size=2M', path, '1P');
     const name = suite.name('t');
     const imported = await suite.pool.import(name, path);
     expect(imported.bytes).toBe(2 ** 50);
