@@ -1,5 +1,5 @@
 import { closeSync, constants, openSync } from 'node:fs';
-import { openBtrfs } from '../src/drivers/btrfs/index.ts';
+import { btrfs } from '../src/drivers/btrfs/index.ts';
 import type { Driver, Held } from '../src/drivers/driver.ts';
 import { randomId } from '../src/linux/random.ts';
 import type { Name } from '../src/model/names.ts';
@@ -23,7 +23,7 @@ export async function crossover(): Promise<Measured[]> {
   await using bench = await benchPool();
   const root = openSync(bench.path, constants.O_RDONLY | constants.O_DIRECTORY);
   try {
-    using driver = openBtrfs(root, bench.path);
+    using driver = btrfs.open(root, bench.path);
     const ratios = { deferred: [] as Point[], durable: [] as Point[], together: [] as Point[] };
     const results: Measured[] = [];
     for (const extents of extentCounts) {

@@ -61,7 +61,7 @@ export interface Driver extends Disposable {
   /** The size of the disk in bytes, as it is now. */
   size(held: Held): number;
   inspect(held: Held): PayloadState | undefined;
-  /** Names of what lies in the data and is not in its snapshots and clones. */
+  /** What lies in the data and is not in its snapshots and clones, each as a sentence names it. */
   leftOut(held: Held): readonly string[];
   countExtents(held: Held): number;
   usage(held: Held, accuracy: 'cheap' | 'exact'): PayloadUsage;
@@ -179,4 +179,5 @@ export type Capability =
   | 'constantTimeClone'
   | 'snapshots'
   | 'sameInstantSnapshots'
-  | 'incrementalStreams';
+  | 'incrementalStreams'
+  | 'replicableClones';

@@ -134,6 +134,7 @@ export const functionArguments: Readonly<Record<FunctionName, readonly Argument[
   createPool: [
     fieldsOf({
       path: 'string',
+      driver: 'string',
       file: 'string',
       bytes: 'number',
       preallocate: 'boolean',

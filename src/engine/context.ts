@@ -1,8 +1,10 @@
 import { openSync } from 'node:fs';
-import { openBtrfs } from '../drivers/btrfs/index.ts';
+import type { Backend } from '../drivers/backend.ts';
+import { backendAt } from '../drivers/backends.ts';
 import type { Driver } from '../drivers/driver.ts';
 import { Descriptor } from '../linux/files.ts';
 import { backingDirectory, loopBackingFile, mountOf } from '../linux/mounts.ts';
+import { CoppiceError } from '../model/errors.ts';
 import type { PoolMetadata } from '../model/metadata.ts';
 import { Turn } from './turn.ts';
 
@@ -11,6 +13,7 @@ export interface Context extends Disposable {
   readonly path: string;
   readonly root: number;
   readonly metadata: PoolMetadata;
+  readonly backend: Backend;
   readonly driver: Driver;
   /** The open directory of the file under a loop pool, whose file system must not fill up. */
   readonly host: { readonly fd: number; readonly path: string } | undefined;
@@ -29,7 +32,8 @@ export interface PoolHandle {
 
 export function createContext(handle: PoolHandle, wait: boolean): Context {
   using opened = new DisposableStack();
-  const driver = opened.use(openBtrfs(handle.root, handle.path));
+  const backend = backendOf(handle);
+  const driver = opened.use(backend.open(handle.root, handle.path));
   const hostPath = hostDirectoryOf(handle.path);
   const host =
     hostPath === undefined
@@ -38,7 +42,13 @@ export function createContext(handle: PoolHandle, wait: boolean): Context {
   const turn = new Turn();
   opened.defer(() => turn.end());
   const owned = opened.move();
-  return { ...handle, driver, wait, host, turn, [Symbol.dispose]: () => owned.dispose() };
+  return { ...handle, backend, driver, wait, host, turn, [Symbol.dispose]: () => owned.dispose() };
+}
+
+function backendOf({ root, path }: PoolHandle): Backend {
+  const backend = backendAt(root);
+  if (backend) return backend;
+  throw new CoppiceError('unsupported', `${path} lies on a file system that pools can't be on.`);
 }
 
 /** The directory of the file under a loop pool; undefined for a pool on a device, or when the file can't be found. */

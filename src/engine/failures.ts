@@ -19,7 +19,7 @@ export function explainFailure(action: string, error: unknown): unknown {
   if (hasErrno(error, 'EROFS')) {
     return fail(
       'io_error',
-      'the pool has become read-only, as btrfs does after a write error; look at "dmesg" and at the free space of the host, then mount it again.',
+      'the pool has become read-only, as a file system does after a write error; look at "dmesg" and at the free space of the host, then mount it again.',
     );
   }
   if (hasErrno(error, 'EACCES', 'EPERM'))

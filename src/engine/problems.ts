@@ -118,7 +118,7 @@ export function nestedIn(context: Context, name: string, held: Held): string[] {
     .leftOut(held)
     .map(
       (nested) =>
-        `The data of ${name} contains the subvolume ${nested}, which is in none of its snapshots and clones; move it out of the pool.`,
+        `The data of ${name} contains ${nested}, which is in none of its snapshots and clones; move it out of the pool.`,
     );
 }
 

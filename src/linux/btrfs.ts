@@ -1,3 +1,4 @@
+import { rewriteLabel } from './labels.ts';
 import { call, hasErrno } from './libc.ts';
 import { formatUuid } from './random.ts';
 
@@ -13,8 +14,6 @@ const ioctls = {
   startSync: 0x80089418n,
   subvolumeCreate: 0x50009418n,
   fileSystemInfo: 0x8400941fn,
-  getLabel: 0x81009431n,
-  setLabel: 0x41009432n,
   subvolumeInfo: 0x81f8943cn,
   subvolumeDestroyV2: 0x5000943fn,
   subvolumeWait: 0x40109441n,
@@ -84,13 +83,6 @@ export function fileSystemUuid(fd: number): string {
   return formatUuid(info.subarray(16, 32));
 }
 
-const label = Buffer.alloc(256);
-
-export function fileSystemLabel(fd: number): string {
-  call('ioctl', 'GET_FSLABEL', fd, ioctls.getLabel, label);
-  return label.toString('utf8').replace(/\0.*$/s, '');
-}
-
 /**
  * Commits the running transaction and waits for it: names, attributes and reflinks become durable; nobody's data is flushed.
  *
@@ -99,9 +91,8 @@ export function fileSystemLabel(fd: number): string {
  * that took snapshots meanwhile waited 30 s, until the next regular commit. So it is only for those who may not set a label.
  */
 export function commitTransaction(fd: number): void {
-  call('ioctl', 'GET_FSLABEL', fd, ioctls.getLabel, label);
   try {
-    call('ioctl', 'SET_FSLABEL', fd, ioctls.setLabel, label);
+    rewriteLabel(fd);
   } catch (error) {
     if (!hasErrno(error, 'EPERM', 'EACCES', 'EROFS')) throw error;
     commitInKernelThread(fd);

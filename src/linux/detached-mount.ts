@@ -12,19 +12,24 @@ const FSMOUNT_CLOEXEC = 1;
 const readOnlyAndInert = 0x0f;
 
 /**
- * Mounts a btrfs device where nobody sees it, to look into it: at no directory, gone when the descriptor is closed or the process
- * dies. Read-only, and without the replay of its log, which would write: what is looked into may be a stranger's.
+ * Mounts a device where nobody sees it, to look into it: at no directory, gone when the descriptor is closed or the process dies.
+ * Read-only and inert.
+ * @param options further ones of the file system; true for those without a value
  */
-export function openDetachedBtrfs(device: string): Descriptor {
-  using context = new Descriptor(
-    call('fsopen', 'btrfs', numbers.fsopen, 'btrfs', FSOPEN_CLOEXEC),
-    closeDescriptor,
-  );
+export function openDetached(
+  type: string,
+  device: string,
+  options: Readonly<Record<string, string | true>>,
+): Descriptor {
+  using context = new Descriptor(call('fsopen', type, numbers.fsopen, type, FSOPEN_CLOEXEC), closeDescriptor);
   const configure = (command: number, key: string | null, value: string | null): void =>
     void call('fsconfig', device, numbers.fsconfig, context.fd, command, key, value, 0);
   configure(FSCONFIG_SET_STRING, 'source', device);
   configure(FSCONFIG_SET_FLAG, 'ro', null);
-  configure(FSCONFIG_SET_STRING, 'rescue', 'nologreplay');
+  for (const [key, value] of Object.entries(options)) {
+    if (value === true) configure(FSCONFIG_SET_FLAG, key, null);
+    else configure(FSCONFIG_SET_STRING, key, value);
+  }
   configure(FSCONFIG_CMD_CREATE, null, null);
   using mount = new Descriptor(
     call('fsmount', device, numbers.fsmount, context.fd, FSMOUNT_CLOEXEC, readOnlyAndInert),

@@ -1,4 +1,4 @@
-import { closeSync, constants } from 'node:fs';
+import { closeSync, constants, readSync } from 'node:fs';
 import { attempt, call, closeDescriptor, hasErrno, SystemError, unlessAbsent } from './libc.ts';
 
 /**
@@ -218,6 +218,13 @@ export function resizeFile(fd: number, bytes: number): void {
 /** Reserves every block of a file. @throws SystemError ENOSPC */
 export function allocateFile(fd: number, bytes: number): void {
   call('fallocate', 'file', fd, 0, 0, bytes);
+}
+
+/** Whether a file has this text (of one byte a character) at an offset. */
+export function beginsWith(fd: number, text: string, offset: number): boolean {
+  const bytes = Buffer.alloc(text.length);
+  readSync(fd, bytes, 0, bytes.length, offset);
+  return bytes.toString('latin1') === text;
 }
 
 /** A path by which any API reaches an open descriptor. */

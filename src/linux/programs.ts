@@ -5,6 +5,8 @@ import { hasErrno } from './libc.ts';
 /** Which Debian package brings a program, for the sentence that says what is missing. */
 const packages: Readonly<Record<string, string>> = {
   'mkfs.btrfs': 'btrfs-progs',
+  'mkfs.xfs': 'xfsprogs',
+  xfs_growfs: 'xfsprogs',
   'qemu-img': 'qemu-utils',
   bwrap: 'bubblewrap',
   mount: 'mount',

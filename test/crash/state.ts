@@ -1,7 +1,7 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect } from 'vitest';
-import { metadataAttribute } from '../../src/drivers/btrfs/places.ts';
+import { metadataAttribute } from '../../src/drivers/directory/places.ts';
 import { CoppiceError, type Finding, openPool, type Pool } from '../../src/index.ts';
 import { readAttributeByPath } from '../../src/linux/attributes.ts';
 import { decodeMetadata } from '../../src/model/metadata.ts';

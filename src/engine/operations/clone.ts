@@ -14,6 +14,7 @@ import {
   type Reference,
 } from '../../model/names.ts';
 import { checkSize, formatSize, roundSize } from '../../model/sizes.ts';
+import { requireCapability } from '../capabilities.ts';
 import type { Context } from '../context.ts';
 import { type HeldSource, holdSource } from '../holding.ts';
 import { problemsOf, problemsOfSnapshot } from '../problems.ts';
@@ -41,6 +42,7 @@ export interface Cloned extends Created {
  */
 export function clone(context: Context, sourceText: string, nameText: string, options: CloneOptions): Cloned {
   const name = parseVolumeName(nameText);
+  if (options.replicable) requireCapability(context, 'replicableClones', `clone ${sourceText} to ${name}`);
   const volume = context.turn.source(sourceText, () => {
     const reference = parseReference(sourceText);
     requireSpace(context, `clone ${sourceText} to ${name}`, 0);

@@ -1,5 +1,4 @@
 import { readdirSync } from 'node:fs';
-import { areas } from '../../drivers/btrfs/places.ts';
 import type { Held, Place } from '../../drivers/driver.ts';
 import { descriptorPath, standsInTheWay } from '../../linux/files.ts';
 import { presentFile } from '../../linux/loops.ts';
@@ -82,7 +81,7 @@ function backingFindings(context: Context): Finding[] {
 
 function foreignEntries(context: Context): Finding[] {
   const findings: Finding[] = readdirSync(descriptorPath(context.root))
-    .filter((name) => !(name in areas))
+    .filter((name) => !(name in context.backend.areas))
     .map((name) => ({
       severity: 'warning',
       subject: `${context.path}/${name}`,

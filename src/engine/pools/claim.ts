@@ -1,8 +1,11 @@
+import type { Backend, BackendName } from '../../drivers/backend.ts';
 import type { Backing } from '../../model/metadata.ts';
 
 export interface CreatePoolOptions {
   /** The directory of the pool. /var/lib/coppice when absent. */
   readonly path?: string;
+  /** The kind of file system to make, or that must be there; btrfs when absent. */
+  readonly driver?: BackendName;
   /** A sparse file under the pool, and its size in bytes. PATH.img of 50 GiB when neither this, a device nor existing is given. */
   readonly file?: string;
   readonly bytes?: number;
@@ -12,13 +15,14 @@ export interface CreatePoolOptions {
   readonly device?: string;
   /** Format the device although there is something on it. */
   readonly force?: boolean;
-  /** Adopt a directory that lies on btrfs already; nothing is formatted or mounted. */
+  /** Adopt a directory that lies on btrfs or xfs already; nothing is formatted or mounted. */
   readonly existing?: boolean;
 }
 
 /** What a claim gives: the thing to mount, locked against a second `pool create` at the same time. */
 export interface Claim extends Disposable {
   readonly source: string;
+  readonly backend: Backend;
   /** The descriptor that has the lock. */
   readonly lock: number;
   readonly backing: Backing;

@@ -1,25 +1,21 @@
 import { constants, mkdirSync, openSync, readdirSync, statSync } from 'node:fs';
 import { resolve } from 'node:path';
-import { areas } from '../../drivers/btrfs/places.ts';
-import { writeAttribute } from '../../linux/attributes.ts';
-import { btrfsMagic, commitTransaction, fileSystemUuid } from '../../linux/btrfs.ts';
-import { Descriptor, descriptorPath, makeDirectoryAt } from '../../linux/files.ts';
+import type { Backend } from '../../drivers/backend.ts';
+import { backendNamed, backendNames, backends } from '../../drivers/backends.ts';
+import { Descriptor } from '../../linux/files.ts';
 import { hasErrno } from '../../linux/libc.ts';
-import { lock } from '../../linux/locks.ts';
 import { readMounts } from '../../linux/mounts.ts';
 import { runProgram } from '../../linux/programs.ts';
-import { randomId } from '../../linux/random.ts';
-import { fileSystemSpace } from '../../linux/space.ts';
 import { CoppiceError } from '../../model/errors.ts';
-import { type Backing, encodeMetadata, type PoolMetadata, poolFormat } from '../../model/metadata.ts';
+import type { Backing } from '../../model/metadata.ts';
 import { formatSize } from '../../model/sizes.ts';
 import { explaining } from '../failures.ts';
-import { timestamp } from '../timestamp.ts';
 import { isSame, presentBacking } from './beneath.ts';
 import type { CreatePoolOptions } from './claim.ts';
 import { claimDevice } from './device.ts';
+import { adopt, initialise, type Made, requireDriver } from './initialise.ts';
 import { claimLoopFile } from './loop-file.ts';
-import { openRoot, poolAttribute, readKnownMetadata } from './open.ts';
+import { type OpenRoot, openRoot } from './open.ts';
 import { overcommitWarnings, preallocatePool } from './preallocate.ts';
 import { mountsOf } from './recognise.ts';
 
@@ -42,37 +38,48 @@ export function createPool(options: CreatePoolOptions): PoolCreated {
 
 function create(options: CreatePoolOptions): PoolCreated {
   const path = resolve(options.path ?? defaultPoolPath);
-  checkOptions(options);
+  const backend = checkOptions(options);
   const present = openIfPool(path);
   if (present) {
-    const backing = presentBacking(path, present.backing);
+    const backing = presentBacking(path, present.metadata.backing);
+    requireDriver(path, present.backend, options);
     checkSame(path, backing, options);
     if (backing.type === 'loop') requireSizeReached(path, backing.file, options.bytes);
-    return finish({ path, id: present.id, backing, steps: [] }, options);
+    return finish({ path, id: present.metadata.id, backing, steps: [] }, options);
   }
   const steps: string[] = [];
   const did = (step: string): void => void steps.push(step);
-  if (options.existing) return finish(adopt(path, steps, did), options);
-  requireMountPoint(path, resolve(options.device ?? options.file ?? `${path}.img`));
+  if (options.existing) return finish(adopt(path, options, steps, did), options);
+  requireMountPoint(backend, path, resolve(options.device ?? options.file ?? `${path}.img`));
   using claim =
     options.device !== undefined
-      ? claimDevice(resolve(options.device), options.force ?? false, did)
-      : claimLoopFile(path, options, did);
+      ? claimDevice(resolve(options.device), backend, options.force ?? false, did)
+      : claimLoopFile(path, backend, options, did);
+  requireDriver(claim.source, claim.backend, options);
   // Another process may have done all of it while this one waited for the lock.
   const meanwhile = openIfPool(path);
-  if (meanwhile) return finish({ path, id: meanwhile.id, backing: meanwhile.backing, steps }, options);
+  if (meanwhile) {
+    const { id, backing } = meanwhile.metadata;
+    return finish({ path, id, backing, steps }, options);
+  }
   requireNotMountedElsewhere(claim.source, path);
   const isOurs = mkdirSync(path, { recursive: true, mode: 0o755 }) !== undefined;
   if (!mountsOf(claim.source).some((mount) => mount.mountPoint === path)) {
     const mountOptions = claim.mountOptions.join(',');
-    runProgram('mount', ['-t', 'btrfs', '-o', mountOptions, '--', claim.source, path], [claim.lock]);
+    const args = ['-t', claim.backend.name, '-o', mountOptions, '--', claim.source, path];
+    runProgram('mount', args, [claim.lock]);
     did(`mounted ${claim.source} on ${path}`);
   }
   using root = new Descriptor(openSync(path, constants.O_RDONLY | constants.O_DIRECTORY));
-  return finish(initialise(root.fd, path, claim.backing, steps, did, isOurs), options);
+  return finish(
+    initialise(
+      { root: root.fd, path, backend: claim.backend, backing: claim.backing, madeDirectory: isOurs },
+      steps,
+      did,
+    ),
+    options,
+  );
 }
-
-type Made = Omit<PoolCreated, 'warnings'> & { readonly isNew?: boolean };
 
 /** What applies to a pool that was made now and to one that was there. */
 function finish({ isNew = false, ...made }: Made, options: CreatePoolOptions): PoolCreated {
@@ -92,62 +99,8 @@ function finish({ isNew = false, ...made }: Made, options: CreatePoolOptions): P
   return { ...made, backing, warnings };
 }
 
-function adopt(path: string, steps: string[], did: (step: string) => void): Made {
-  using root = openExisting(path);
-  if (fileSystemSpace(root.fd).type !== btrfsMagic) {
-    throw new CoppiceError(
-      'unsupported',
-      `${path} is not on btrfs, so it can't be adopted; leave out --existing to make a pool in a file.`,
-    );
-  }
-  lock(root.fd, 'exclusive', true);
-  return initialise(root.fd, path, { type: 'existing' }, steps, did);
-}
-
-/** The marker comes last: what has it is whole. */
-function initialise(
-  root: number,
-  path: string,
-  backing: Backing,
-  steps: string[],
-  did: (step: string) => void,
-  madeDirectory = false,
-): Made {
-  if (readKnownMetadata(root, path)) {
-    using pool = openRoot(path); // refuses a copy of another pool's directory
-    return { path, id: pool.metadata.id, backing: pool.metadata.backing, steps };
-  }
-  for (const [name, mode] of Object.entries(areas)) makeArea(root, path, name, mode);
-  const metadata: PoolMetadata = {
-    type: 'pool',
-    format: poolFormat,
-    id: randomId(),
-    created: timestamp(),
-    filesystem: fileSystemUuid(root),
-    backing,
-    ...(madeDirectory && { madeDirectory: path }),
-  };
-  writeAttribute(root, poolAttribute, encodeMetadata(metadata));
-  commitTransaction(root);
-  did(`made the pool in ${path}`);
-  return { path, id: metadata.id, backing, steps, isNew: true };
-}
-
-function makeArea(root: number, path: string, name: string, mode: number): void {
-  try {
-    makeDirectoryAt(root, name, mode);
-  } catch (error) {
-    if (!hasErrno(error, 'EEXIST')) throw error;
-    if (readdirSync(`${descriptorPath(root)}/${name}`).length === 0) return; // from an interrupted run
-    throw new CoppiceError(
-      'already_exists',
-      `${path}/${name} exists and is not empty; adopt another directory, or move it away.`,
-      { cause: error },
-    );
-  }
-}
-
-function checkOptions(options: CreatePoolOptions): void {
+/** Returns the backend for a new file system. */
+function checkOptions(options: CreatePoolOptions): Backend {
   const kinds = [
     options.device !== undefined && 'a device',
     options.existing && 'an existing directory',
@@ -159,6 +112,13 @@ function checkOptions(options: CreatePoolOptions): void {
       'invalid_argument',
       `A pool lies on one thing, but ${given.join(' and ')} were given; choose one.`,
     );
+  if (options.driver === undefined) return backends[0];
+  const backend = backendNamed(options.driver);
+  if (backend) return backend;
+  throw new CoppiceError(
+    'invalid_argument',
+    `There is no driver ${JSON.stringify(options.driver)}: a pool lies on ${backendNames()}.`,
+  );
 }
 
 /** Two directories for one pool would each be destroyed without a word about the other. */
@@ -172,7 +132,7 @@ function requireNotMountedElsewhere(source: string, path: string): void {
 }
 
 /** Mounting over files would hide them. */
-function requireMountPoint(path: string, source: string): void {
+function requireMountPoint(backend: Backend, path: string, source: string): void {
   let entries: string[];
   try {
     entries = readdirSync(path);
@@ -188,7 +148,7 @@ function requireMountPoint(path: string, source: string): void {
   if (mounted) {
     // An interrupted run got as far as the mount.
     const isOurs = mountsOf(source).some((mount) => mount.mountPoint === path);
-    if (isOurs && entries.every((name) => name in areas)) return;
+    if (isOurs && entries.every((name) => name in backend.areas)) return;
     throw new CoppiceError(
       'already_exists',
       `${mounted.source} (${mounted.type}) is mounted on ${path}; choose another directory, or adopt it with --existing.`,
@@ -228,20 +188,12 @@ function requireSizeReached(path: string, file: string, wanted: number | undefin
   );
 }
 
-function openIfPool(path: string): PoolMetadata | undefined {
+function openIfPool(path: string): Pick<OpenRoot, 'backend' | 'metadata'> | undefined {
   try {
     using root = openRoot(path);
-    return root.metadata;
+    return { backend: root.backend, metadata: root.metadata };
   } catch (error) {
     if (error instanceof CoppiceError && error.code === 'not_a_pool') return undefined;
     throw error;
-  }
-}
-
-function openExisting(path: string): Descriptor {
-  try {
-    return new Descriptor(openSync(path, constants.O_RDONLY | constants.O_DIRECTORY));
-  } catch (error) {
-    throw new CoppiceError('not_found', `There is no directory ${path} to adopt.`, { cause: error });
   }
 }

@@ -69,7 +69,7 @@ function unmount(path: string): void {
 /** Returns the error to throw. */
 function mountAgain(
   path: string,
-  { device, file }: Beneath,
+  { device, type, file }: Beneath,
   { backing }: PoolMetadata,
   pinned: Descriptor,
   cause: unknown,
@@ -78,7 +78,7 @@ function mountAgain(
   const options = kernelOptionsOf(backing).filter((option) => option !== 'loop');
   try {
     mkdirSync(path, { recursive: true, mode: 0o755 });
-    runProgram('mount', ['-t', 'btrfs', '-o', options.join(','), '--', device, path], [pinned.fd]);
+    runProgram('mount', ['-t', type, '-o', options.join(','), '--', device, path], [pinned.fd]);
   } catch (error) {
     const source = file?.path ?? device;
     return new CoppiceError(

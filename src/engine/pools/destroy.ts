@@ -1,7 +1,5 @@
-import { areas } from '../../drivers/btrfs/places.ts';
 import type { Held } from '../../drivers/driver.ts';
 import { removeAttribute } from '../../linux/attributes.ts';
-import { commitTransaction } from '../../linux/btrfs.ts';
 import { removeDirectoryAt } from '../../linux/files.ts';
 import { hasErrno } from '../../linux/libc.ts';
 import { randomId } from '../../linux/random.ts';
@@ -108,8 +106,8 @@ function clear(path: string, force: boolean): ReturnType<typeof openRoot>['metad
     );
   }
   removeAttribute(root.fd, poolAttribute);
-  for (const name of Object.keys(areas)) removeIfEmpty(root.fd, name);
-  commitTransaction(root.fd);
+  for (const name of Object.keys(root.backend.areas)) removeIfEmpty(root.fd, name);
+  root.backend.commit(root.fd);
   return root.metadata;
 }
 

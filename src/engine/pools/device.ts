@@ -1,30 +1,38 @@
 import { constants, openSync, statSync } from 'node:fs';
+import type { Backend } from '../../drivers/backend.ts';
 import { Descriptor } from '../../linux/files.ts';
 import { hasErrno } from '../../linux/libc.ts';
 import { lock } from '../../linux/locks.ts';
 import { runProgram } from '../../linux/programs.ts';
 import { CoppiceError } from '../../model/errors.ts';
 import { type Claim, mountOptions, poolLabel } from './claim.ts';
-import { isPoolFileSystem } from './recognise.ts';
+import { recognisePool } from './recognise.ts';
 
 /** Formats a block device, or takes one that an earlier run formatted. What is on it is never overwritten unasked. */
-export function claimDevice(device: string, force: boolean, did: (step: string) => void): Claim {
+export function claimDevice(
+  device: string,
+  wanted: Backend,
+  force: boolean,
+  did: (step: string) => void,
+): Claim {
   const descriptor = openDevice(device);
+  let backend: Backend | undefined;
   try {
     // The device's lock also keeps udev from probing it half formatted.
     lock(descriptor.fd, 'exclusive', true);
-    const contents = contentsOf(device);
-    if (!contents.some(({ type }) => type === 'btrfs') || !isPool(device, force)) {
+    backend = poolOn(device, descriptor.fd, force);
+    if (!backend) {
+      backend = wanted;
       requireUnused(device);
-      const [found] = contents;
+      const [found] = contentsOf(device);
       if (found && !force) {
         throw new CoppiceError(
           'already_exists',
           `${device} holds ${found.type}${found.label ? ` labelled "${found.label}"` : ''}, which would be lost; if that is meant, use --force.`,
         );
       }
-      runProgram('mkfs.btrfs', ['-q', '-f', '-L', poolLabel, '--', device], [descriptor.fd]);
-      did(`formatted ${device} with btrfs`);
+      backend.format(device, { label: poolLabel, keepBlocks: false, descriptors: [descriptor.fd] });
+      did(`formatted ${device} with ${backend.name}`);
     }
   } catch (error) {
     descriptor[Symbol.dispose]();
@@ -32,6 +40,7 @@ export function claimDevice(device: string, force: boolean, did: (step: string) 
   }
   return {
     source: device,
+    backend,
     lock: descriptor.fd,
     backing: { type: 'device', device },
     mountOptions,
@@ -39,11 +48,11 @@ export function claimDevice(device: string, force: boolean, did: (step: string) 
   };
 }
 
-function isPool(device: string, force: boolean): boolean {
+function poolOn(device: string, fd: number, force: boolean): Backend | undefined {
   try {
-    return isPoolFileSystem(device, () => ({ path: device, [Symbol.dispose]: () => undefined }));
+    return recognisePool(device, fd, () => ({ path: device, [Symbol.dispose]: () => undefined }));
   } catch (error) {
-    if (force && error instanceof CoppiceError && error.code === 'damaged') return false;
+    if (force && error instanceof CoppiceError && error.code === 'damaged') return undefined;
     throw error;
   }
 }

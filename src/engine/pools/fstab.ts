@@ -3,11 +3,13 @@
 export interface FstabLine {
   readonly source: string;
   readonly mountPoint: string;
+  /** Of the file system. */
+  readonly type: string;
 }
 
 /** The line that mounts a pool. */
 export function fstabLine(line: FstabLine, options: readonly string[]): string {
-  return `${escapeField(line.source)} ${escapeField(line.mountPoint)} btrfs ${escapeField(options.join(','))} 0 0`;
+  return `${escapeField(line.source)} ${escapeField(line.mountPoint)} ${line.type} ${escapeField(options.join(','))} 0 0`;
 }
 
 /** Everything but the lines that mount something of ours at a mount point. */
@@ -33,9 +35,9 @@ export function sourceAt(fstab: string, mountPoint: string): string | undefined 
 }
 
 function parse(text: string): FstabLine | undefined {
-  const [source = '', mountPoint = ''] = text.trim().split(/\s+/);
+  const [source = '', mountPoint = '', type = ''] = text.trim().split(/\s+/);
   if (source === '' || source.startsWith('#')) return undefined;
-  return { source: unescapeField(source), mountPoint: unescapeField(mountPoint) };
+  return { source: unescapeField(source), mountPoint: unescapeField(mountPoint), type };
 }
 
 function escapeField(text: string): string {

@@ -1,6 +1,5 @@
 import { constants, fstatSync, openSync } from 'node:fs';
 import { dirname } from 'node:path';
-import { growToDevice } from '../../linux/btrfs.ts';
 import { allocateFile, Descriptor, flush } from '../../linux/files.ts';
 import { call } from '../../linux/libc.ts';
 import { lock } from '../../linux/locks.ts';
@@ -35,7 +34,7 @@ function grow(path: string, bytesText: number): PoolGrown {
     throw new CoppiceError(
       'unsupported',
       backing.type === 'device'
-        ? `The pool ${path} lies on the device ${backing.device}; make that larger, then run "btrfs filesystem resize max ${path}".`
+        ? `The pool ${path} lies on the device ${backing.device}; make that larger, then run ${root.backend.growCommand(path)}.`
         : `The pool ${path} was adopted, so its file system is grown by its own tools.`,
     );
   }
@@ -70,7 +69,7 @@ function grow(path: string, bytesText: number): PoolGrown {
   } else resizeBackingFile(target.fd, bytes, file);
   flush(target.fd);
   setCapacity(device);
-  growToDevice(root.fd);
+  root.backend.grow(root.fd, root.path);
   const allocated = fstatSync(target.fd).blocks * 512;
   return { path: root.path, bytes, previousBytes, overcommitted: bytes - allocated > hostFree };
 }

@@ -1,5 +1,6 @@
-import { constants, fstatSync, mkdirSync, openSync, readSync } from 'node:fs';
+import { constants, fstatSync, mkdirSync, openSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
+import type { Backend } from '../../drivers/backend.ts';
 import {
   allocateFile,
   Descriptor,
@@ -12,31 +13,39 @@ import {
 import { hasErrno } from '../../linux/libc.ts';
 import { lock } from '../../linux/locks.ts';
 import { attachReadOnly } from '../../linux/loops.ts';
-import { runProgram } from '../../linux/programs.ts';
 import { fileSystemSpace } from '../../linux/space.ts';
 import { CoppiceError } from '../../model/errors.ts';
 import { checkSize, formatSize, roundSize } from '../../model/sizes.ts';
 import { type Claim, type CreatePoolOptions, mountOptions, poolLabel } from './claim.ts';
 import { isAllocated } from './preallocate.ts';
-import { isPoolFileSystem } from './recognise.ts';
+import { recognisePool } from './recognise.ts';
 
 const defaultBytes = 50 * 2 ** 30;
-const smallestBytes = 256 * 2 ** 20;
 
 /**
  * Makes the file under a pool, formatted, or takes the one that an earlier run made. It is made under another name and renamed
  * when it is whole, so a file of the right name is never half formatted.
  */
-export function claimLoopFile(path: string, options: CreatePoolOptions, did: (step: string) => void): Claim {
+export function claimLoopFile(
+  path: string,
+  wanted: Backend,
+  options: CreatePoolOptions,
+  did: (step: string) => void,
+): Claim {
   const file = resolve(options.file ?? `${path}.img`);
-  const bytes = fileBytes(options);
+  const bytes = fileBytes(wanted, options);
   mkdirSync(dirname(file), { recursive: true, mode: 0o755 });
   using directory = new Descriptor(openSync(dirname(file), 'r'));
-  const descriptor = takeLocked(directory.fd, file, bytes, options, did);
+  const { descriptor, backend } = takeLocked(
+    { directory: directory.fd, file, bytes, backend: wanted },
+    options,
+    did,
+  );
   // The kernel trims preallocated blocks away again if it is let; also when a pool that was made earlier is only mounted again.
   const preallocated = isAllocated(descriptor.fd);
   return {
     source: file,
+    backend,
     lock: descriptor.fd,
     backing: { type: 'loop', file, preallocated },
     mountOptions: ['loop', ...mountOptions, ...(preallocated ? ['nodiscard'] : [])],
@@ -44,22 +53,30 @@ export function claimLoopFile(path: string, options: CreatePoolOptions, did: (st
   };
 }
 
-function fileBytes(options: CreatePoolOptions): number {
+function fileBytes({ name, smallestBytes }: Backend, options: CreatePoolOptions): number {
   const bytes = roundSize(checkSize(options.bytes ?? defaultBytes));
   if (bytes >= smallestBytes) return bytes;
   throw new CoppiceError(
     'invalid_argument',
-    `A pool of ${formatSize(bytes)} is too small for btrfs; give it at least ${formatSize(smallestBytes)}, and better 4 GiB or more.`,
+    `A pool of ${formatSize(bytes)} is too small for ${name}; give it at least ${formatSize(smallestBytes)}, and better 4 GiB or more.`,
   );
 }
 
+interface WantedFile {
+  /** The open directory that it lies in. */
+  readonly directory: number;
+  readonly file: string;
+  readonly bytes: number;
+  /** What it is formatted with, when it is not there yet. */
+  readonly backend: Backend;
+}
+
 function takeLocked(
-  directory: number,
-  file: string,
-  bytes: number,
+  wanted: WantedFile,
   options: CreatePoolOptions,
   did: (step: string) => void,
-): Descriptor {
+): { readonly descriptor: Descriptor; readonly backend: Backend } {
+  const { directory, file } = wanted;
   const partial = join(dirname(file), `.${basename(file)}.coppice-partial`);
   for (;;) {
     const finished = statusIfAny(directory, basename(file)) !== undefined;
@@ -72,9 +89,9 @@ function takeLocked(
       continue;
     }
     try {
-      if (finished) requireOurs(descriptor.fd, file);
-      else make(descriptor.fd, directory, partial, file, bytes, options, did);
-      return descriptor;
+      if (finished) return { descriptor, backend: requireOurs(descriptor.fd, file) };
+      make(descriptor.fd, partial, wanted, options, did);
+      return { descriptor, backend: wanted.backend };
     } catch (error) {
       // Still under its lock, and only while it has this name: a whole file is never touched.
       if (!finished && statusIfAny(directory, basename(partial))?.inode === ino)
@@ -111,22 +128,25 @@ function openForLock(path: string, finished: boolean): Descriptor | undefined {
 
 function make(
   fd: number,
-  directory: number,
   partial: string,
-  file: string,
-  bytes: number,
+  { directory, file, bytes, backend }: WantedFile,
   options: CreatePoolOptions,
   did: (step: string) => void,
 ): void {
   resizeFile(fd, 0);
   if (options.preallocate) reserve(fd, bytes, directory, file);
   else resizeBackingFile(fd, bytes, file);
-  const discard = options.preallocate ? ['-K'] : [];
-  runProgram('mkfs.btrfs', ['-q', '-f', '-L', poolLabel, ...discard, '--', partial], [fd]);
+  backend.format(partial, {
+    label: poolLabel,
+    keepBlocks: options.preallocate ?? false,
+    descriptors: [fd],
+  });
   flush(fd);
   moveAt(directory, basename(partial), directory, basename(file));
   flush(directory);
-  did(`made ${file}, ${formatSize(bytes)}, ${options.preallocate ? 'preallocated' : 'sparse'}, btrfs`);
+  did(
+    `made ${file}, ${formatSize(bytes)}, ${options.preallocate ? 'preallocated' : 'sparse'}, ${backend.name}`,
+  );
 }
 
 /** Sets the size of a file under a pool; the file system that it lies on has a limit for that. */
@@ -160,17 +180,15 @@ function reserve(fd: number, bytes: number, directory: number, file: string): vo
   }
 }
 
-/** Only a look at the superblock says without a mount whether it is btrfs at all: its magic stands 64 bytes into it. */
-function requireOurs(fd: number, file: string): void {
+function requireOurs(fd: number, file: string): Backend {
   if (!fstatSync(fd).isFile()) {
     throw new CoppiceError(
       'invalid_argument',
       `${file} is not a regular file; a block device is given with --device.`,
     );
   }
-  const magic = Buffer.alloc(8);
-  readSync(fd, magic, 0, magic.length, 0x10040);
-  if (magic.toString('latin1') === '_BHRfS_M' && isPoolFileSystem(file, () => attachReadOnly(fd))) return;
+  const backend = recognisePool(file, fd, () => attachReadOnly(fd));
+  if (backend) return backend;
   throw new CoppiceError(
     'already_exists',
     `${file} exists and is not the file of a pool; choose another --file, or move it away.`,

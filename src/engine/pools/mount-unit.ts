@@ -8,13 +8,16 @@ import { readIfAny } from './replace-file.ts';
 
 const marker = 'Description=Coppice pool';
 
+export interface MountUnit {
+  readonly backing: Backing;
+  readonly source: string;
+  readonly path: string;
+  /** Of the file system. */
+  readonly type: string;
+}
+
 /** `nofail` and `x-systemd.*` are words of fstab: here not being required by local-fs.target, and a line of its own, mean the same. */
-export function mountUnit(
-  backing: Backing,
-  source: string,
-  path: string,
-  options: readonly string[],
-): string {
+export function mountUnit({ backing, source, path, type }: MountUnit, options: readonly string[]): string {
   const after = backing.type === 'loop' ? `${requiresMountsFor(dirname(source))}\n` : '';
   return `[Unit]
 ${marker} ${escapeSpecifiers(path)}
@@ -22,7 +25,7 @@ ${after}
 [Mount]
 What=${escapeSpecifiers(source)}
 Where=${escapeSpecifiers(path)}
-Type=btrfs
+Type=${type}
 Options=${options.join(',')}
 
 [Install]

@@ -1,9 +1,9 @@
 import { constants, openSync, realpathSync } from 'node:fs';
+import type { Backend } from '../../drivers/backend.ts';
+import { backendAt } from '../../drivers/backends.ts';
 import { readAttribute } from '../../linux/attributes.ts';
-import { btrfsMagic, fileSystemUuid } from '../../linux/btrfs.ts';
 import { Descriptor } from '../../linux/files.ts';
 import { hasErrno } from '../../linux/libc.ts';
-import { fileSystemSpace } from '../../linux/space.ts';
 import { CoppiceError } from '../../model/errors.ts';
 import { decodeMetadata, decodePoolFormat, type PoolMetadata, poolFormat } from '../../model/metadata.ts';
 
@@ -12,6 +12,7 @@ export const poolAttribute = 'user.coppice';
 export interface OpenRoot extends Disposable {
   readonly path: string;
   readonly fd: number;
+  readonly backend: Backend;
   readonly metadata: PoolMetadata;
 }
 
@@ -27,7 +28,7 @@ export function openRoot(pathText: string): OpenRoot {
     return {
       path,
       fd: descriptor.fd,
-      metadata: verify(descriptor.fd, path),
+      ...verify(descriptor.fd, path),
       [Symbol.dispose]: () => descriptor[Symbol.dispose](),
     };
   } catch (error) {
@@ -59,7 +60,7 @@ export function readKnownMetadata(fd: number, path: string): PoolMetadata | unde
   return readPoolMetadata(fd);
 }
 
-function verify(fd: number, path: string): PoolMetadata {
+function verify(fd: number, path: string): Pick<OpenRoot, 'backend' | 'metadata'> {
   const metadata = readKnownMetadata(fd, path);
   if (!metadata) {
     throw new CoppiceError(
@@ -67,13 +68,14 @@ function verify(fd: number, path: string): PoolMetadata {
       `${path} is not a pool: if it was one, it is not mounted now (try "mount ${path}"); "coppice pool create ${path}" makes one.`,
     );
   }
-  if (fileSystemSpace(fd).type !== btrfsMagic || fileSystemUuid(fd) !== metadata.filesystem) {
+  const backend = backendAt(fd);
+  if (backend?.uuid(fd) !== metadata.filesystem) {
     throw new CoppiceError(
       'not_a_pool',
       `${path} is a copy of a pool's directory on another file system, not the pool; mount the real one there, or remove the copy.`,
     );
   }
-  return metadata;
+  return { backend, metadata };
 }
 
 function openExisting(path: string): Descriptor {

@@ -38,6 +38,7 @@ export function persistPool(pathText: string, options: PersistOptions): Persiste
 function persist(pathText: string, options: PersistOptions): Persisted {
   using root = openRoot(pathText);
   const { path, metadata } = root;
+  const type = root.backend.name;
   const beneath = lookBeneath(path);
   const backing = presentBacking(path, metadata.backing);
   const needs = requiresMountsFor(path);
@@ -45,14 +46,14 @@ function persist(pathText: string, options: PersistOptions): Persisted {
     const source = sourceOf(path, backing, beneath, `/dev/disk/by-uuid/${metadata.filesystem}`);
     requireNoLineBreak(path, source);
     const file = join(options.unitDirectory ?? '/etc/systemd/system', unitName(path));
-    const text = mountUnit(backing, source, path, kernelOptionsOf(backing));
+    const text = mountUnit({ backing, source, path, type }, kernelOptionsOf(backing));
     const changed = readIfAny(file) !== text;
     if (changed && !options.dryRun) replaceFile(file, text, 0o644);
     return { file, text, changed, requiresMountsFor: needs };
   }
   const file = options.fstab ?? '/etc/fstab';
   const source = sourceOf(path, backing, beneath, `UUID=${metadata.filesystem}`);
-  const text = fstabLine({ source, mountPoint: path }, fstabOptionsOf(backing));
+  const text = fstabLine({ source, mountPoint: path, type }, fstabOptionsOf(backing));
   const before = readIfAny(file) ?? '';
   const others = withoutOurs(before, path, (name) => isOurs(name, metadata, beneath));
   const stranger = sourceAt(others, path);

@@ -1,7 +1,6 @@
 import { constants, fstatSync, openSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { writeAttribute } from '../../linux/attributes.ts';
-import { commitTransaction } from '../../linux/btrfs.ts';
 import { allocateFile, Descriptor, flush } from '../../linux/files.ts';
 import { lock } from '../../linux/locks.ts';
 import { runProgram } from '../../linux/programs.ts';
@@ -35,7 +34,7 @@ export function preallocatePool(path: string): boolean {
   const recorded = root.metadata.backing.type === 'loop' ? root.metadata.backing : backing;
   const metadata = { ...root.metadata, backing: { ...recorded, preallocated: true } };
   writeAttribute(root.fd, poolAttribute, encodeMetadata(metadata));
-  commitTransaction(root.fd);
+  root.backend.commit(root.fd);
   return true;
 }
 

@@ -13,6 +13,7 @@ import {
 
 interface Flags {
   readonly json: boolean;
+  readonly driver?: 'btrfs' | 'xfs';
   readonly file?: string;
   readonly size?: string;
   readonly preallocate: boolean;
@@ -23,18 +24,25 @@ interface Flags {
 
 export const poolCreateCommand: Command<CliContext> = buildCommand<Flags, [string?], CliContext>({
   docs: {
-    brief: 'Make a pool: a btrfs file system in a file, on a device, or one that exists',
+    brief: 'Make a pool: a btrfs or xfs file system in a file, on a device, or one that exists',
     fullDescription: withExamples(
       'Makes a pool and mounts it. By default it lies in a sparse file of 50 GiB beside the directory. It can be run again at any time: what is there already is left alone, what an interrupted run missed is done.',
       'coppice pool create',
       'coppice pool create /srv/vms --file /data/vms.img --size 200G',
       'coppice pool create /srv/vms --device /dev/nvme1n1',
+      'coppice pool create /srv/vms --driver xfs',
       'coppice pool create /home/me/vms --existing',
     ),
   },
   parameters: {
     flags: {
       json: jsonFlag,
+      driver: {
+        kind: 'enum',
+        values: ['btrfs', 'xfs'],
+        brief: 'The kind of file system to make, or that is there [default = btrfs for a new one]',
+        optional: true,
+      },
       file: optionalText('FILE', 'File under the pool [default = PATH.img]'),
       size: optionalSize('Size of the file [default = 50G]'),
       preallocate: toggle(
@@ -42,16 +50,17 @@ export const poolCreateCommand: Command<CliContext> = buildCommand<Flags, [strin
       ),
       device: optionalText('DEV', 'Block device to format and use'),
       force: toggle('Format the device although there is something on it'),
-      existing: toggle('Adopt PATH, a directory on btrfs, as it is'),
+      existing: toggle('Adopt PATH, a directory on btrfs or xfs, as it is'),
     },
     positional: { kind: 'tuple', parameters: [poolPathArgument] },
   },
   func: reporting(async (context, flags: Flags, pathText?: string) => {
     const { createPool } = await import('../../../engine/pools/create.ts');
     const { poolPath } = await import('../../session.ts');
-    const { file, size, preallocate, device, force, existing } = flags;
+    const { driver, file, size, preallocate, device, force, existing } = flags;
     const created = createPool({
       path: poolPath(context, pathText),
+      ...(driver !== undefined && { driver }),
       ...(file !== undefined && { file }),
       ...(size !== undefined && { bytes: parseSize(size) }),
       ...(device !== undefined && { device }),

@@ -59,6 +59,8 @@ export class HeldDirectory implements Held {
 export interface OpenSource {
   readonly disk: Descriptor;
   readonly status: FileStatus;
+  /** Whether what never changes has changed, where a driver has looked. */
+  touched?: boolean;
 }
 
 export class Places implements Disposable {

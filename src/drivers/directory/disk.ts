@@ -1,0 +1,151 @@
+import { constants, fchmodSync, fchownSync, fstatSync, readdirSync } from 'node:fs';
+import { countExtents, reflink } from '../../linux/extents.ts';
+import {
+  closingOnFailure,
+  descriptorPath,
+  exchangeAt,
+  type FileStatus,
+  flush,
+  isRegularFile,
+  moveAt,
+  openAt,
+  openDirectoryAt,
+  resizeFile,
+  statusAt,
+  statusIfAny,
+} from '../../linux/files.ts';
+import type { FileIdentity } from '../../linux/holders.ts';
+import { isOpenElsewhere } from '../../linux/leases.ts';
+import { hasErrno } from '../../linux/libc.ts';
+import { CoppiceError } from '../../model/errors.ts';
+import type { PayloadUsage } from '../driver.ts';
+import { diskPath, type OpenSource, openUnlessForeign } from './places.ts';
+
+/** The disk of an entry: the file `disk.raw` in what is named `data`, whatever that is on this file system. */
+
+export const diskName = 'disk.raw';
+
+/** Opens a disk without ever waiting: somebody may have put a pipe in its place. @throws CoppiceError damaged */
+export function openDisk(entry: number, access: 'read' | 'write'): OpenSource {
+  const { O_RDONLY, O_RDWR, O_NONBLOCK } = constants;
+  const disk = openAt(entry, diskPath, (access === 'read' ? O_RDONLY : O_RDWR) | O_NONBLOCK);
+  return closingOnFailure(disk, () => {
+    const status = statusAt(disk.fd, '');
+    if (isRegularFile(status)) return { disk, status };
+    throw notADisk();
+  });
+}
+
+/** The same of a source. @throws CoppiceError damaged also when the disk is gone, without looking for it first */
+export function openSource(entry: number): OpenSource {
+  try {
+    return openDisk(entry, 'read');
+  } catch (error) {
+    throw hasErrno(error, 'ENOENT') ? diskGone(error) : error;
+  }
+}
+
+/** Makes an empty disk share all blocks with another. @throws CoppiceError unsupported when they can't */
+export function shareBlocks(source: number, target: number): void {
+  try {
+    reflink(source, target);
+  } catch (error) {
+    if (!hasErrno(error, 'EINVAL', 'EXDEV', 'EOPNOTSUPP')) throw error;
+    throw new CoppiceError(
+      'unsupported',
+      "The clone can't share blocks with its source, because one is nodatacow (chattr +C) and the other is not; give both the same attribute.",
+      { cause: error },
+    );
+  }
+}
+
+/**
+ * Gives a new disk the owner and mode of its source.
+ * @param fresh what a new file has by itself
+ */
+export function keepOwner(
+  disk: number,
+  source: Pick<FileStatus, 'mode' | 'uid' | 'gid'>,
+  fresh: Pick<FileStatus, 'uid' | 'gid'>,
+): void {
+  if (source.uid !== fresh.uid || source.gid !== fresh.gid) fchownSync(disk, source.uid, source.gid);
+  if ((source.mode & 0o7777) !== 0o600) fchmodSync(disk, source.mode & 0o7777);
+}
+
+export function exchangeData(volume: number, staged: number): void {
+  exchangeAt(volume, 'data', staged, 'data');
+}
+
+/** @throws SystemError EEXIST when the volume has data by now */
+export function adoptData(volume: number, staged: number): void {
+  moveAt(staged, 'data', volume, 'data');
+}
+
+export function growDisk(volume: number, bytes: number): void {
+  using disk = openDisk(volume, 'write').disk;
+  resizeFile(disk.fd, bytes);
+  flush(disk.fd);
+}
+
+export function flushDisk(entry: number): void {
+  requireDisk(entry);
+  using disk = openDisk(entry, 'read').disk;
+  flush(disk.fd);
+}
+
+export function isEmpty(entry: number): boolean {
+  using data = openDirectoryAt(entry, 'data');
+  return readdirSync(descriptorPath(data.fd)).length === 0;
+}
+
+export function diskSize(entry: number): number {
+  return requireDisk(entry).bytes;
+}
+
+export function countDiskExtents(entry: number): number {
+  using disk = openDisk(entry, 'read').disk;
+  return countExtents(disk.fd);
+}
+
+export function cheapUsage(entry: number): PayloadUsage {
+  const { bytes, allocatedBytes } = requireDisk(entry);
+  return { logicalBytes: bytes, referencedBytes: allocatedBytes };
+}
+
+/** @throws CoppiceError damaged when somebody has removed it */
+export function requireDisk(entry: number): FileStatus {
+  const status = statusIfAny(entry, diskPath);
+  if (!status) throw diskGone();
+  if (!isRegularFile(status)) throw notADisk();
+  return status;
+}
+
+export interface OpenDisk extends FileIdentity {
+  /** Undefined: the kernel won't say. */
+  readonly openElsewhere: boolean | undefined;
+}
+
+/** The disk as /proc shows it to whoever has it open, and whether anybody has; nothing when there is no disk that can be open. */
+export function probeDisk(entry: number, path: string): OpenDisk | undefined {
+  using data = openUnlessForeign(entry, 'data');
+  const status = data && statusIfAny(data.fd, diskName);
+  if (!status || !isRegularFile(status)) return undefined;
+  using disk = openDisk(entry, 'read').disk;
+  const { dev, ino } = fstatSync(disk.fd, { bigint: true });
+  return { device: dev, inode: ino, path, openElsewhere: isOpenElsewhere(disk.fd) };
+}
+
+function diskGone(cause?: unknown): CoppiceError {
+  return new CoppiceError(
+    'damaged',
+    `The disk ${diskPath} of this volume is gone; "coppice pool check" says more.`,
+    { cause },
+  );
+}
+
+function notADisk(): CoppiceError {
+  return new CoppiceError(
+    'damaged',
+    `${diskPath} of this volume is not a regular file: somebody has put something else in its place; remove that and roll back to a snapshot.`,
+  );
+}
