@@ -180,4 +180,5 @@ export type Capability =
   | 'snapshots'
   | 'sameInstantSnapshots'
   | 'incrementalStreams'
-  | 'replicableClones';
+  | 'replicableClones'
+  | 'dataChecksums';

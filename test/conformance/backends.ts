@@ -1,12 +1,24 @@
 import { makeTestPool, type TestPool, type TestPoolOptions } from '../support/test-pool.ts';
+import { btrfsTools, type Tools, xfsTools } from './tools.ts';
 
 /** What the suite runs on. A new driver is one more entry; the cases stay as they are. */
 export interface Backend {
-  readonly name: string;
+  readonly name: 'btrfs' | 'xfs';
   /** What it can do; a text says why it can't. A case compares this with what a pool says of itself. */
   readonly capabilities: Readonly<Record<string, true | string>>;
+  /** What cases need beside: of the file systems themselves, and not of what Coppice makes of them. */
+  readonly traits: Readonly<Record<Trait, true | string>>;
+  readonly tools: Tools;
   makePool(options?: TestPoolOptions): Promise<TestPool>;
 }
+
+export type Trait =
+  /** Of an extent of which one block is still used, all are. */
+  | 'wholeExtents'
+  /** Snapshots hold whatever lies beside the disk, too. */
+  | 'wholeDirectories'
+  /** A copy by other tools is not what Coppice makes. */
+  | 'copiesDiffer';
 
 export const backends: readonly Backend[] = [
   {
@@ -20,7 +32,34 @@ export const backends: readonly Backend[] = [
         'A btrfs snapshot covers one subvolume, so several volumes share an instant only if their writers are stopped.',
       incrementalStreams:
         'Streams are not built yet; clones made with --replicable keep the lineage that they will need.',
+      replicableClones: true,
+      dataChecksums: true,
     },
-    makePool: makeTestPool,
+    traits: { wholeExtents: true, wholeDirectories: true, copiesDiffer: true },
+    tools: btrfsTools,
+    makePool: (options) => makeTestPool({ driver: 'btrfs', ...options }),
+  },
+  {
+    name: 'xfs',
+    capabilities: {
+      blockVolumes: true,
+      treeVolumes: 'xfs has no snapshots of directories, so there can be no tree volumes on it.',
+      constantTimeClone:
+        'xfs copies the list of all extents, so clones, snapshots and rollbacks of a fragmented disk take longer the more extents it has.',
+      snapshots: true,
+      sameInstantSnapshots:
+        'Each disk is a file of its own, so several volumes share an instant only if their writers are stopped.',
+      incrementalStreams: 'xfs has no stream of changes.',
+      replicableClones: 'xfs has no stream of changes, so no clone on it can be sent against its source.',
+      dataChecksums: 'xfs has no checksums of data, so a disk that loses data is not noticed.',
+    },
+    traits: {
+      wholeExtents: 'xfs frees blocks one by one.',
+      wholeDirectories:
+        'A snapshot on xfs is a copy of the disk alone; a rollback that would lose more is refused.',
+      copiesDiffer: 'On xfs a copy of a directory is as good as the original.',
+    },
+    tools: xfsTools,
+    makePool: (options) => makeTestPool({ driver: 'xfs', ...options }),
   },
 ];

@@ -150,7 +150,7 @@ conformance('what somebody planted in the pool', (suite) => {
   test('a link in the place of the data is not followed, and does not keep its volume from going', async () => {
     const outside = victim();
     const { name, path } = await suite.volume();
-    runProgram('btrfs', ['subvolume', 'delete', dirname(path)]);
+    suite.backend.tools.removeData(path);
     symlinkSync(join(outside, 'data'), dirname(path));
     expect((await suite.pool.list()).find((volume) => volume.name === name)).not.toHaveProperty('bytes');
     await refusal(() => suite.pool.diskPath(name), 'damaged');
@@ -244,21 +244,14 @@ conformance('what somebody planted in the pool', (suite) => {
     const [a, b] = [await suite.volume(), await suite.volume()];
     const template = suite.name('t');
     await suite.pool.seal(a.name, template);
-    runProgram('btrfs', [
-      'property',
-      'set',
-      '-f',
-      join(await suite.pool.diskPath(template), '..'),
-      'ro',
-      'false',
-    ]);
+    suite.backend.tools.setReadOnly(await suite.pool.diskPath(template), false);
     expect((await suite.pool.show(template)).problems.join()).toMatch(/writable/);
     writePattern(await suite.pool.diskPath(template), 1, 0, 4096);
     runProgram('sync', ['--file-system', suite.home.path]);
     expect((await suite.pool.show(template)).problems.join()).toMatch(/changed since it was sealed/);
     const dataOf = (name: string): string => planted('volumes', name, 'data');
     renameSync(dataOf(a.name), `${dataOf(a.name)}-old`);
-    runProgram('btrfs', ['subvolume', 'snapshot', dataOf(b.name), dataOf(a.name)]);
+    suite.backend.tools.copyData(b.path, a.path, 'writable');
     expect((await suite.pool.show(a.name)).problems.join()).toMatch(/belongs to/);
     const subjects = (await suite.pool.check()).map((finding) => finding.subject);
     expect(subjects).toEqual(expect.arrayContaining([template, a.name]));

@@ -4,7 +4,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import type { Pool } from '../../src/index.ts';
 import { scratchDirectory } from '../support/devices.ts';
 import type { TestPool, TestPoolOptions } from '../support/test-pool.ts';
-import { type Backend, backends } from './backends.ts';
+import { type Backend, backends, type Trait } from './backends.ts';
 
 export interface Suite {
   readonly backend: Backend;
@@ -17,7 +17,7 @@ export interface Suite {
   name(stem?: string): string;
   /** A volume with a name of its own. */
   volume(bytes?: number, stem?: string): Promise<{ name: string; path: string }>;
-  /** A case that needs a capability; without it, it is skipped and its title says why. */
+  /** A case that needs a capability or trait; without it, it is skipped and its title says why. */
   needs(capability: string): (title: string, run: () => unknown) => void;
 }
 
@@ -51,7 +51,10 @@ export function conformance(
         return { name, path: await this.pool.diskPath(name) };
       },
       needs(capability) {
-        const can = backend.capabilities[capability] ?? `unknown capability ${capability}`;
+        const can =
+          backend.capabilities[capability] ??
+          backend.traits[capability as Trait] ??
+          `unknown capability ${capability}`;
         return can === true ? test : (title) => test.skip(`${title} (skipped: ${can})`, () => {});
       },
     };

@@ -19,18 +19,20 @@ export interface TestPool extends AsyncDisposable {
 }
 
 export interface TestPoolOptions {
+  /** btrfs when absent. */
+  readonly driver?: 'btrfs' | 'xfs';
   readonly bytes?: number;
   readonly inline?: boolean;
   /** Where the file and the mount point are made; a directory of the run when absent. */
   readonly directory?: string;
 }
 
-/** A real btrfs pool on a loop file of its own. Disposing of it fails when anything was left in staging or is still held. */
+/** A real pool on a loop file of its own. Disposing of it fails when anything was left in staging or is still held. */
 export async function makeTestPool(options: TestPoolOptions = {}): Promise<TestPool> {
   const directory = options.directory ?? join(runDirectory(), `pool-${process.pid}-${++count}`);
   const path = join(directory, 'mnt');
   const file = join(directory, 'pool.img');
-  createPool({ path, file, bytes: options.bytes ?? 8 * 2 ** 30 });
+  createPool({ path, driver: options.driver ?? 'btrfs', file, bytes: options.bytes ?? 8 * 2 ** 30 });
   const opened: Pool[] = [];
   const open = async (): Promise<Pool> => {
     const pool = await openPool(path, { inline: options.inline ?? true, lockTimeout: 20_000 });

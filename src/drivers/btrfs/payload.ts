@@ -49,6 +49,7 @@ const info: DriverInfo = {
     incrementalStreams:
       'Streams are not built yet; clones made with --replicable keep the lineage that they will need.',
     replicableClones: true,
+    dataChecksums: true,
   },
 };
 

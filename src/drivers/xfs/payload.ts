@@ -38,6 +38,7 @@ const info: DriverInfo = {
       'Each disk is a file of its own, so several volumes share an instant only if their writers are stopped.',
     incrementalStreams: 'xfs has no stream of changes.',
     replicableClones: 'xfs has no stream of changes, so no clone on it can be sent against its source.',
+    dataChecksums: 'xfs has no checksums of data, so a disk that loses data is not noticed.',
   },
 };
 
