@@ -12,6 +12,8 @@ export interface Backend {
   readonly magic: number;
   /** The smallest file for a pool, in bytes. */
   readonly smallestBytes: number;
+  /** Options of a mount on a sparse file, so that what is freed goes back to the host. */
+  readonly discardOptions: readonly string[];
   /** What lies at the top of a pool, each with its mode. */
   readonly areas: Readonly<Record<string, number>>;
 

@@ -1,3 +1,4 @@
+import { createPool } from '../../src/index.ts';
 import { makeTestPool, type TestPool, type TestPoolOptions } from '../support/test-pool.ts';
 import { btrfsTools, type Tools, xfsTools } from './tools.ts';
 
@@ -10,6 +11,8 @@ export interface Backend {
   readonly traits: Readonly<Record<Trait, true | string>>;
   readonly tools: Tools;
   makePool(options?: TestPoolOptions): Promise<TestPool>;
+  /** The library's, which makes a pool of this kind. */
+  readonly createPool: typeof createPool;
 }
 
 export type Trait =
@@ -38,6 +41,7 @@ export const backends: readonly Backend[] = [
     traits: { wholeExtents: true, wholeDirectories: true, copiesDiffer: true },
     tools: btrfsTools,
     makePool: (options) => makeTestPool({ driver: 'btrfs', ...options }),
+    createPool: (options) => createPool({ driver: 'btrfs', ...options }),
   },
   {
     name: 'xfs',
@@ -61,5 +65,6 @@ export const backends: readonly Backend[] = [
     },
     tools: xfsTools,
     makePool: (options) => makeTestPool({ driver: 'xfs', ...options }),
+    createPool: (options) => createPool({ driver: 'xfs', ...options }),
   },
 ];

@@ -10,6 +10,7 @@ export interface Tools {
   removeData(disk: string): void;
   /** Puts a copy of the data of one entry in the place of that of another, which has none. */
   copyData(disk: string, target: string, access: 'readonly' | 'writable'): void;
+  setLabel(pool: string, label: string): void;
   /** Bytes that all data in a pool takes, counted by other means than Coppice's. */
   usedBytes(pool: string): number;
 }
@@ -22,6 +23,7 @@ export const btrfsTools: Tools = {
     const flags = access === 'readonly' ? ['-r'] : [];
     runProgram('btrfs', ['subvolume', 'snapshot', ...flags, dirname(disk), dirname(target)]);
   },
+  setLabel: (pool, label) => void runProgram('btrfs', ['filesystem', 'label', pool, label]),
   usedBytes(pool) {
     runProgram('sync', ['--file-system', '--', pool]);
     const data = /^Data, .*used=(\d+)$/m.exec(runProgram('btrfs', ['filesystem', 'df', '--raw', pool]));
@@ -39,6 +41,7 @@ export const xfsTools: Tools = {
     runProgram('cp', ['-a', '--reflink=always', '--', dirname(disk), dirname(target)]);
     if (access === 'readonly') runProgram('chattr', ['+i', target]);
   },
+  setLabel: (pool, label) => void runProgram('xfs_io', ['-c', `label -s ${label}`, pool]),
   /** Every block once, whoever refers to it: what statfs counts has the file system's own blocks in it. */
   usedBytes(pool) {
     runProgram('sync', ['--file-system', '--', pool]);

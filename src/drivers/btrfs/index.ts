@@ -11,6 +11,7 @@ export const btrfs: Backend = {
   name: 'btrfs',
   magic: btrfsMagic,
   smallestBytes: 256 * 2 ** 20,
+  discardOptions: [], // it does so by itself, from kernel 6.2 on
   areas,
   format(target, { label, keepBlocks, descriptors }) {
     const discard = keepBlocks ? ['-K'] : [];

@@ -11,6 +11,7 @@ export const xfs: Backend = {
   name: 'xfs',
   magic: xfsMagic,
   smallestBytes: 300 * 2 ** 20,
+  discardOptions: ['discard'],
   areas,
   format(target, { label, keepBlocks, descriptors }) {
     const discard = keepBlocks ? ['-K'] : [];

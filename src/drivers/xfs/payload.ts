@@ -154,6 +154,7 @@ function exactUsage(entry: number): PayloadUsage {
 function settle(root: number): boolean {
   try {
     waitForDeletedFiles(root);
+    commit(root); // only then may the blocks be used again, or given back to the host
     return true;
   } catch (error) {
     if (hasErrno(error, 'EPERM', 'EACCES', 'ENOTTY', 'EROFS')) return false;

@@ -11,8 +11,6 @@ import type { Backing } from '../../model/metadata.ts';
 export interface Beneath {
   /** The device that is mounted, as it is called now. */
   readonly device: string;
-  /** The type of the file system on it. */
-  readonly type: string;
   readonly mountPoint: string;
   /** The file under it, when it is a loop device. */
   readonly file?: { readonly path: string; readonly state: LoopFileState };
@@ -22,7 +20,7 @@ export function lookBeneath(path: string): Beneath | undefined {
   const mount = mountOf(path);
   if (!mount) return undefined;
   const file = presentFile(mount.source);
-  return { device: mount.source, type: mount.type, mountPoint: mount.mountPoint, ...(file && { file }) };
+  return { device: mount.source, mountPoint: mount.mountPoint, ...(file && { file }) };
 }
 
 /** The backing of a pool with the names of today. */

@@ -26,10 +26,14 @@ export interface Claim extends Disposable {
   /** The descriptor that has the lock. */
   readonly lock: number;
   readonly backing: Backing;
-  readonly mountOptions: readonly string[];
 }
 
-export const mountOptions = ['noatime', 'nodev', 'nosuid'] as const;
+/** What mount(8) is told of a pool's file system. */
+export function mountOptions(backing: Backing, backend: Backend): string[] {
+  const always = ['noatime', 'nodev', 'nosuid'];
+  if (backing.type !== 'loop') return always;
+  return ['loop', ...always, ...(backing.preallocated ? ['nodiscard'] : backend.discardOptions)];
+}
 
 /** The label of the file systems that Coppice makes, by which an interrupted run knows its own work while nothing else is in it. */
 export const poolLabel = 'coppice';

@@ -11,7 +11,7 @@ import type { Backing } from '../../model/metadata.ts';
 import { formatSize } from '../../model/sizes.ts';
 import { explaining } from '../failures.ts';
 import { isSame, presentBacking } from './beneath.ts';
-import type { CreatePoolOptions } from './claim.ts';
+import { type CreatePoolOptions, mountOptions } from './claim.ts';
 import { claimDevice } from './device.ts';
 import { adopt, initialise, type Made, requireDriver } from './initialise.ts';
 import { claimLoopFile } from './loop-file.ts';
@@ -65,8 +65,8 @@ function create(options: CreatePoolOptions): PoolCreated {
   requireNotMountedElsewhere(claim.source, path);
   const isOurs = mkdirSync(path, { recursive: true, mode: 0o755 }) !== undefined;
   if (!mountsOf(claim.source).some((mount) => mount.mountPoint === path)) {
-    const mountOptions = claim.mountOptions.join(',');
-    const args = ['-t', claim.backend.name, '-o', mountOptions, '--', claim.source, path];
+    const options = mountOptions(claim.backing, claim.backend).join(',');
+    const args = ['-t', claim.backend.name, '-o', options, '--', claim.source, path];
     runProgram('mount', args, [claim.lock]);
     did(`mounted ${claim.source} on ${path}`);
   }

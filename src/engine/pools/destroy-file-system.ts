@@ -1,18 +1,25 @@
 import { mkdirSync, openSync, rmdirSync, unlinkSync } from 'node:fs';
+import type { Backend } from '../../drivers/backend.ts';
 import { Descriptor } from '../../linux/files.ts';
 import { hasErrno } from '../../linux/libc.ts';
 import { runProgram } from '../../linux/programs.ts';
 import { blockedBy, CoppiceError } from '../../model/errors.ts';
-import type { PoolMetadata } from '../../model/metadata.ts';
+import type { Backing, PoolMetadata } from '../../model/metadata.ts';
 import { type Beneath, lookBeneath } from './beneath.ts';
+import { mountOptions } from './claim.ts';
 import { unmountObstacles } from './obstacles.ts';
-import { kernelOptionsOf, type PersistOptions, unpersistPool } from './persist.ts';
+import type { OpenRoot } from './open.ts';
+import { type PersistOptions, unpersistPool } from './persist.ts';
 
 /**
  * Unmounts the file system of a pool and destroys it. What fails after the unmount has it mounted again, so that a destruction
  * that did not come to its end can be run again, and until then the pool is whole.
  */
-export function destroyFileSystem(path: string, metadata: PoolMetadata, options: PersistOptions): void {
+export function destroyFileSystem(
+  path: string,
+  { backend, metadata }: Pick<OpenRoot, 'backend' | 'metadata'>,
+  options: PersistOptions,
+): void {
   const beneath = findBeneath(path);
   // Keeps a loop device attached to its file, and its number from being given to another, after the unmount.
   using device = new Descriptor(openSync(beneath.device, 'r'));
@@ -23,7 +30,7 @@ export function destroyFileSystem(path: string, metadata: PoolMetadata, options:
     if (metadata.madeDirectory === path) removeMountPoint(path);
     destroyBacking(beneath, metadata);
   } catch (error) {
-    throw mountAgain(path, beneath, metadata, device, error);
+    throw mountAgain({ path, backend, ...metadata }, beneath, device, error);
   }
 }
 
@@ -68,17 +75,16 @@ function unmount(path: string): void {
 
 /** Returns the error to throw. */
 function mountAgain(
-  path: string,
-  { device, type, file }: Beneath,
-  { backing }: PoolMetadata,
+  { path, backend, backing }: { readonly path: string; readonly backend: Backend; readonly backing: Backing },
+  { device, file }: Beneath,
   pinned: Descriptor,
   cause: unknown,
 ): CoppiceError {
   const why = cause instanceof Error ? cause.message.replace(/\.$/, '') : String(cause);
-  const options = kernelOptionsOf(backing).filter((option) => option !== 'loop');
+  const options = mountOptions(backing, backend).filter((option) => option !== 'loop');
   try {
     mkdirSync(path, { recursive: true, mode: 0o755 });
-    runProgram('mount', ['-t', type, '-o', options.join(','), '--', device, path], [pinned.fd]);
+    runProgram('mount', ['-t', backend.name, '-o', options.join(','), '--', device, path], [pinned.fd]);
   } catch (error) {
     const source = file?.path ?? device;
     return new CoppiceError(

@@ -12,7 +12,7 @@ import { list } from '../operations/list.ts';
 import { presentBacking } from './beneath.ts';
 import { destroyFileSystem } from './destroy-file-system.ts';
 import { unmountObstacles } from './obstacles.ts';
-import { openRoot, poolAttribute } from './open.ts';
+import { type OpenRoot, openRoot, poolAttribute } from './open.ts';
 import type { PersistOptions } from './persist.ts';
 
 export interface PoolLoss {
@@ -63,8 +63,8 @@ export function destroyPool(
 
 function destroy(pathText: string, options: PersistOptions & { readonly force?: boolean }): PoolLoss {
   const loss = lookInto(pathText);
-  const metadata = clear(loss.path, options.force ?? false);
-  if (metadata.backing.type !== 'existing') destroyFileSystem(loss.path, metadata, options);
+  const pool = clear(loss.path, options.force ?? false);
+  if (pool.metadata.backing.type !== 'existing') destroyFileSystem(loss.path, pool, options);
   const { blockers: _, ...lost } = loss;
   return lost;
 }
@@ -73,7 +73,7 @@ function destroy(pathText: string, options: PersistOptions & { readonly force?: 
  * Takes away what is ours in an adopted directory. The marker goes when there is nothing left, so that until then this can be run
  * again; each volume goes in one step, so that what is still there is whole.
  */
-function clear(path: string, force: boolean): ReturnType<typeof openRoot>['metadata'] {
+function clear(path: string, force: boolean): Pick<OpenRoot, 'backend' | 'metadata'> {
   using root = openRoot(path);
   using context = createContext({ path, root: root.fd, metadata: root.metadata }, true);
   using held = new DisposableStack();
@@ -88,7 +88,8 @@ function clear(path: string, force: boolean): ReturnType<typeof openRoot>['metad
   });
   const blockers = blockersOf(context, volumes, force);
   if (blockers.length > 0) throw blockedBy(`Could not destroy the pool ${path}`, blockers);
-  if (root.metadata.backing.type !== 'existing') return root.metadata;
+  const pool = { backend: root.backend, metadata: root.metadata };
+  if (root.metadata.backing.type !== 'existing') return pool;
   for (const volume of volumes) {
     context.driver.move(volume, { area: 'tombstones', id: randomId() });
     context.driver.discard(volume);
@@ -108,7 +109,7 @@ function clear(path: string, force: boolean): ReturnType<typeof openRoot>['metad
   removeAttribute(root.fd, poolAttribute);
   for (const name of Object.keys(root.backend.areas)) removeIfEmpty(root.fd, name);
   root.backend.commit(root.fd);
-  return root.metadata;
+  return pool;
 }
 
 /** Open disks, which only the user can judge; and what an unmount fails on, which nobody can force. */

@@ -5,7 +5,7 @@ import { hasErrno } from '../../linux/libc.ts';
 import { lock } from '../../linux/locks.ts';
 import { runProgram } from '../../linux/programs.ts';
 import { CoppiceError } from '../../model/errors.ts';
-import { type Claim, mountOptions, poolLabel } from './claim.ts';
+import { type Claim, poolLabel } from './claim.ts';
 import { recognisePool } from './recognise.ts';
 
 /** Formats a block device, or takes one that an earlier run formatted. What is on it is never overwritten unasked. */
@@ -43,7 +43,6 @@ export function claimDevice(
     backend,
     lock: descriptor.fd,
     backing: { type: 'device', device },
-    mountOptions,
     [Symbol.dispose]: () => descriptor[Symbol.dispose](),
   };
 }

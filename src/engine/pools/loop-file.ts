@@ -16,7 +16,7 @@ import { attachReadOnly } from '../../linux/loops.ts';
 import { fileSystemSpace } from '../../linux/space.ts';
 import { CoppiceError } from '../../model/errors.ts';
 import { checkSize, formatSize, roundSize } from '../../model/sizes.ts';
-import { type Claim, type CreatePoolOptions, mountOptions, poolLabel } from './claim.ts';
+import { type Claim, type CreatePoolOptions, poolLabel } from './claim.ts';
 import { isAllocated } from './preallocate.ts';
 import { recognisePool } from './recognise.ts';
 
@@ -48,7 +48,6 @@ export function claimLoopFile(
     backend,
     lock: descriptor.fd,
     backing: { type: 'loop', file, preallocated },
-    mountOptions: ['loop', ...mountOptions, ...(preallocated ? ['nodiscard'] : [])],
     [Symbol.dispose]: () => descriptor[Symbol.dispose](),
   };
 }

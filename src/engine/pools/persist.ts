@@ -1,4 +1,5 @@
 import { dirname, join } from 'node:path';
+import type { Backend } from '../../drivers/backend.ts';
 import { CoppiceError } from '../../model/errors.ts';
 import type { Backing, PoolMetadata } from '../../model/metadata.ts';
 import { explaining } from '../failures.ts';
@@ -46,14 +47,14 @@ function persist(pathText: string, options: PersistOptions): Persisted {
     const source = sourceOf(path, backing, beneath, `/dev/disk/by-uuid/${metadata.filesystem}`);
     requireNoLineBreak(path, source);
     const file = join(options.unitDirectory ?? '/etc/systemd/system', unitName(path));
-    const text = mountUnit({ backing, source, path, type }, kernelOptionsOf(backing));
+    const text = mountUnit({ backing, source, path, type }, mountOptions(backing, root.backend));
     const changed = readIfAny(file) !== text;
     if (changed && !options.dryRun) replaceFile(file, text, 0o644);
     return { file, text, changed, requiresMountsFor: needs };
   }
   const file = options.fstab ?? '/etc/fstab';
   const source = sourceOf(path, backing, beneath, `UUID=${metadata.filesystem}`);
-  const text = fstabLine({ source, mountPoint: path, type }, fstabOptionsOf(backing));
+  const text = fstabLine({ source, mountPoint: path, type }, fstabOptionsOf(backing, root.backend));
   const before = readIfAny(file) ?? '';
   const others = withoutOurs(before, path, (name) => isOurs(name, metadata, beneath));
   const stranger = sourceAt(others, path);
@@ -115,20 +116,14 @@ function sourceOf(path: string, backing: Backing, beneath: Beneath | undefined, 
   );
 }
 
-function fstabOptionsOf(backing: Backing): string[] {
-  const options = [...kernelOptionsOf(backing), 'nofail'];
+function fstabOptionsOf(backing: Backing, backend: Backend): string[] {
+  const options = [...mountOptions(backing, backend), 'nofail'];
   if (backing.type !== 'loop') return options;
   // The file may lie on a file system that is itself mounted at boot. A directory that would break the list of options can't be
   // said in it; systemd finds most such mounts by the name of the file.
   const directory = dirname(backing.file);
   if (/[,"\\\n\r]/.test(directory)) return options;
   return [...options, `x-systemd.requires-mounts-for=${/\s/.test(directory) ? `"${directory}"` : directory}`];
-}
-
-/** What mount(8) is told. */
-export function kernelOptionsOf(backing: Backing): string[] {
-  const loop = backing.type === 'loop' ? ['loop', ...(backing.preallocated ? ['nodiscard'] : [])] : [];
-  return [...loop, ...mountOptions];
 }
 
 function requireNoLineBreak(...texts: readonly string[]): void {
