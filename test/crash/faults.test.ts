@@ -1,10 +1,11 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { CoppiceError } from '../../src/index.ts';
 import { observeCalls } from '../../src/linux/libc.ts';
-import { makeTestPool, type TestPool } from '../support/test-pool.ts';
+import { backends } from '../conformance/backends.ts';
+import type { TestPool } from '../support/test-pool.ts';
 import { openIn } from './open-in.ts';
 import { perform } from './perform.ts';
-import { allowed, importBase, prepared, type Scenario, scenarios } from './scenarios.ts';
+import { allowed, importBase, prepared, type Scenario, scenariosOn } from './scenarios.ts';
 import { stateWhenOpened } from './state.ts';
 
 /** Every system call of every operation fails once: with EIO, and with ENOSPC where the kernel could say that. */
@@ -12,41 +13,47 @@ import { stateWhenOpened } from './state.ts';
 const [EIO, ENOSPC] = [5, 28];
 const writing = ['openat2', 'mkdirat', 'renameat2', 'fsetxattr', 'fsync', 'ftruncate', 'unlinkat', 'ioctl'];
 
-let shared: TestPool;
+describe.each(backends)('on $name', (backend) => {
+  let shared: TestPool;
 
-beforeAll(async () => {
-  shared = await makeTestPool();
-  await importBase(shared.pool, shared.scratch);
-});
-
-afterAll(() => shared[Symbol.asyncDispose]());
-
-describe.each(scenarios)('a failing system call during $name', (scenario) => {
-  test('is a typed error, and nothing is lost', async () => {
-    let before = await prepared(scenario, shared.pool, shared.scratch);
-    const open = openIn(shared.path);
-    const calls = await attempted(scenario, () => undefined);
-    expect(await stateWhenOpened(shared.path, scenario.damaged)).toEqual(scenario.after(before));
-    for (const [index, call] of calls.entries()) {
-      for (const errno of writing.includes(call.split(' ', 1)[0] ?? '') ? [EIO, ENOSPC] : [EIO]) {
-        before = await prepared(scenario, shared.pool, shared.scratch);
-        let error: unknown;
-        await attempted(scenario, (count) => (count === index ? errno : undefined)).catch((thrown) => {
-          error = thrown;
-        });
-        const where = `errno ${errno} from call ${index + 1} of ${calls.length}, ${call}: ${error ?? 'it went on'}`;
-        if (error !== undefined) expect(error, where).toBeInstanceOf(CoppiceError);
-        expect(openIn(shared.path), where).toEqual(open);
-        const state = await stateWhenOpened(shared.path, scenario.damaged);
-        if (error === undefined) expect(state, where).toEqual(scenario.after(before));
-        else expect(allowed(scenario, before), where).toContainEqual(state);
-      }
-    }
+  beforeAll(async () => {
+    shared = await backend.makePool();
+    await importBase(shared.pool, shared.scratch);
   });
+
+  afterAll(() => shared[Symbol.asyncDispose]());
+
+  test.each(scenariosOn(backend))(
+    'a failing system call during $name is a typed error, and nothing is lost',
+    async (scenario) => {
+      let before = await prepared(scenario, shared.pool, shared.scratch);
+      const open = openIn(shared.path);
+      const calls = await attempted(shared, scenario, () => undefined);
+      expect(await stateWhenOpened(shared.path, scenario.damaged)).toEqual(scenario.after(before));
+      for (const [index, call] of calls.entries()) {
+        for (const errno of writing.includes(call.split(' ', 1)[0] ?? '') ? [EIO, ENOSPC] : [EIO]) {
+          before = await prepared(scenario, shared.pool, shared.scratch);
+          let error: unknown;
+          await attempted(shared, scenario, (count) => (count === index ? errno : undefined)).catch(
+            (thrown) => {
+              error = thrown;
+            },
+          );
+          const where = `errno ${errno} from call ${index + 1} of ${calls.length}, ${call}: ${error ?? 'it went on'}`;
+          if (error !== undefined) expect(error, where).toBeInstanceOf(CoppiceError);
+          expect(openIn(shared.path), where).toEqual(open);
+          const state = await stateWhenOpened(shared.path, scenario.damaged);
+          if (error === undefined) expect(state, where).toEqual(scenario.after(before));
+          else expect(allowed(scenario, before), where).toContainEqual(state);
+        }
+      }
+    },
+  );
 });
 
 /** Performs the operation while the given function decides which calls fail. Returns the calls. */
 async function attempted(
+  shared: TestPool,
   scenario: Scenario,
   failure: (index: number) => number | undefined,
 ): Promise<readonly string[]> {

@@ -1,39 +1,43 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { makeTestPool, type TestPool } from '../support/test-pool.ts';
+import { backends } from '../conformance/backends.ts';
+import type { TestPool } from '../support/test-pool.ts';
 import { runChild } from './run-child.ts';
-import { allowed, importBase, prepared, scenarios } from './scenarios.ts';
+import { allowed, importBase, prepared, scenariosOn } from './scenarios.ts';
 import { stateWhenOpened } from './state.ts';
 import { chosenSteps } from './steps.ts';
 
 /** `kill -9` before every step of every operation, then the pool is opened again. */
 
-let shared: TestPool;
+describe.each(backends)('on $name', (backend) => {
+  let shared: TestPool;
 
-beforeAll(async () => {
-  shared = await makeTestPool();
-  await importBase(shared.pool, shared.scratch);
-});
-
-afterAll(() => shared[Symbol.asyncDispose]());
-
-describe.each(scenarios)('kill -9 during $name', (scenario) => {
-  test('leaves all or nothing at every step', async () => {
-    let before = await prepared(scenario, shared.pool, shared.scratch);
-    const call = scenario.call(shared.pool, shared.scratch);
-    const whole = await runChild({ pool: shared.path, call });
-    expect(await stateWhenOpened(shared.path, scenario.damaged), 'when it returned').toEqual(
-      scenario.after(before),
-    );
-    before = await prepared(scenario, shared.pool, shared.scratch);
-    for (const step of chosenSteps(whole.steps.length)) {
-      const { died } = await runChild({ pool: shared.path, call, dieAt: step });
-      const state = await stateWhenOpened(shared.path, scenario.damaged);
-      const where = `killed before step ${step} of ${whole.steps.length}: ${whole.steps[step - 1]}`;
-      if (died) expect(allowed(scenario, before), where).toContainEqual(state);
-      else expect(state, 'when it returned').toEqual(scenario.after(before));
-      // What the digests don't show of a damaged volume may be different too.
-      if (state.join() !== before.join() || scenario.damaged)
-        before = await prepared(scenario, shared.pool, shared.scratch);
-    }
+  beforeAll(async () => {
+    shared = await backend.makePool();
+    await importBase(shared.pool, shared.scratch);
   });
+
+  afterAll(() => shared[Symbol.asyncDispose]());
+
+  test.each(scenariosOn(backend))(
+    'kill -9 during $name leaves all or nothing at every step',
+    async (scenario) => {
+      let before = await prepared(scenario, shared.pool, shared.scratch);
+      const call = scenario.call(shared.pool, shared.scratch);
+      const whole = await runChild({ pool: shared.path, call });
+      expect(await stateWhenOpened(shared.path, scenario.damaged), 'when it returned').toEqual(
+        scenario.after(before),
+      );
+      before = await prepared(scenario, shared.pool, shared.scratch);
+      for (const step of chosenSteps(whole.steps.length)) {
+        const { died } = await runChild({ pool: shared.path, call, dieAt: step });
+        const state = await stateWhenOpened(shared.path, scenario.damaged);
+        const where = `killed before step ${step} of ${whole.steps.length}: ${whole.steps[step - 1]}`;
+        if (died) expect(allowed(scenario, before), where).toContainEqual(state);
+        else expect(state, 'when it returned').toEqual(scenario.after(before));
+        // What the digests don't show of a damaged volume may be different too.
+        if (state.join() !== before.join() || scenario.damaged)
+          before = await prepared(scenario, shared.pool, shared.scratch);
+      }
+    },
+  );
 });

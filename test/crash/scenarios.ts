@@ -1,11 +1,9 @@
 import { rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect } from 'vitest';
-import { openRoot } from '../../src/engine/pools/open.ts';
 import type { Pool } from '../../src/index.ts';
-import { destroySubvolume } from '../../src/linux/btrfs.ts';
-import { openDirectoryAt } from '../../src/linux/files.ts';
 import { runProgram } from '../../src/linux/programs.ts';
+import { type Backend, backends } from '../conformance/backends.ts';
 import { disk, diskBytes, extended, overwrite, overwritten } from './content.ts';
 import { line, readState, type State, withLines, without } from './state.ts';
 
@@ -23,6 +21,8 @@ export interface Scenario {
   readonly deferred?: boolean;
   /** The volume `vm` has a write that was not flushed: before the operation has returned, a power cut may take that. */
   readonly unflushed?: { readonly with: Buffer; readonly without: Buffer };
+  /** The capability without which there is nothing to interrupt. */
+  readonly needs?: string;
   /** What the check of the pool rightly finds, because the scenario damages it. */
   readonly damaged?: readonly string[];
 }
@@ -64,12 +64,6 @@ export async function makeChain(pool: Pool): Promise<void> {
   await pool.sync();
 }
 
-function destroyData(pool: Pool): void {
-  using root = openRoot(pool.path);
-  using volume = openDirectoryAt(root.fd, 'volumes/vm');
-  destroySubvolume(volume.fd, 'data');
-}
-
 const rolledBack = (before: State, ...kept: string[]): State =>
   withLines(without(before, 'vm'), line('vm', 'volume', first), ...kept);
 
@@ -92,6 +86,7 @@ export const scenarios: readonly Scenario[] = [
   },
   {
     name: 'clone by snapshot',
+    needs: 'replicableClones',
     call: () => ['clone', 'base', 'copy', { replicable: true }],
     after: (before) => withLines(before, line('copy', 'volume', base)),
   },
@@ -102,6 +97,7 @@ export const scenarios: readonly Scenario[] = [
   },
   {
     name: 'clone to a bigger size by snapshot',
+    needs: 'replicableClones',
     call: () => ['clone', 'base', 'copy', { bytes: 2 * diskBytes, replicable: true }],
     after: (before) => withLines(before, line('copy', 'volume', extended(base, 2 * diskBytes))),
   },
@@ -154,7 +150,8 @@ export const scenarios: readonly Scenario[] = [
     name: 'rollback of a volume whose data is gone',
     async prepare(pool) {
       await makeVolume(pool);
-      destroyData(pool);
+      const { tools } = await backendOf(pool);
+      tools.removeData(await pool.diskPath('vm'));
       await pool.sync();
     },
     call: () => ['rollback', 'vm@s1', {}],
@@ -249,6 +246,17 @@ export const scenarios: readonly Scenario[] = [
     after: (before) => before,
   },
 ];
+
+export function scenariosOn({ capabilities }: Backend): Scenario[] {
+  return scenarios.filter(({ needs }) => needs === undefined || capabilities[needs] === true);
+}
+
+async function backendOf(pool: Pool): Promise<Backend> {
+  const { driver } = await pool.describe();
+  const backend = backends.find(({ name }) => name === driver);
+  if (!backend) throw new Error(`no backend ${driver}`);
+  return backend;
+}
 
 /** Takes away what was made before, and makes what a scenario works on. Returns what the pool then holds. */
 export async function prepared(scenario: Scenario, pool: Pool, scratch: string): Promise<State> {
