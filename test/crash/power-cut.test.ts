@@ -3,22 +3,26 @@ import {
   copyFileSync,
   mkdirSync,
   openSync,
+  readFileSync,
   readSync,
   rmSync,
   truncateSync,
   writeFileSync,
 } from 'node:fs';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { commit } from '../../src/drivers/xfs/payload.ts';
 import { openPool, type Pool } from '../../src/index.ts';
 import { commitInKernelThread } from '../../src/linux/btrfs.ts';
 import { Descriptor } from '../../src/linux/files.ts';
 import { observeCalls } from '../../src/linux/libc.ts';
+import { mountOf } from '../../src/linux/mounts.ts';
 import { runProgram } from '../../src/linux/programs.ts';
+import { type Backend, backends } from '../conformance/backends.ts';
 import { runDirectory } from '../support/run-directory.ts';
-import { makeTestPool, type TestPool } from '../support/test-pool.ts';
+import type { TestPool } from '../support/test-pool.ts';
 import { perform } from './perform.ts';
-import { allowed, importBase, prepared, type Scenario, scenarios } from './scenarios.ts';
+import { allowed, importBase, prepared, type Scenario, scenariosOn } from './scenarios.ts';
 import { line, type State, stateWhenOpened } from './state.ts';
 import { torture } from './steps.ts';
 
@@ -31,56 +35,61 @@ import { torture } from './steps.ts';
 
 const GiB = 2 ** 30;
 
-const outerFileSystems = [
-  { type: 'btrfs', scenarios },
+const [btrfs, xfs] = backends as [Backend, Backend];
+const few = ['clone by reflink', 'snapshot', 'rollback', 'import of a raw image'];
+
+/** `outer` is the file system that the pool's file lies on. */
+const combinations = [
+  { backend: btrfs, outer: 'btrfs', scenarios: scenariosOn(btrfs) },
+  { backend: xfs, outer: 'btrfs', scenarios: scenariosOn(xfs) },
   {
-    type: 'xfs',
-    scenarios: torture
-      ? scenarios
-      : scenarios.filter(({ name }) =>
-          ['clone by reflink', 'snapshot', 'rollback', 'import of a raw image'].includes(name),
-        ),
+    backend: btrfs,
+    outer: 'xfs',
+    scenarios: scenariosOn(btrfs).filter(({ name }) => torture || few.includes(name)),
   },
 ] as const;
 
-describe.each(outerFileSystems)('on $type', ({ type, scenarios }) => {
-  let directory: string;
-  let shared: TestPool;
+describe.each(combinations)(
+  'a pool on $backend.name in a file on $outer',
+  ({ backend, outer, scenarios }) => {
+    let directory: string;
+    let shared: TestPool;
 
-  beforeAll(async () => {
-    directory = mountOuter(type);
-    shared = await makeTestPool({ directory: join(directory, 'pool'), bytes: 4 * GiB });
-    await importBase(shared.pool, shared.scratch);
-    await shared.pool.close();
-    runProgram('umount', ['--', shared.path]);
-  });
+    beforeAll(async () => {
+      directory = mountOuter(outer, backend.name);
+      shared = await backend.makePool({ directory: join(directory, 'pool'), bytes: 4 * GiB });
+      await importBase(shared.pool, shared.scratch);
+      await shared.pool.close();
+      runProgram('umount', ['--', shared.path]);
+    });
 
-  afterAll(async () => {
-    mount(shared.file, shared.path);
-    await shared[Symbol.asyncDispose]();
-    runProgram('umount', ['--', directory]);
-    rmSync(`${directory}.img`);
-  });
+    afterAll(async () => {
+      mount(shared.file, shared.path, optionsOf[backend.name]);
+      await shared[Symbol.asyncDispose]();
+      runProgram('umount', ['--', directory]);
+      rmSync(`${directory}.img`);
+    });
 
-  test.each(scenarios)('a power cut during $name leaves all or nothing', async (scenario) => {
-    const cuts: Cut[] = [];
-    {
-      // Only for this long: an image has the identity of its original, and the kernel knows only one file system of that.
-      using _mounted = mount(shared.file, shared.path);
-      for (const commits of [false, true]) {
-        await using pool = await openPool(shared.path, { inline: true });
-        const before = await prepared(scenario, pool, shared.scratch);
-        await pool.sync();
-        cuts.push(...(await cutEverywhere(scenario, pool, before, shared.file, commits)));
+    test.each(scenarios)('a power cut during $name leaves all or nothing', async (scenario) => {
+      const cuts: Cut[] = [];
+      {
+        // Only for this long: an image has the identity of its original, and the kernel knows only one file system of that.
+        using _mounted = mount(shared.file, shared.path, optionsOf[backend.name]);
+        for (const commits of [false, true]) {
+          await using pool = await openPool(shared.path, { inline: true });
+          const before = await prepared(scenario, pool, shared.scratch);
+          await pool.sync();
+          cuts.push(...(await cutEverywhere(backend, scenario, pool, before, shared.file, commits)));
+        }
       }
-    }
-    for (const cut of cuts) {
-      using _mounted = mount(cut.image, shared.path);
-      expect(cut.states, cut.where).toContainEqual(await stateWhenOpened(shared.path, scenario.damaged));
-      rmSync(cut.image);
-    }
-  });
-});
+      for (const cut of cuts) {
+        using _mounted = mount(cut.image, shared.path, optionsOf[backend.name]);
+        expect(cut.states, cut.where).toContainEqual(await stateWhenOpened(shared.path, scenario.damaged));
+        rmSync(cut.image);
+      }
+    });
+  },
+);
 
 interface Cut {
   readonly image: string;
@@ -91,6 +100,7 @@ interface Cut {
 
 /** Performs the operation and takes an image before each step, and one when it has returned. */
 async function cutEverywhere(
+  backend: Backend,
   scenario: Scenario,
   pool: Pool,
   before: State,
@@ -100,20 +110,19 @@ async function cutEverywhere(
   using disk = new Descriptor(openSync(file, 'r'));
   using root = new Descriptor(openSync(pool.path, 'r'));
   const cuts: Cut[] = [];
-  let [count, superblock]: [number, Buffer | undefined] = [0, undefined];
+  const storedState = storedStateOf[backend.name](disk.fd, pool.path);
+  let [count, last]: [number, string | undefined] = [0, undefined];
   const take = (where: string, states: readonly State[]): void => {
-    // Everything else is found from the superblock, so as long as that is the same, an image would be the same.
-    const found = readSuperblock(disk.fd);
-    if (superblock?.equals(found) && !torture) return;
-    superblock = found;
+    const found = storedState();
+    if (last !== undefined && last === found && !torture) return;
+    last = found;
     const image = join(file, `../cut-${commits ? 'commit-' : ''}${++count}.img`);
     copyFileSync(file, image, constants.COPYFILE_FICLONE_FORCE);
     cuts.push({ image, states, where });
   };
   const observe = (syscall: string, subject: string): undefined => {
     observeCalls(undefined);
-    // This commits only what there is to commit, and so leaves the superblock as it is where nothing has changed.
-    if (commits) commitInKernelThread(root.fd);
+    if (commits) commitAsNeighbour[backend.name](root.fd);
     take(
       `cut before ${syscall} ${subject}${commits ? ', just committed' : ''}`,
       allowedAfterCut(scenario, before),
@@ -126,7 +135,7 @@ async function cutEverywhere(
   } finally {
     observeCalls(undefined);
   }
-  superblock = undefined;
+  last = undefined;
   take(
     'cut when it had returned',
     scenario.deferred ? allowedAfterCut(scenario, before) : [scenario.after(before)],
@@ -142,15 +151,30 @@ function allowedAfterCut(scenario: Scenario, before: State): State[] {
   return [...states, before.map((entry) => (entry === now ? old : entry))];
 }
 
-/** The first superblock of btrfs, which it writes last in every commit. */
-function readSuperblock(fd: number): Buffer {
-  const bytes = Buffer.alloc(4096);
-  readSync(fd, bytes, 0, bytes.length, 65536);
-  return bytes;
-}
+/** What a neighbour's fsync does. On btrfs it commits only what there is to commit. */
+const commitAsNeighbour = { btrfs: commitInKernelThread, xfs: commit } as const;
 
-function mountOuter(type: 'btrfs' | 'xfs'): string {
-  const directory = join(runDirectory(), `outer-${type}`);
+/** Says when an image would be the same as the last one; undefined when that can't be told. */
+const storedStateOf = {
+  /** Everything else is found from the first superblock, which btrfs writes last in every commit. */
+  btrfs: (file: number) => () => {
+    const bytes = Buffer.alloc(4096);
+    readSync(file, bytes, 0, bytes.length, 65536);
+    return bytes.toString('latin1');
+  },
+  /** How many writes the device has done, while none is under way: iostats.rst of the kernel has the fields. */
+  xfs: (_file: number, pool: string) => {
+    const device = basename(mountOf(pool)?.source ?? '');
+    return () => {
+      const fields = readFileSync(`/sys/block/${device}/stat`, 'utf8').trim().split(/\s+/);
+      const [written, discarded, flushed, underWay] = [fields[4], fields[11], fields[15], fields[8]];
+      return underWay === '0' ? `${written} ${discarded} ${flushed}` : undefined;
+    };
+  },
+} as const;
+
+function mountOuter(type: 'btrfs' | 'xfs', inner: string): string {
+  const directory = join(runDirectory(), `${inner}-on-${type}`);
   mkdirSync(directory);
   writeFileSync(`${directory}.img`, '');
   truncateSync(`${directory}.img`, 24 * GiB);
@@ -159,7 +183,10 @@ function mountOuter(type: 'btrfs' | 'xfs'): string {
   return directory;
 }
 
-function mount(file: string, path: string): Disposable {
-  runProgram('mount', ['-o', 'loop', '--', file, path]);
+/** xfs refuses a second file system of one id, and one that was just unmounted may live on for a moment in another namespace. */
+const optionsOf = { btrfs: 'loop', xfs: 'loop,nouuid' } as const;
+
+function mount(file: string, path: string, options = 'loop'): Disposable {
+  runProgram('mount', ['-o', options, '--', file, path]);
   return { [Symbol.dispose]: () => void runProgram('umount', ['--', path]) };
 }
