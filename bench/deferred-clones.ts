@@ -17,8 +17,8 @@ const turnsInRound = 4;
  * the same system calls one after the other. The first clones of a process are slower, and
  * counted for themselves, once; so are those of a pool that is opened with `inline: true`.
  */
-export async function deferredClones(): Promise<Measured[]> {
-  await using bench = await benchPool();
+export async function deferredClones(driver: 'btrfs' | 'xfs' = 'btrfs'): Promise<Measured[]> {
+  await using bench = await benchPool(driver);
   const { id } = await bench.pool.import('template', makeImage(bench.aside, 3));
   const program = compileLimit();
   const args = limitArguments(bench, id);
@@ -33,26 +33,27 @@ export async function deferredClones(): Promise<Measured[]> {
   await using inline = await library.openPool(bench.path, { inline: true });
   await cloneMany(inline, 'warm-inline', warmUp);
   const inlineRates = await ratesAgainst(limit, inline, 'inline', inlineRounds);
+  const name = driver === 'btrfs' ? 'deferred-clones' : `deferred-clones on ${driver}`;
   return [
     measured(
-      'deferred-clones',
+      name,
       'of the rate in C',
       rates.map(({ a, b }) => a / b),
       { atLeast: 0.7 },
     ),
     measured(
-      'deferred-clones, library',
+      `${name}, library`,
       'clones/s',
       rates.map(({ a }) => a),
     ),
     measured(
-      'deferred-clones, inline',
+      `${name}, inline`,
       'of the rate in C',
       inlineRates.map(({ a, b }) => a / b),
     ),
-    measured('deferred-clones, cold', 'of the rate in C', [coldLimit / cold]),
+    measured(`${name}, cold`, 'of the rate in C', [coldLimit / cold]),
     measured(
-      'deferred-clones, C',
+      `${name}, C`,
       'clones/s',
       rates.map(({ b }) => b),
     ),

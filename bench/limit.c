@@ -2,7 +2,7 @@
  * The limit: clones a template with the system calls that the library makes for a deferred clone, in the same order and with the
  * same arguments, and does nothing else. `deferred-clones.ts` compares the traces of the two before it measures.
  *
- * limit POOL HOST SOURCE SOURCE_ID THREADS reads lines "PREFIX COUNT", makes PREFIX-0 to PREFIX-(COUNT-1) for each, and prints how
+ * limit DRIVER POOL HOST SOURCE SOURCE_ID THREADS reads lines "PREFIX COUNT", makes PREFIX-0 to PREFIX-(COUNT-1) for each, and prints how
  * many seconds that took.
  */
 #define _GNU_SOURCE
@@ -26,6 +26,7 @@
 #include <time.h>
 #include <unistd.h>
 
+static int on_btrfs;
 static const char *pool, *host, *source, *source_id;
 static char prefix[64];
 
@@ -94,6 +95,11 @@ static void open_template(struct template *template, int volumes, int host_direc
 	check(fgetxattr(template->entry, "user.coppice", metadata, sizeof metadata), "fgetxattr");
 	template->disk = open_beneath(template->entry, "data/disk.raw", O_RDONLY | O_NONBLOCK, 0);
 	check(status(template->disk, "", &held), "data/disk.raw");
+	if (!on_btrfs) {
+		char path[64];
+		snprintf(path, sizeof path, "/proc/self/fd/%d/data", template->entry);
+		check(lgetxattr(path, "user.coppice.volume", metadata, sizeof metadata), "lgetxattr");
+	}
 }
 
 static void close_template(struct template *template)
@@ -129,8 +135,11 @@ static void clone_one(int volumes, int staging, int original, int number)
 	int entry = hold(staging, entry_name, LOCK_EX, &held);
 	if (held.stx_nlink == 0)
 		exit(1);
-	struct btrfs_ioctl_vol_args_v2 subvolume = { .name = "data" };
-	check(ioctl(entry, BTRFS_IOC_SUBVOL_CREATE_V2, &subvolume), "SUBVOL_CREATE");
+	if (on_btrfs) {
+		struct btrfs_ioctl_vol_args_v2 subvolume = { .name = "data" };
+		check(ioctl(entry, BTRFS_IOC_SUBVOL_CREATE_V2, &subvolume), "SUBVOL_CREATE");
+	} else
+		check(mkdirat(entry, "data", 0755), "mkdirat");
 	snprintf(path, sizeof path, "/proc/self/fd/%d/data", entry);
 	check(lsetxattr(path, "user.coppice.volume", id, strlen(id), 0), "lsetxattr");
 	int disk = open_beneath(entry, "data/disk.raw", O_RDWR | O_CREAT | O_EXCL, 0600);
@@ -180,10 +189,11 @@ static double clone_all(int threads)
 
 int main(int argc, char **argv)
 {
-	if (argc != 6)
+	if (argc != 7)
 		return 2;
-	pool = argv[1], host = argv[2], source = argv[3], source_id = argv[4];
-	int threads = atoi(argv[5]);
+	on_btrfs = strcmp(argv[1], "btrfs") == 0;
+	pool = argv[2], host = argv[3], source = argv[4], source_id = argv[5];
+	int threads = atoi(argv[6]);
 	while (scanf("%63s %d", prefix, &count) == 2) {
 		printf("%.9f\n", clone_all(threads));
 		fflush(stdout);

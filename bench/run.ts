@@ -10,6 +10,7 @@ import type { Measured } from './support/measure.ts';
 
 const measures: Readonly<Record<string, () => Promise<Measured[]>>> = {
   'deferred-clones': async () => (await import('./deferred-clones.ts')).deferredClones(),
+  'xfs-deferred-clones': async () => (await import('./deferred-clones.ts')).deferredClones('xfs'),
   'fragmented-clone': async () => (await import('./fragmented-clone.ts')).fragmentedClone(),
   'parallel-durable': async () => (await import('./parallel-durable.ts')).parallelDurable(),
   'cli-clone': async () => (await import('./cli-clone.ts')).cliClone(),

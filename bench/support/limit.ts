@@ -15,8 +15,8 @@ export function compileLimit(): string {
 }
 
 /** What it clones: the template of a pool, in one thread. More threads do not make it faster: the file system has one queue. */
-export function limitArguments({ path, host }: BenchPool, templateId: string): string[] {
-  return [path, host, 'template', templateId, '1'];
+export function limitArguments({ driver, path, host }: BenchPool, templateId: string): string[] {
+  return [driver, path, host, 'template', templateId, '1'];
 }
 
 /**

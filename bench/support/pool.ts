@@ -10,6 +10,7 @@ export const GiB: number = 2 ** 30;
 export const library = (await import(new URL('../../dist/index.js', import.meta.url).href)) as typeof Library;
 
 export interface BenchPool extends AsyncDisposable {
+  readonly driver: Driver;
   readonly pool: Library.Pool;
   readonly path: string;
   /** A directory inside the file system of the pool, beside the volumes, for sources and for what peers make. */
@@ -18,17 +19,20 @@ export interface BenchPool extends AsyncDisposable {
   readonly host: string;
 }
 
+type Driver = 'btrfs' | 'xfs';
+
 let count = 0;
 
-/** A pool of its own for one measure, on a btrfs loop file, so that no measure works beside the rubbish of another. */
-export async function benchPool(): Promise<BenchPool> {
+/** A pool of its own for one measure, on a loop file, so that no measure works beside the rubbish of another. */
+export async function benchPool(driver: Driver = 'btrfs'): Promise<BenchPool> {
   const host = join(runDirectory(), `pool-${++count}`);
   const path = join(host, 'mnt');
-  library.createPool({ path, file: join(host, 'pool.img'), bytes: 32 * GiB });
+  library.createPool({ path, driver, file: join(host, 'pool.img'), bytes: 32 * GiB });
   const pool = await library.openPool(path);
   const aside = join(path, 'aside');
   mkdirSync(aside);
   return {
+    driver,
     pool,
     path,
     aside,

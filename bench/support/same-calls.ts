@@ -48,12 +48,16 @@ function callsOfOneClone(command: readonly string[], prefix: string, input = '')
   ).filter((line) => !runtimeCalls.test(line.slice(0, line.indexOf('('))) && !isWakeUp(line));
   const [first, second] = ['-1"', '-2"'].map((end) => calls.findIndex((call) => call.includes(prefix + end)));
   const isShared = sharedCalls(calls);
-  const look = calls.findIndex((call) => call.startsWith('fstatfs('));
+  const opening = calls.findIndex((call) => call.includes('"template"'));
+  const look = calls.slice(0, opening).findLastIndex((call) => call.startsWith('fstatfs('));
+  const closing = calls.findIndex(
+    (call, index) => index > look && isShared[index] && call.startsWith('close('),
+  );
   return {
     shared: comparable(
-      calls.slice(look).filter((_, index) => isShared[look + index]),
+      calls.slice(look, closing).filter((_, index) => isShared[look + index]),
       prefix,
-    ).slice(0, 8),
+    ),
     own: comparable(
       calls.slice(first, second).filter((_, index) => !isShared[(first ?? 0) + index]),
       prefix,
@@ -65,7 +69,7 @@ function callsOfOneClone(command: readonly string[], prefix: string, input = '')
 function sharedCalls(calls: readonly string[]): boolean[] {
   const descriptors = new Set<string>();
   return calls.map((call) => {
-    const on = /^\w+\((\d+)/.exec(call)?.[1] ?? '';
+    const on = /^\w+\((?:"\/proc\/self\/fd\/)?(\d+)/.exec(call)?.[1] ?? '';
     const opened = /^openat2\(.*("template"|"data\/disk\.raw").* = (\d+)$/.exec(call)?.[2];
     if (opened !== undefined) descriptors.add(opened);
     const isShared = call.startsWith('fstatfs(') || call.includes('"template"') || descriptors.has(on);
@@ -111,6 +115,7 @@ function normalize(call: string, prefix: string): string {
     .replace(/^(fstatfs\(\d+), .*$/, '$1)')
     .replace(/^(fgetxattr\(\d+, "[^"]*"), .*, (\d+)\) += .*$/, '$1, $2)')
     .replace(/^(fsetxattr\(\d+, "[^"]*"), .*, (\d+), 0\)(.*)$/, '$1, $2 bytes)$3')
+    .replace(/^(lgetxattr\("\/proc\/self\/fd\/)\d+(\/\w+", "[^"]*"), .*, (\d+)\) += .*$/, '$1N$2, $3)')
     .replace(/^(lsetxattr\("\/proc\/self\/fd\/)\d+(.*), (\d+), 0\)(.*)$/, '$1N$2, $3 bytes)$4')
     .replace(/^(ioctl\(.*SUBVOL_CREATE\w*), .*\)( += .*)$/, '$1)$2');
 }

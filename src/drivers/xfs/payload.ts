@@ -46,8 +46,7 @@ export function filePayload(root: number): Payload {
   return {
     info,
     create(entry, bytes, identity) {
-      using disk = createEmptyDisk(entry);
-      writeIdentity(entry, identity);
+      using disk = createEmptyDisk(entry, identity);
       resizeFile(disk.fd, bytes);
     },
     clone,
@@ -79,8 +78,10 @@ export function commit(root: number): void {
   flush(root);
 }
 
-function createEmptyDisk(entry: number): Descriptor {
+/** @param identity undefined when its mark is written later */
+function createEmptyDisk(entry: number, identity?: string): Descriptor {
   makeDirectoryAt(entry, 'data', 0o755);
+  if (identity !== undefined) writeIdentity(entry, identity);
   return createFileAt(entry, diskPath);
 }
 
@@ -88,8 +89,7 @@ function clone(source: HeldDirectory, staged: HeldDirectory, request: CloneReque
   source.source ??= openSource(source.fd);
   const { disk: original, status } = source.source;
   source.source.touched ??= isTouched(readMark(source.fd), status);
-  using disk = createEmptyDisk(staged.fd);
-  writeIdentity(staged.fd, request.identity);
+  using disk = createEmptyDisk(staged.fd, request.identity);
   shareBlocks(original.fd, disk.fd);
   if (request.bytes !== undefined && request.bytes > status.bytes) resizeFile(disk.fd, request.bytes);
   keepOwner(disk.fd, { ...status, mode: writableMode(status.mode) }, staged.status);
