@@ -3,6 +3,7 @@ import type { Backend } from '../drivers/backend.ts';
 import { backendAt } from '../drivers/backends.ts';
 import type { Driver } from '../drivers/driver.ts';
 import { Descriptor } from '../linux/files.ts';
+import { hasErrno } from '../linux/libc.ts';
 import { backingDirectory, loopBackingFile, mountOf } from '../linux/mounts.ts';
 import { CoppiceError } from '../model/errors.ts';
 import type { PoolMetadata } from '../model/metadata.ts';
@@ -34,21 +35,40 @@ export function createContext(handle: PoolHandle, wait: boolean): Context {
   using opened = new DisposableStack();
   const backend = backendOf(handle);
   const driver = opened.use(backend.open(handle.root, handle.path));
-  const hostPath = hostDirectoryOf(handle.path);
-  const host =
-    hostPath === undefined
-      ? undefined
-      : { fd: opened.use(new Descriptor(openSync(hostPath, 'r'))).fd, path: hostPath };
+  const host = openHost(handle.path);
+  if (host) opened.use(host.directory);
   const turn = new Turn();
   opened.defer(() => turn.end());
   const owned = opened.move();
-  return { ...handle, backend, driver, wait, host, turn, [Symbol.dispose]: () => owned.dispose() };
+  return {
+    ...handle,
+    backend,
+    driver,
+    wait,
+    host: host && { fd: host.directory.fd, path: host.path },
+    turn,
+    [Symbol.dispose]: () => owned.dispose(),
+  };
 }
 
 function backendOf({ root, path }: PoolHandle): Backend {
   const backend = backendAt(root);
   if (backend) return backend;
   throw new CoppiceError('unsupported', `${path} lies on a file system that pools can't be on.`);
+}
+
+/** Nothing where others may not look: then the space of the host is not watched. */
+function openHost(poolPath: string): { readonly directory: Descriptor; readonly path: string } | undefined {
+  const path = hostDirectoryOf(poolPath);
+  if (path === undefined) return undefined;
+  try {
+    // Only to ask for its space, which takes no right to read it.
+    const O_PATH = 0o10000000;
+    return { directory: new Descriptor(openSync(path, O_PATH)), path };
+  } catch (error) {
+    if (hasErrno(error, 'EACCES', 'EPERM', 'ENOENT')) return undefined;
+    throw error;
+  }
 }
 
 /** The directory of the file under a loop pool; undefined for a pool on a device, or when the file can't be found. */

@@ -7,7 +7,7 @@ const keyBytes = 104;
 const headerBytes = 32;
 const manyItems = 256 * 1024;
 /** The largest reference to a subvolume, whose name has 255 bytes, fits many times. */
-const fewItems = 4096;
+const _fewItems = 4096;
 const largest = 0xffff_ffff_ffff_ffffn;
 
 export const itemTypes = { extentData: 108, rootReference: 156 } as const;
@@ -63,17 +63,4 @@ export function* treeItems(
       yield { offset, data: request.subarray(start, at) };
     }
   }
-}
-
-export interface NestedSubvolume {
-  readonly id: bigint;
-  readonly name: string;
-}
-
-/** The subvolumes that lie directly in a subvolume, in whichever of its directories. */
-export function nestedSubvolumes(fd: number, id: bigint): NestedSubvolume[] {
-  return [...treeItems(fd, trees.roots, id, itemTypes.rootReference, fewItems)].map(({ offset, data }) => ({
-    id: offset,
-    name: data.toString('utf8', 18, 18 + data.readUInt16LE(16)),
-  }));
 }

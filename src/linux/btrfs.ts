@@ -14,6 +14,8 @@ const ioctls = {
   startSync: 0x80089418n,
   subvolumeCreate: 0x50009418n,
   fileSystemInfo: 0x8400941fn,
+  subvolumeGetFlags: 0x80089419n,
+  subvolumeSetFlags: 0x4008941an,
   subvolumeInfo: 0x81f8943cn,
   subvolumeDestroyV2: 0x5000943fn,
   subvolumeWait: 0x40109441n,
@@ -43,6 +45,14 @@ export function destroySubvolume(directory: number, name: string): void {
   const request = Buffer.alloc(4096);
   request.write(name, 8);
   call('ioctl', `SNAP_DESTROY ${name}`, directory, ioctls.subvolumeDestroy, request);
+}
+
+/** Lets its owner write into a subvolume that was read-only. */
+export function makeSubvolumeWritable(fd: number): void {
+  const flags = Buffer.alloc(8);
+  call('ioctl', 'SUBVOL_GETFLAGS', fd, ioctls.subvolumeGetFlags, flags);
+  flags.writeBigUInt64LE(flags.readBigUInt64LE(0) & ~BigInt(readOnlyRequest), 0);
+  call('ioctl', 'SUBVOL_SETFLAGS', fd, ioctls.subvolumeSetFlags, flags);
 }
 
 /** The same for a subvolume anywhere in the file system. It is found by its id: no path is gone, and no mount entered. */

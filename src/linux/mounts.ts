@@ -62,7 +62,7 @@ export function backingDirectory(file: string): string | undefined {
   try {
     return realpathSync(dirname(file));
   } catch (error) {
-    if (hasErrno(error, 'ENOENT', 'ENOTDIR')) return undefined;
+    if (hasErrno(error, 'ENOENT', 'ENOTDIR', 'EACCES')) return undefined;
     throw error;
   }
 }

@@ -44,7 +44,7 @@ export const usageCommand: Command<CliContext> = buildCommand<Flags, string[], C
     if (report.settled === false)
       note(
         context,
-        "coppice: this kernel can't be waited for to free deleted blocks, so some may still count as shared.",
+        'coppice: deleted blocks could not be waited for (that needs root, and on btrfs kernel 6.13 or newer), so some may still count as shared.',
       );
   }),
 });

@@ -1,11 +1,11 @@
 import { readAttribute } from '../../linux/attributes.ts';
-import { destroySubvolume, destroySubvolumeById, subvolumeInfo } from '../../linux/btrfs.ts';
-import { nestedSubvolumes } from '../../linux/btrfs-trees.ts';
+import { destroySubvolume, destroySubvolumeById, makeSubvolumeWritable } from '../../linux/btrfs.ts';
+import { nestedSubvolumes } from '../../linux/btrfs-nested.ts';
 import { firstInode, removeFileAt, statusAt, statusIfAny } from '../../linux/files.ts';
 import { hasErrno } from '../../linux/libc.ts';
 import { decodeMetadata } from '../../model/metadata.ts';
 import { removeOurs, removeTree, type Scope, type TreeRemoval } from '../directory/discard.ts';
-import { metadataAttribute } from '../directory/places.ts';
+import { metadataAttribute, openUnlessForeign } from '../directory/places.ts';
 
 /** Destroys the subvolume with the data of an entry, or what stands in its place. */
 export function destroyData(entry: number, scope: Scope): void {
@@ -13,9 +13,22 @@ export function destroyData(entry: number, scope: Scope): void {
   try {
     destroySubvolume(entry, 'data');
   } catch (error) {
-    if (!hasErrno(error, 'ENOTEMPTY', 'EINVAL', 'ENOTDIR')) throw error;
-    if (scope === 'whatever') destroyForeign(entry);
+    if (hasErrno(error, 'EPERM', 'EACCES', 'EROFS')) destroyAsOwner(entry);
+    else if (!hasErrno(error, 'ENOTEMPTY', 'EINVAL', 'ENOTDIR')) throw error;
+    else if (scope === 'whatever') destroyForeign(entry);
   }
+}
+
+/**
+ * Only root may destroy a subvolume; with the mount option `user_subvol_rm_allowed` its owner too, but not one that is read-only.
+ * Since kernel 4.18 he may remove one that is empty as he removes a directory.
+ */
+function destroyAsOwner(entry: number): void {
+  {
+    using data = openUnlessForeign(entry, 'data');
+    if (data && statusAt(data.fd, '').inode === firstInode) makeSubvolumeWritable(data.fd);
+  }
+  removeTree(entry, 'data', { removeSpecial: () => false, removeFile: removeFileAt });
 }
 
 /** What lies in the place of the data is a plain directory, which a copy with other tools has there; or it has subvolumes in it. */
@@ -29,16 +42,19 @@ const withSubvolumes: TreeRemoval = {
   removeFile: removeFileAt,
   removeSpecial(parent, name, directory) {
     if (statusAt(directory, '').inode !== firstInode) return false;
-    removeNested(directory, subvolumeInfo(directory).id);
+    removeNested(directory);
     destroySubvolume(parent, name);
     return true;
   },
 };
 
-/** By their ids, so that no path has to be gone. */
-function removeNested(fd: number, id: bigint): void {
-  for (const nested of nestedSubvolumes(fd, id)) {
-    removeNested(fd, nested.id);
-    destroySubvolumeById(fd, nested.id);
+/** Depth first; by their ids, which also names one whose directory is read-only. */
+function removeNested(fd: number): void {
+  for (const { id, path } of nestedSubvolumes(fd)) {
+    {
+      using nested = openUnlessForeign(fd, path);
+      if (nested) removeNested(nested.fd);
+    }
+    destroySubvolumeById(fd, id);
   }
 }

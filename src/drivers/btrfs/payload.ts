@@ -1,7 +1,7 @@
 import { readAttribute, writeAttributeByPath } from '../../linux/attributes.ts';
 import { commitTransaction, createSnapshot, createSubvolume, subvolumeInfo } from '../../linux/btrfs.ts';
-import { sumExtents } from '../../linux/btrfs-extents.ts';
-import { nestedSubvolumes } from '../../linux/btrfs-trees.ts';
+import { type ExtentSums, sumExtents } from '../../linux/btrfs-extents.ts';
+import { nestedSubvolumes } from '../../linux/btrfs-nested.ts';
 import { hasMoreExtentsThan } from '../../linux/extents.ts';
 import {
   createFileAt,
@@ -74,9 +74,7 @@ export const subvolumePayload: Payload = {
   leftOut(entry) {
     using data = openUnlessForeign(entry, 'data');
     if (!data || statusAt(data.fd, '').inode !== firstInode) return [];
-    return nestedSubvolumes(data.fd, subvolumeInfo(data.fd).id).map(
-      (nested) => `the subvolume ${nested.name}`,
-    );
+    return nestedSubvolumes(data.fd).map((nested) => `the subvolume ${nested.name}`);
   },
   usage: exactUsage,
   commit: commitTransaction,
@@ -160,6 +158,18 @@ function inspect(entry: number): PayloadState | undefined {
 function exactUsage(entry: number): PayloadUsage {
   using disk = openSource(entry).disk;
   flush(disk.fd);
-  const { referencedBytes, exclusiveBytes } = sumExtents(disk.fd);
-  return { logicalBytes: statusAt(disk.fd, '').bytes, referencedBytes, exclusiveBytes };
+  return { logicalBytes: statusAt(disk.fd, '').bytes, ...sumOf(disk.fd) };
+}
+
+function sumOf(disk: number): ExtentSums {
+  try {
+    return sumExtents(disk);
+  } catch (error) {
+    if (!hasErrno(error, 'EPERM', 'EACCES')) throw error;
+    throw new CoppiceError(
+      'permission_denied',
+      'Measuring to the block reads the trees of btrfs, which only root may do; leave out --exact, or run it as root.',
+      { cause: error },
+    );
+  }
 }

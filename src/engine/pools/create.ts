@@ -50,6 +50,7 @@ function create(options: CreatePoolOptions): PoolCreated {
   const steps: string[] = [];
   const did = (step: string): void => void steps.push(step);
   if (options.existing) return finish(adopt(path, options, steps, did), options);
+  requireRoot(path);
   requireMountPoint(backend, path, resolve(options.device ?? options.file ?? `${path}.img`));
   using claim =
     options.device !== undefined
@@ -118,6 +119,15 @@ function checkOptions(options: CreatePoolOptions): Backend {
   throw new CoppiceError(
     'invalid_argument',
     `There is no driver ${JSON.stringify(options.driver)}: a pool lies on ${backendNames()}.`,
+  );
+}
+
+/** Formatting and mounting is root's; whoever is not finds a way that is open to him. */
+function requireRoot(path: string): void {
+  if (process.geteuid?.() === 0) return;
+  throw new CoppiceError(
+    'permission_denied',
+    `Making and mounting the file system of a pool needs root; without root, make the pool in a directory of yours on ${backendNames()}: "coppice pool create ${path} --existing".`,
   );
 }
 
