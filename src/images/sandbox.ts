@@ -4,13 +4,15 @@ import { type StreamOptions, streamProgram } from '../linux/programs.ts';
  * Runs qemu-img where a hostile image can do little: it sees the programs and libraries of the host, but no other file, no
  * network, no other process; it has no rights but to open the descriptors it was given (3, 4, ...); its memory and its time are
  * limited; and it dies with us. So whatever name an image contains, there is nothing under that name.
+ * @param program `true` only tries whether there can be a sandbox
  */
 export function runInSandbox(
   args: readonly string[],
   descriptors: readonly number[],
   options: Omit<StreamOptions, 'descriptors'>,
+  program: 'qemu-img' | 'true' = 'qemu-img',
 ): ReturnType<typeof streamProgram> {
-  return streamProgram('prlimit', [...limits, 'bwrap', ...isolation, 'qemu-img', ...args], {
+  return streamProgram('prlimit', [...limits, 'bwrap', ...isolation, program, ...args], {
     ...options,
     descriptors,
   });

@@ -1,4 +1,6 @@
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
+import { accessSync, constants } from 'node:fs';
+import { join } from 'node:path';
 import { CoppiceError } from '../model/errors.ts';
 import { hasErrno } from './libc.ts';
 
@@ -17,7 +19,32 @@ const packages: Readonly<Record<string, string>> = {
 };
 
 // cron jobs and minimal shells lack the sbin directories, where mkfs and losetup live.
-const environment = { PATH: `${process.env['PATH'] ?? '/usr/bin:/bin'}:/usr/sbin:/sbin`, LC_ALL: 'C' };
+export const environment: NodeJS.ProcessEnv & { readonly PATH: string } = {
+  PATH: `${process.env['PATH'] ?? '/usr/bin:/bin'}:/usr/sbin:/sbin`,
+  LC_ALL: 'C',
+};
+
+export function packageOf(program: string): string {
+  return packages[program] ?? program;
+}
+
+/** Where a program would be started from; undefined where it is not installed. */
+export function findProgram(program: string): string | undefined {
+  return environment.PATH.split(':')
+    .filter(Boolean)
+    .map((directory) => join(directory, program))
+    .find(isExecutable);
+}
+
+function isExecutable(path: string): boolean {
+  try {
+    accessSync(path, constants.X_OK);
+    return true;
+  } catch (error) {
+    if (hasErrno(error, 'ENOENT', 'ENOTDIR', 'EACCES', 'ELOOP')) return false;
+    throw error;
+  }
+}
 
 /**
  * Runs a program to its end and returns its output. Arguments are passed as they are, never through a shell.

@@ -47,8 +47,21 @@ export function mountedFileSystem(type: 'ext4' | 'btrfs' | 'xfs', bytes: number)
     path,
     file,
     [Symbol.dispose]() {
-      runProgram('umount', ['--', path]);
+      unmountWhenFree(path);
       rmSync(directory, { recursive: true, force: true });
     },
   };
+}
+
+/** A loop device on a file in it, whose mount has just gone, lets go of the file a moment later. */
+function unmountWhenFree(path: string): void {
+  for (let tries = 0; ; tries++) {
+    try {
+      runProgram('umount', ['--', path]);
+      return;
+    } catch (error) {
+      if (tries === 100) throw error;
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 50);
+    }
+  }
 }

@@ -7,6 +7,19 @@ export interface FstabLine {
   readonly type: string;
 }
 
+/** What a line says, whoever wrote it. */
+export interface MountLine extends FstabLine {
+  readonly options: readonly string[];
+}
+
+/** All lines of an fstab that mount something. */
+export function fstabLines(fstab: string): MountLine[] {
+  return fstab
+    .split('\n')
+    .map(parse)
+    .filter((line) => line !== undefined);
+}
+
 /** The line that mounts a pool. */
 export function fstabLine(line: FstabLine, options: readonly string[]): string {
   return `${escapeField(line.source)} ${escapeField(line.mountPoint)} ${line.type} ${escapeField(options.join(','))} 0 0`;
@@ -28,16 +41,18 @@ export function withLine(fstab: string, line: string): string {
 
 /** What an fstab mounts at a mount point. */
 export function sourceAt(fstab: string, mountPoint: string): string | undefined {
-  return fstab
-    .split('\n')
-    .map(parse)
-    .find((line) => line?.mountPoint === mountPoint)?.source;
+  return fstabLines(fstab).find((line) => line.mountPoint === mountPoint)?.source;
 }
 
-function parse(text: string): FstabLine | undefined {
-  const [source = '', mountPoint = '', type = ''] = text.trim().split(/\s+/);
+function parse(text: string): MountLine | undefined {
+  const [source = '', mountPoint = '', type = '', options = ''] = text.trim().split(/\s+/);
   if (source === '' || source.startsWith('#')) return undefined;
-  return { source: unescapeField(source), mountPoint: unescapeField(mountPoint), type };
+  return {
+    source: unescapeField(source),
+    mountPoint: unescapeField(mountPoint),
+    type,
+    options: unescapeField(options).split(','),
+  };
 }
 
 function escapeField(text: string): string {

@@ -52,6 +52,21 @@ export function unitName(path: string): string {
   return `${escaped.join('') || '-'}.mount`;
 }
 
+/** The units in a directory that Coppice wrote. */
+export function mountUnits(
+  directory: string,
+): Array<{ readonly file: string; readonly what: string; readonly where: string }> {
+  return namesIn(directory)
+    .filter((name) => name.endsWith('.mount'))
+    .flatMap((name) => {
+      const file = join(directory, name);
+      const unit = readIfAny(file) ?? '';
+      const value = (key: string): string =>
+        new RegExp(`^${key}=(.*)$`, 'm').exec(unit)?.[1]?.replaceAll('%%', '%') ?? '';
+      return unit.includes(marker) ? [{ file, what: value('What'), where: value('Where') }] : [];
+    });
+}
+
 /**
  * Takes out the unit of a pool, if Coppice wrote it, and what `systemctl enable` made for it. The links go first: the unit is what
  * tells the next run that there is something to take out. Returns what it removed.
@@ -66,6 +81,15 @@ export function removeUnit(directory: string, path: string): string[] {
   const removed = [...links, unit];
   for (const file of removed) unlinkSync(file);
   return removed;
+}
+
+function namesIn(directory: string): string[] {
+  try {
+    return readdirSync(directory);
+  } catch (error) {
+    if (hasErrno(error, 'ENOENT', 'ENOTDIR')) return [];
+    throw error;
+  }
 }
 
 function isLink(path: string): boolean {
