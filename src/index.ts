@@ -1,12 +1,16 @@
 /** The library: the verbs of the command line, typed. */
 
-import { checking } from './engine/arguments.ts';
+import { checking, checkingLater } from './engine/arguments.ts';
+import { doctor as diagnose } from './engine/doctor/doctor.ts';
 import { createPool as create } from './engine/pools/create.ts';
 import { describeLoss as describe, destroyPool as destroy } from './engine/pools/destroy.ts';
 import { growPool as grow } from './engine/pools/grow.ts';
 import { persistPool as persist } from './engine/pools/persist.ts';
 
 export type { OperationProgress } from './engine/control.ts';
+export type { Diagnosis } from './engine/doctor/doctor.ts';
+export type { DoctorFinding, Severity } from './engine/doctor/finding.ts';
+export type { DoctorOptions, PlaceKind } from './engine/doctor/situation.ts';
 export type { Cloned, CloneOptions } from './engine/operations/clone.ts';
 export type { Created, CreateOptions } from './engine/operations/create.ts';
 export type { Exported, ExportOptions } from './engine/operations/export.ts';
@@ -37,5 +41,6 @@ export { version } from './model/version.ts';
 export const createPool: typeof create = checking('createPool', create);
 export const describeLoss: typeof describe = checking('describeLoss', describe);
 export const destroyPool: typeof destroy = checking('destroyPool', destroy);
+export const doctor: typeof diagnose = checkingLater('doctor', diagnose);
 export const growPool: typeof grow = checking('growPool', grow);
 export const persistPool: typeof persist = checking('persistPool', persist);

@@ -127,7 +127,14 @@ const methodArguments: Readonly<Record<string, readonly Argument[]>> = {
 };
 
 /** The functions beside it. */
-type FunctionName = 'openPool' | 'createPool' | 'describeLoss' | 'destroyPool' | 'growPool' | 'persistPool';
+type FunctionName =
+  | 'openPool'
+  | 'createPool'
+  | 'describeLoss'
+  | 'destroyPool'
+  | 'doctor'
+  | 'growPool'
+  | 'persistPool';
 
 export const functionArguments: Readonly<Record<FunctionName, readonly Argument[]>> = {
   openPool: [optional('path', 'string'), options({ inline: 'boolean', lockTimeout: 'number' })],
@@ -145,6 +152,7 @@ export const functionArguments: Readonly<Record<FunctionName, readonly Argument[
   ],
   describeLoss: [required('path', 'string')],
   destroyPool: [required('path', 'string'), fieldsOf({ force: 'boolean', ...persisting })],
+  doctor: [optional('path', 'string'), options({ fstab: 'string', unitDirectory: 'string' })],
   growPool: [required('path', 'string'), required('bytes', 'number')],
   persistPool: [required('path', 'string'), fieldsOf(persisting)],
 };
@@ -166,6 +174,15 @@ export function checking<A extends readonly unknown[], R>(
     checkArguments(call, functionArguments[call], given);
     return run(...given);
   };
+}
+
+/** The same for one that returns a promise, which then rejects. */
+export function checkingLater<A extends readonly unknown[], R>(
+  call: FunctionName,
+  run: (...given: A) => Promise<R>,
+): (...given: A) => Promise<R> {
+  const checked = checking(call, run);
+  return async (...given) => checked(...given);
 }
 
 /** Has the methods of a class, which return promises, look at their arguments first: what is wrong rejects, and never throws. */
