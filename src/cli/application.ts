@@ -3,6 +3,7 @@ import { CoppiceError } from '../model/errors.ts';
 import { version } from '../model/version.ts';
 import { cloneCommand } from './commands/clone.ts';
 import { createCommand } from './commands/create.ts';
+import { doctorCommand } from './commands/doctor.ts';
 import { exportCommand } from './commands/export.ts';
 import { growCommand } from './commands/grow.ts';
 import { importCommand } from './commands/import.ts';
@@ -67,6 +68,7 @@ FIRST STEPS
     seal: sealCommand,
     remove: removeCommand,
     export: exportCommand,
+    doctor: doctorCommand,
     version: versionCommand,
   },
   aliases: { ls: 'list', rm: 'remove' },
