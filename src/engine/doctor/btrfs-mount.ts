@@ -63,7 +63,7 @@ export function mountFindings({ mount, directory, rootRights }: Situation): Doct
       info(
         'btrfs.user-subvolumes',
         directory,
-        `Only root may delete subvolumes with something in them here, and so remove volumes and snapshots: ${subject} is mounted without user_subvol_rm_allowed.`,
+        `Removing a large volume takes a while here, because only root may destroy subvolumes, and others have to empty them: ${subject} is mounted without user_subvol_rm_allowed.`,
         `As root: mount -o remount,user_subvol_rm_allowed ${subject}`,
       ),
     );
