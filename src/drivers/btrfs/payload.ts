@@ -111,11 +111,13 @@ function cloneByReflink(
   request: CloneRequest,
 ): void {
   using disk = createEmptyDisk(staged.fd, request.identity);
-  shareBlocks(original.fd, disk.fd);
+  shareBlocks(original.fd, disk.fd, oneIsNodatacow);
   if (request.bytes !== undefined && request.bytes > status.bytes) resizeFile(disk.fd, request.bytes);
   // A snapshot keeps owner and mode; a clone must not depend on how it was made.
   keepOwner(disk.fd, status, staged.status);
 }
+
+const oneIsNodatacow = 'one is nodatacow (chattr +C) and the other is not; give both the same attribute';
 
 function cloneBySnapshot(source: number, entry: number, request: CloneRequest): void {
   using data = openDirectoryAt(source, 'data');

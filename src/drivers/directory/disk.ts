@@ -45,17 +45,19 @@ export function openSource(entry: number): OpenSource {
   }
 }
 
-/** Makes an empty disk share all blocks with another. @throws CoppiceError unsupported when they can't */
-export function shareBlocks(source: number, target: number): void {
+/**
+ * Makes an empty disk share all blocks with another.
+ * @param why what keeps two files of this file system from it
+ * @throws CoppiceError unsupported when they can't
+ */
+export function shareBlocks(source: number, target: number, why: string): void {
   try {
     reflink(source, target);
   } catch (error) {
     if (!hasErrno(error, 'EINVAL', 'EXDEV', 'EOPNOTSUPP')) throw error;
-    throw new CoppiceError(
-      'unsupported',
-      "The clone can't share blocks with its source, because one is nodatacow (chattr +C) and the other is not; give both the same attribute.",
-      { cause: error },
-    );
+    throw new CoppiceError('unsupported', `The copy can't share blocks with its source, because ${why}.`, {
+      cause: error,
+    });
   }
 }
 

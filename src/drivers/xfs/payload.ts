@@ -90,7 +90,7 @@ function clone(source: HeldDirectory, staged: HeldDirectory, request: CloneReque
   const { disk: original, status } = source.source;
   source.source.touched ??= isTouched(readMark(source.fd), status);
   using disk = createEmptyDisk(staged.fd, request.identity);
-  shareBlocks(original.fd, disk.fd);
+  shareBlocks(original.fd, disk.fd, oneIsRealtime);
   if (request.bytes !== undefined && request.bytes > status.bytes) resizeFile(disk.fd, request.bytes);
   keepOwner(disk.fd, { ...status, mode: writableMode(status.mode) }, staged.status);
   return {
@@ -100,11 +100,14 @@ function clone(source: HeldDirectory, staged: HeldDirectory, request: CloneReque
   };
 }
 
+const oneIsRealtime =
+  'one of them lies on the realtime device of the file system, which can not share blocks; move it off that';
+
 function copy(root: number, source: number, entry: number, access: 'readonly' | 'writable'): void {
   const { disk: original, status } = openSource(source);
   using _original = original;
   using disk = createEmptyDisk(entry);
-  shareBlocks(original.fd, disk.fd);
+  shareBlocks(original.fd, disk.fd, oneIsRealtime);
   const mode = access === 'writable' ? writableMode(status.mode) : status.mode;
   keepOwner(disk.fd, { ...status, mode }, statusAt(disk.fd, ''));
   const mark = readMark(source);
