@@ -1,15 +1,27 @@
 import { call } from './libc.ts';
 
 const FICLONE = 0x40049409n;
+const FICLONERANGE = 0x4020940dn;
 const FIEMAP = 0xc020660bn;
 const headerBytes = 32;
 const extentBytes = 56;
 
-const flags = { last: 0x1, shared: 0x2000 } as const;
+const flags = { last: 0x1, unknown: 0x2, inline: 0x200, shared: 0x2000 } as const;
 
 /** Makes a file share all blocks of another. @throws SystemError EXDEV, EINVAL, EOPNOTSUPP when the file systems can't. */
 export function reflink(source: number, target: number): void {
   call('ioctlValue', 'FICLONE', target, FICLONE, source);
+}
+
+/** The same of the first bytes, a multiple of the block size. */
+export function reflinkStart(source: number, target: number, bytes: number): void {
+  call(
+    'ioctl',
+    'FICLONERANGE',
+    target,
+    FICLONERANGE,
+    new BigInt64Array([BigInt(source), 0n, BigInt(bytes), 0n]),
+  );
 }
 
 /** The number of extents of a file, exact; walks them all (26 ms for 100,000 on btrfs). */
@@ -30,6 +42,8 @@ export interface MappedRange {
   /** Where it begins and ends in the file, in bytes. */
   readonly start: number;
   readonly end: number;
+  /** Where it lies on the storage; undefined where it has no place of its own there. */
+  readonly address: number | undefined;
   /** Something else refers to the extent that it lies in. */
   readonly shared: boolean;
 }
@@ -48,7 +62,13 @@ export function* mappedRanges(fd: number): Generator<MappedRange> {
       const end = start + request.readBigUInt64LE(at + 16);
       const extentFlags = request.readUInt32LE(at + 40);
       next = extentFlags & flags.last ? undefined : end;
-      yield { start: Number(start), end: Number(end), shared: (extentFlags & flags.shared) !== 0 };
+      const hasAddress = (extentFlags & (flags.unknown | flags.inline)) === 0;
+      yield {
+        start: Number(start),
+        end: Number(end),
+        address: hasAddress ? Number(request.readBigUInt64LE(at + 8)) : undefined,
+        shared: (extentFlags & flags.shared) !== 0,
+      };
     }
   }
 }

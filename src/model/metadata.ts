@@ -31,8 +31,22 @@ export interface VolumeMetadata {
   readonly payloadId?: string;
   /** How the payload was made, which decides whether an incremental stream to its origin is possible. */
   readonly method: 'create' | 'import' | 'reflink' | 'snapshot';
+  /** Only of a disk that was adopted: the file it was made from. */
+  readonly adopted?: AdoptedFile;
   /** Only on a template: what was true when it was sealed. */
   readonly sealed?: { readonly at: string; readonly extents: number; readonly generation: string };
+}
+
+/**
+ * What tells a file from every other and from itself after a change: nobody can set the time of its record's last change back.
+ * Not its path, which may be longer than what metadata holds, nor its device, whose number is another after the next mount.
+ */
+export interface AdoptedFile {
+  readonly file: string;
+  readonly inode: string;
+  /** Nanoseconds since 1970. */
+  readonly changed: string;
+  readonly bytes: number;
 }
 
 /** The id that a volume's payload, and that of each of its snapshots, says it belongs to. */
@@ -126,7 +140,10 @@ export function decodeMetadata(bytes: Buffer): Metadata | undefined {
   if (!required?.every((field) => typeof fields[field] === 'string')) return undefined;
   switch (fields['type']) {
     case 'volume':
-      return isLineage(fields['origin']) && isSeal(fields['sealed']) && isStringOrAbsent(fields['payloadId'])
+      return isLineage(fields['origin']) &&
+        isSeal(fields['sealed']) &&
+        isAdoptedFile(fields['adopted']) &&
+        isStringOrAbsent(fields['payloadId'])
         ? (value as VolumeMetadata)
         : undefined;
     case 'tombstone':
@@ -169,10 +186,12 @@ function isStringOrAbsent(value: unknown): boolean {
 }
 
 function isSeal(value: unknown): boolean {
-  if (value === undefined) return true;
+  return value === undefined || (hasStrings(value, ['at', 'generation']) && hasNumber(value, 'extents'));
+}
+
+function isAdoptedFile(value: unknown): boolean {
   return (
-    hasStrings(value, ['at', 'generation']) &&
-    typeof (value as Record<string, unknown>)['extents'] === 'number'
+    value === undefined || (hasStrings(value, ['file', 'inode', 'changed']) && hasNumber(value, 'bytes'))
   );
 }
 
@@ -184,6 +203,10 @@ function isBacking(value: unknown): boolean {
     (type === 'loop' && typeof file === 'string') ||
     (type === 'device' && typeof device === 'string')
   );
+}
+
+function hasNumber(value: unknown, field: string): boolean {
+  return typeof (value as Record<string, unknown>)[field] === 'number';
 }
 
 function hasStrings(value: unknown, fields: readonly string[]): boolean {

@@ -39,7 +39,7 @@ export function sealDisk(
   context: Context,
   source: Held,
   name: Name,
-  about: Pick<VolumeMetadata, 'id' | 'origin' | 'method' | 'payloadId'>,
+  about: Pick<VolumeMetadata, 'id' | 'origin' | 'method' | 'payloadId' | 'adopted'>,
 ): Sealed {
   context.driver.flush(source);
   return staging(context, (staged) => {
