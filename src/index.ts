@@ -11,6 +11,7 @@ export type { OperationProgress } from './engine/control.ts';
 export type { Diagnosis } from './engine/doctor/doctor.ts';
 export type { DoctorFinding, Severity } from './engine/doctor/finding.ts';
 export type { DoctorOptions, PlaceKind } from './engine/doctor/situation.ts';
+export type { Adopted, AdoptedDisk, AdoptOptions } from './engine/operations/adopt.ts';
 export type { Cloned, CloneOptions } from './engine/operations/clone.ts';
 export type { Created, CreateOptions } from './engine/operations/create.ts';
 export type { Exported, ExportOptions } from './engine/operations/export.ts';

@@ -1,6 +1,7 @@
 import { type Application, buildApplication, buildRouteMap, text_en } from '@stricli/core';
 import { CoppiceError } from '../model/errors.ts';
 import { version } from '../model/version.ts';
+import { adoptCommand } from './commands/adopt.ts';
 import { cloneCommand } from './commands/clone.ts';
 import { createCommand } from './commands/create.ts';
 import { doctorCommand } from './commands/doctor.ts';
@@ -54,6 +55,7 @@ FIRST STEPS
   routes: {
     pool,
     import: importCommand,
+    adopt: adoptCommand,
     create: createCommand,
     clone: cloneCommand,
     snapshot: snapshotCommand,

@@ -5,7 +5,7 @@ import { CoppiceError } from '../model/errors.ts';
  * Whether a value of the right kind makes sense is for the operation to say.
  */
 
-type Kind = 'string' | 'number' | 'boolean' | 'function' | 'AbortSignal';
+type Kind = 'string' | 'number' | 'boolean' | 'object' | 'function' | 'AbortSignal';
 type Fields = Readonly<Record<string, Kind>>;
 
 /** What is wrong with a value, in a form that follows its name, or nothing. */
@@ -72,14 +72,17 @@ const persisting = {
   unitDirectory: 'string',
 } as const;
 
-const references: Argument = {
-  name: 'references',
-  check(value, name) {
-    if (typeof value === 'string') return undefined;
-    if (Array.isArray(value) && value.every((each) => typeof each === 'string')) return undefined;
-    return `${name} must be a string or an array of strings`;
-  },
-};
+/** One or several, that must be there. */
+function several(name: string): Argument {
+  return {
+    name,
+    check(value) {
+      if (typeof value === 'string') return undefined;
+      if (Array.isArray(value) && value.every((each) => typeof each === 'string')) return undefined;
+      return `${name} must be a string or an array of strings`;
+    },
+  };
+}
 
 /** The methods of an open pool. */
 const methodArguments: Readonly<Record<string, readonly Argument[]>> = {
@@ -87,6 +90,19 @@ const methodArguments: Readonly<Record<string, readonly Argument[]>> = {
     required('name', 'string'),
     required('source', 'string'),
     options({ format: 'string', sha256: 'string', ...long }),
+  ],
+  adopt: [
+    several('sources'),
+    options({
+      as: 'string',
+      rename: 'object',
+      copy: 'boolean',
+      force: 'boolean',
+      keepGoing: 'boolean',
+      removeOriginals: 'boolean',
+      dryRun: 'boolean',
+      ...long,
+    }),
   ],
   export: [
     required('source', 'string'),
@@ -110,7 +126,7 @@ const methodArguments: Readonly<Record<string, readonly Argument[]>> = {
   grow: [required('name', 'string'), sizeOptions()],
   seal: [required('source', 'string'), required('template', 'string'), options(durability)],
   remove: [
-    references,
+    several('references'),
     options({
       withSnapshots: 'boolean',
       force: 'boolean',
@@ -123,7 +139,7 @@ const methodArguments: Readonly<Record<string, readonly Argument[]>> = {
   show: [required('name', 'string')],
   diskPath: [required('reference', 'string')],
   tree: [optional('name', 'string')],
-  usage: [orNone(references), options({ exact: 'boolean' })],
+  usage: [orNone(several('references')), options({ exact: 'boolean' })],
 };
 
 /** The functions beside it. */
@@ -203,7 +219,7 @@ export function checkMethods(prototype: object): void {
 }
 
 function unlessIs(value: unknown, kind: Kind, name: string): string | undefined {
-  const is = kind === 'AbortSignal' ? isSignal(value) : typeof value === kind;
+  const is = kind === 'AbortSignal' ? isSignal(value) : typeof value === kind && value !== null;
   if (is) return undefined;
   const hint =
     kind === 'number' && typeof value === 'string' && name.endsWith('bytes')

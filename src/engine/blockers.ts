@@ -1,4 +1,4 @@
-import type { Held } from '../drivers/driver.ts';
+import type { Held, Holders } from '../drivers/driver.ts';
 import type { Blocker } from '../model/errors.ts';
 import type { Context } from './context.ts';
 
@@ -13,7 +13,10 @@ export function mountBlockers(context: Context, held: readonly Held[]): Blocker[
 
 /** Why these disks can't be replaced or removed now: whoever has one open, and whoever can't be seen. */
 export function openBlockers(context: Context, held: readonly Held[]): Blocker[] {
-  const { holders, complete } = context.driver.holders(held);
+  return holderBlockers(context.driver.holders(held));
+}
+
+export function holderBlockers({ holders, complete }: Holders): Blocker[] {
   const blockers: Blocker[] = holders.map((holder) => ({
     kind: 'open',
     what: `${holder.path} is open in ${holder.pid === undefined ? holder.command : `process ${holder.pid} (${holder.command})`}`,

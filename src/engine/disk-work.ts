@@ -25,10 +25,11 @@ export function beginWork(context: Context, action: string, name: Name): Held {
   using _lock = pool;
   requireFree(context, name);
   if (findWork(context, name)) throw busy(name);
-  return announce(context, action, name);
+  return announceWork(context, action, name);
 }
 
-function announce(context: Context, action: string, name: Name): Held {
+/** An entry that says what its process is doing: others find it as long as that lives. */
+export function announceWork(context: Context, action: string, name: string): Held {
   const work = context.driver.stage();
   try {
     context.driver.write(work, { type: 'work', action, volume: name });

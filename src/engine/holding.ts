@@ -101,8 +101,8 @@ function waitForWork(context: Context, name: Name): boolean {
   return true;
 }
 
-/** Where an import of this name is under way in a living process. */
-export function findWork(context: Context, name: Name): Place | undefined {
+/** Where work on this name, such as an import, is under way in a living process. */
+export function findWork(context: Context, name: string): Place | undefined {
   for (const id of context.driver.listEntries('staging')) {
     const place = { area: 'staging', id } as const;
     const work = context.driver.peek(place);

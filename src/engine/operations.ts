@@ -1,5 +1,6 @@
 import type { Context } from './context.ts';
 import type { Control } from './control.ts';
+import type { adopt } from './operations/adopt.ts';
 import { clone } from './operations/clone.ts';
 import { create } from './operations/create.ts';
 import type { exportImage } from './operations/export.ts';
@@ -38,6 +39,7 @@ export interface Operations {
   readonly seal: typeof seal;
   readonly remove: typeof remove;
   readonly import: typeof importImage;
+  readonly adopt: typeof adopt;
   readonly export: typeof exportImage;
   readonly sweep: typeof sweep;
   readonly commit: (context: Context) => void;
@@ -62,6 +64,7 @@ export const operations: Operations = {
   remove,
   // Loaded when they are wanted: what runs programs and hashes would slow down the start of every other command.
   import: async (...args) => (await import('./operations/import.ts')).importImage(...args),
+  adopt: async (...args) => (await import('./operations/adopt.ts')).adopt(...args),
   export: async (...args) => (await import('./operations/export.ts')).exportImage(...args),
   sweep,
   commit: (context) => context.driver.commit(),
@@ -77,7 +80,7 @@ export type OperationArguments<N extends OperationName> = Parameters<WithoutCont
 export type OperationResult<N extends OperationName> = ReturnType<WithoutContext<Operations[N]>>;
 
 /** These take as long as their data, report progress and can be cancelled. */
-export const longOperations: ReadonlySet<OperationName> = new Set(['import', 'export']);
+export const longOperations: ReadonlySet<OperationName> = new Set(['import', 'adopt', 'export']);
 
 /** These usually take well under a millisecond, so several are given to a thread at once and answered together. */
 export const quickOperations: ReadonlySet<OperationName> = new Set(['clone', 'create', 'rename', 'path']);
@@ -93,4 +96,5 @@ export const changes: ReadonlySet<OperationName> = new Set([
   'seal',
   'remove',
   'import',
+  'adopt',
 ]);

@@ -4,6 +4,7 @@ import { checkArguments, checkMethods, functionArguments } from './arguments.ts'
 import type { PoolHandle } from './context.ts';
 import { type Executor, inlineExecutor } from './executor.ts';
 import { explainFailure } from './failures.ts';
+import type { Adopted, AdoptOptions } from './operations/adopt.ts';
 import type { Cloned, CloneOptions } from './operations/clone.ts';
 import type { Created } from './operations/create.ts';
 import type { Exported, ExportOptions } from './operations/export.ts';
@@ -94,6 +95,16 @@ export class Pool implements AsyncDisposable {
   import(name: string, source: string, options: ImportOptions & LongOptions = {}): Promise<Imported> {
     const { signal, onProgress, ...rest } = options;
     return this.#runner.run('import', [name, source, rest], { signal, onProgress });
+  }
+
+  /**
+   * Makes volumes and templates from disks that lie in directories, by sharing their blocks. If one can't be adopted, none is; what
+   * fails later is listed beside what was made. The files stay, unless `removeOriginals` is given.
+   */
+  adopt(sources: string | readonly string[], options: AdoptOptions & LongOptions = {}): Promise<Adopted> {
+    const { signal, onProgress, ...rest } = options;
+    const all = typeof sources === 'string' ? [sources] : sources;
+    return this.#runner.run('adopt', [all, rest], { signal, onProgress });
   }
 
   /** Writes a volume, a template or `VOLUME@SNAPSHOT` to a file outside the pool. */

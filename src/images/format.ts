@@ -21,7 +21,7 @@ const foreign: ReadonlyArray<readonly [magic: string, name: string]> = [
   ['PK\x03\x04', 'zip'],
 ];
 
-const qcow2Magic = 'QFI\xfb';
+export const qcow2Magic = 'QFI\xfb';
 
 /**
  * Decides the format from the first bytes and from what the user says; the two must agree. Only raw and qcow2 are taken: other

@@ -1,7 +1,7 @@
 import { fstatSync, readSync } from 'node:fs';
 import { lastLine } from '../linux/programs.ts';
 import { badDisk, CoppiceError } from '../model/errors.ts';
-import type { ImageFormat } from './format.ts';
+import { type ImageFormat, qcow2Magic } from './format.ts';
 import { runInSandbox } from './sandbox.ts';
 
 /**
@@ -52,6 +52,18 @@ export function readQcow2Header(fd: number, path: string): Qcow2Header {
     throw refuse('it is truncated');
   }
   return { bytes: Number(bytes), snapshots: header.readUInt32BE(60) };
+}
+
+/** The name of the file that an image is based on, as its header has it: only to be told, never to be opened. */
+export function backingFileOf(fd: number): string | undefined {
+  const header = Buffer.alloc(20);
+  if (readSync(fd, header, 0, header.length, 0) < header.length) return undefined;
+  const [offset, longest, largestCluster] = [header.readBigUInt64BE(8), 1023, 2n ** 21n];
+  if (header.toString('latin1', 0, 4) !== qcow2Magic || offset === 0n || offset > largestCluster)
+    return undefined;
+  const name = Buffer.alloc(Math.min(header.readUInt32BE(16), longest));
+  const length = readSync(fd, name, 0, name.length, Number(offset));
+  return name.toString('utf8', 0, length);
 }
 
 /** Checks a whole image, and says how many bytes its data will take. @throws CoppiceError invalid_image when it is damaged */

@@ -19,6 +19,7 @@ const examples: readonly Metadata[] = [
     origin: [ancestor, { ...ancestor, snapshot: 's' }],
     method: 'import',
     sealed: { at: 'a', extents: 3, generation: '7' },
+    adopted: { file: 'f', inode: '1', changed: '2', bytes: 3 },
   },
   {
     type: 'snapshot',
@@ -63,7 +64,7 @@ describe('metadata', () => {
   test.each(examples)(
     'of $type with any required field missing or of another type is not taken',
     (metadata) => {
-      const optional = new Set(['sealed']);
+      const optional = new Set(['sealed', 'adopted']);
       for (const field of Object.keys(metadata).filter((each) => !optional.has(each))) {
         for (const wrong of [undefined, null, {}, true])
           expect(decode({ ...metadata, [field]: wrong }), `${field}: ${String(wrong)}`).toBeUndefined();
@@ -107,6 +108,11 @@ describe('metadata', () => {
           }
           if (decoded?.type === 'volume' && decoded.sealed)
             expect(typeof decoded.sealed.extents).toBe('number');
+          if (decoded?.type === 'volume' && decoded.adopted)
+            expect([typeof decoded.adopted.inode, typeof decoded.adopted.bytes]).toEqual([
+              'string',
+              'number',
+            ]);
           if (decoded?.type === 'pool') expect(typeof decoded.backing.type).toBe('string');
         }
       }),
@@ -133,6 +139,12 @@ describe('metadata', () => {
       origin: Array.from({ length: rememberedAncestors }, () => longest),
       method: 'snapshot',
       sealed: { at: new Date(0).toISOString(), extents: 2 ** 32, generation: String(2n ** 64n) },
+      adopted: {
+        file: '\u0001'.repeat(255),
+        inode: String(2n ** 64n),
+        changed: String(2n ** 64n),
+        bytes: Number.MAX_SAFE_INTEGER,
+      },
     });
     expect(Buffer.byteLength(text)).toBeLessThan(8000);
   });

@@ -45,6 +45,8 @@ conformance('arguments of a wrong type', (suite) => {
     ['show', [], 'name must be a string, and not left out'],
     ['diskPath', [5], 'reference must be a string, and not a number'],
     ['tree', [5], 'name must be a string, and not a number'],
+    ['adopt', [[5]], 'sources must be a string or an array of strings'],
+    ['adopt', ['d', { rename: null }], 'options.rename must be an object, and not null'],
     ['usage', ['v', null], 'options must be an object, and not null'],
   ])('pool.%s(%j) is refused by name, as a promise', async (name, given, why) => {
     const answer = method(name)(...given);

@@ -1,12 +1,15 @@
-import type { Pool } from '../../src/index.ts';
+import { type Adopted, CoppiceError, type Pool } from '../../src/index.ts';
 
-/** Calls a method of a pool by its name. */
-export function perform(
+/** Calls a method of a pool by its name. What failed of several is thrown, too. */
+export async function perform(
   pool: Pool,
   [method, ...args]: readonly [method: string, ...args: unknown[]],
 ): Promise<unknown> {
   const methods = pool as unknown as Record<string, (...values: unknown[]) => Promise<unknown>>;
   const call = methods[method];
   if (!call) throw new Error(`A pool has no method ${method}.`);
-  return call.apply(pool, args);
+  const result = await call.apply(pool, args);
+  const [failure] = (method === 'adopt' && (result as Adopted).failed) || [];
+  if (failure) throw new CoppiceError(failure.error.code, failure.error.message);
+  return result;
 }

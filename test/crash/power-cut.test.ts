@@ -22,7 +22,7 @@ import { type Backend, backends } from '../conformance/backends.ts';
 import { runDirectory } from '../support/run-directory.ts';
 import type { TestPool } from '../support/test-pool.ts';
 import { perform } from './perform.ts';
-import { allowed, importBase, prepared, type Scenario, scenariosOn } from './scenarios.ts';
+import { allowed, base, importBase, prepared, type Scenario, scenariosOn } from './scenarios.ts';
 import { line, type State, stateWhenOpened } from './state.ts';
 import { torture } from './steps.ts';
 
@@ -88,6 +88,37 @@ describe.each(combinations)(
         rmSync(cut.image);
       }
     });
+  },
+);
+
+test.each([btrfs, xfs])(
+  'on $name, an original on another file system is removed only when its volume is durable',
+  async (backend) => {
+    const directory = mountOuter('btrfs', `originals-${backend.name}`);
+    const home = await backend.makePool({ directory: join(directory, 'pool'), bytes: 4 * GiB });
+    const [originals, image] = [join(directory, 'originals'), `${home.file}.cut`];
+    mkdirSync(originals);
+    writeFileSync(join(originals, 'a.raw'), base);
+    observeCalls((syscall, subject) => {
+      if (syscall === 'unlinkat' && subject === 'a.raw')
+        copyFileSync(home.file, image, constants.COPYFILE_FICLONE_FORCE);
+      return undefined;
+    });
+    try {
+      await home.pool.adopt(originals, { copy: true, removeOriginals: true });
+    } finally {
+      observeCalls(undefined);
+    }
+    await home.pool.close();
+    runProgram('umount', ['--', home.path]);
+    {
+      using _mounted = mount(image, home.path, optionsOf[backend.name]);
+      expect(await stateWhenOpened(home.path)).toEqual([line('a', 'volume', base)]);
+    }
+    mount(home.file, home.path, optionsOf[backend.name]);
+    await home[Symbol.asyncDispose]();
+    runProgram('umount', ['--', directory]);
+    rmSync(`${directory}.img`);
   },
 );
 

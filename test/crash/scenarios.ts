@@ -1,11 +1,11 @@
-import { rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect } from 'vitest';
 import type { Pool } from '../../src/index.ts';
 import { runProgram } from '../../src/linux/programs.ts';
 import { type Backend, backends } from '../conformance/backends.ts';
 import { disk, diskBytes, extended, overwrite, overwritten } from './content.ts';
-import { line, readState, type State, withLines, without } from './state.ts';
+import { line, originalsIn, readState, type State, withLines, without } from './state.ts';
 
 /**
  * The operations that crash tests interrupt, each with what was there before, what must be there once it has returned, and, where
@@ -66,6 +66,14 @@ export async function makeChain(pool: Pool): Promise<void> {
 
 const rolledBack = (before: State, ...kept: string[]): State =>
   withLines(without(before, 'vm'), line('vm', 'volume', first), ...kept);
+
+/** Disks beside the pool, on its file system. */
+async function makeOriginals(pool: Pool, disks: Readonly<Record<string, Buffer>>): Promise<void> {
+  const directory = originalsIn(pool.path);
+  mkdirSync(directory);
+  for (const [name, content] of Object.entries(disks)) writeFileSync(join(directory, `${name}.raw`), content);
+  runProgram('sync', ['-f', directory]);
+}
 
 export const scenarios: readonly Scenario[] = [
   {
@@ -240,6 +248,36 @@ export const scenarios: readonly Scenario[] = [
     after: (before) => withLines(before, line('image', 'template', second)),
   },
   {
+    name: 'adopt',
+    prepare: (pool) => makeOriginals(pool, { a: first, b: second }),
+    call: (pool) => ['adopt', originalsIn(pool.path)],
+    after: (before) => withLines(before, line('a', 'volume', first), line('b', 'volume', second)),
+    // One that fails does not stop the other.
+    between: (before) => [
+      withLines(before, line('a', 'volume', first)),
+      withLines(before, line('b', 'volume', second)),
+    ],
+  },
+  ...(['volume', 'template'] as const).map(
+    (type): Scenario => ({
+      name: `adopt as ${type}, and remove the original`,
+      prepare: (pool) => makeOriginals(pool, { a: first }),
+      call: (pool) => ['adopt', originalsIn(pool.path), { as: type, removeOriginals: true }],
+      after: (before) => withLines(without(before, 'originals/a.raw'), line('a', type, first)),
+      between: (before) => [withLines(before, line('a', type, first))],
+    }),
+  ),
+  {
+    name: 'adopt again, and remove the originals',
+    async prepare(pool) {
+      await makeOriginals(pool, { a: first, b: second });
+      await pool.adopt(originalsIn(pool.path));
+    },
+    call: (pool) => ['adopt', originalsIn(pool.path), { removeOriginals: true }],
+    after: (before) => without(before, 'originals/a.raw', 'originals/b.raw'),
+    between: (before) => [without(before, 'originals/a.raw'), without(before, 'originals/b.raw')],
+  },
+  {
     name: 'usage --exact',
     prepare: makeVolume,
     call: () => ['usage', [], { exact: true }],
@@ -262,6 +300,7 @@ async function backendOf(pool: Pool): Promise<Backend> {
 export async function prepared(scenario: Scenario, pool: Pool, scratch: string): Promise<State> {
   const names = (await pool.list()).map((volume) => volume.name).filter((name) => name !== 'base');
   if (names.length > 0) await pool.remove(names, { withSnapshots: true, durability: 'deferred' });
+  rmSync(originalsIn(pool.path), { recursive: true, force: true });
   expect(await readState(pool), 'when all else was removed').toEqual([line('base', 'template', base)]);
   await scenario.prepare?.(pool, scratch);
   return readState(pool);

@@ -7,7 +7,7 @@ const commands = [
   '',
   'pool',
   ...['create', 'show', 'grow', 'persist', 'check', 'destroy'].map((name) => `pool ${name}`),
-  ...['import', 'create', 'clone', 'snapshot', 'rollback', 'list', 'show', 'tree', 'usage', 'path'],
+  ...['import', 'adopt', 'create', 'clone', 'snapshot', 'rollback', 'list', 'show', 'tree', 'usage', 'path'],
   ...['grow', 'rename', 'seal', 'remove', 'export', 'doctor', 'version'],
 ];
 
