@@ -1,9 +1,8 @@
 import { join } from 'node:path';
-import { runProgram } from '../src/linux/programs.ts';
-import { compare, type Measured, measured, time } from './support/measure.ts';
+import { compare, type Measured, measured } from './support/measure.ts';
 import { benchPool, makeImage } from './support/pool.ts';
+import { timeOfProcess } from './support/process.ts';
 
-const runs = 5;
 const rounds = 15;
 
 /** A whole `coppice clone` process, durable, against a process of the same Node that does nothing. */
@@ -13,8 +12,9 @@ export async function cliClone(): Promise<Measured[]> {
   const cli = join(import.meta.dirname, '..', 'dist', 'cli.js');
   const times = await compare(
     rounds,
-    (round) => timeOfOne('"$1" "$2" --pool "$3" clone template "$4-$i"', [cli, bench.path, `clone-${round}`]),
-    () => timeOfOne('"$1" -e 0', []),
+    (round) =>
+      timeOfProcess('"$1" "$2" --pool "$3" clone template "$4-$i"', [cli, bench.path, `clone-${round}`]),
+    () => timeOfProcess('"$1" -e 0', []),
   );
   return [
     measured(
@@ -34,10 +34,4 @@ export async function cliClone(): Promise<Measured[]> {
       times.map(({ b }) => b),
     ),
   ];
-}
-
-/** Milliseconds of one process: several are run from a shell, which starts them faster than this process could. */
-async function timeOfOne(command: string, args: readonly string[]): Promise<number> {
-  const script = `for i in $(seq ${runs}); do ${command} >/dev/null || exit 1; done`;
-  return (await time(() => runProgram('sh', ['-c', script, 'sh', process.execPath, ...args]))) / runs;
 }

@@ -14,6 +14,7 @@ const measures: Readonly<Record<string, () => Promise<Measured[]>>> = {
   'fragmented-clone': async () => (await import('./fragmented-clone.ts')).fragmentedClone(),
   'parallel-durable': async () => (await import('./parallel-durable.ts')).parallelDurable(),
   'cli-clone': async () => (await import('./cli-clone.ts')).cliClone(),
+  'version-process': async () => (await import('./version-process.ts')).versionProcess(),
   crossover: async () => (await import('./crossover.ts')).crossover(),
   everyday: async () => (await import('./everyday.ts')).everyday(),
 };

@@ -28,6 +28,22 @@ const debianPackages = [
   { name: 'qemu-utils', group: 'run', files: ['qemu-img'], why: 'reads disk images' },
   { name: 'bubblewrap', group: 'run', files: ['bwrap'], why: 'confines image tools' },
   { name: 'xfsprogs', group: 'test', files: ['mkfs.xfs'], why: 'tests on xfs' },
+  {
+    name: 'bash-completion',
+    group: 'test',
+    files: ['/usr/share/bash-completion/bash_completion'],
+    why: 'tests completion',
+  },
+  { name: 'zsh', group: 'test', files: ['zsh'], why: 'tests completion' },
+  { name: 'fish', group: 'test', files: ['fish'], why: 'tests completion' },
+  { name: 'man-db', group: 'test', files: ['man'], why: 'tests the manual' },
+  {
+    name: 'groff',
+    group: 'test',
+    files: ['/usr/share/groff/current/tmac/an.tmac', 'groff'],
+    why: 'tests the manual',
+  },
+  { name: 'mandoc', group: 'test', files: ['mandoc'], why: 'tests the manual' },
   { name: 'strace', group: 'test', files: ['strace'], why: 'tests which system calls are made' },
   { name: 'gcc', group: 'bench', files: ['gcc'], why: 'builds the baseline in C' },
   { name: 'libc6-dev', group: 'bench', files: ['/usr/include/stdio.h'], why: 'builds the baseline in C' },
@@ -141,7 +157,7 @@ function lockfileHash() {
 
 /** Asked for by name, it always builds. A folder's own time counts: it is the only trace of a deleted file. */
 function mustBuild(task) {
-  const built = ['dist/cli.js', 'dist/index.js', 'dist/worker.js', 'dist/types'];
+  const built = ['dist/cli.js', 'dist/command-line.js', 'dist/index.js', 'dist/worker.js', 'dist/types'];
   if (task === tasks.build || !built.every((file) => fs.existsSync(file))) return true;
   const sources = fs.readdirSync('src', { recursive: true }).map((file) => path.join('src', String(file)));
   const recipe = [

@@ -1,5 +1,4 @@
-import { run, type StricliProcess } from '@stricli/core';
-import { makeApplication } from './application.ts';
+import { version } from '../model/version.ts';
 import { exitCodes } from './failure.ts';
 
 // Older ones start us, and then fail in the middle of something.
@@ -15,28 +14,7 @@ process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   process.exit(exitCodes.io_error);
 });
 
-const args = leadingFlagsLast(process.argv.slice(2));
-await run(makeApplication(asksForJson(args)), args, {
-  process: process as StricliProcess & NodeJS.Process,
-});
-
-// The framework marks what it found wrong with the command line by negative numbers.
-const code = Number(process.exitCode ?? 0);
-if (code < 0) process.exitCode = exitCodes.usage;
-
-function asksForJson(args: readonly string[]): boolean {
-  const separator = args.indexOf('--');
-  return args.slice(0, separator < 0 ? args.length : separator).includes('--json');
-}
-
-/** Flags of the command are also taken before it, as in `coppice --pool PATH list`. */
-function leadingFlagsLast(args: readonly string[]): string[] {
-  let leading = 0;
-  while (args[leading] === '--json' || args[leading] === '--pool' || args[leading]?.startsWith('--pool=')) {
-    leading += args[leading] === '--pool' ? 2 : 1;
-  }
-  const rest = args.slice(leading);
-  const separator = rest.indexOf('--');
-  const end = separator < 0 ? rest.length : separator;
-  return [...rest.slice(0, end), ...args.slice(0, leading), ...rest.slice(end)];
-}
+// Asked for by scripts again and again, and known without any command: those are in a file of their own, which takes time to read.
+const args = process.argv.slice(2);
+if (args.length === 1 && args[0] === '--version') process.stdout.write(`${version}\n`);
+else await (await import('./command-line.ts')).runCommandLine(process, args);

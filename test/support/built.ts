@@ -23,9 +23,13 @@ const buildOptions = {
 } as const;
 
 function isCurrent(): boolean {
-  const built = ['dist/cli.js', 'dist/index.js', 'dist/worker.js', 'dist/types/index.d.ts'].map((file) =>
-    join(repository, file),
-  );
+  const built = [
+    'dist/cli.js',
+    'dist/command-line.js',
+    'dist/index.js',
+    'dist/worker.js',
+    'dist/types/index.d.ts',
+  ].map((file) => join(repository, file));
   if (!built.every((file) => existsSync(file))) return false;
   const sources = readdirSync(join(repository, 'src'), { recursive: true }).map((file) =>
     join(repository, 'src', String(file)),
