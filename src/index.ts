@@ -27,7 +27,8 @@ export type { Usage, UsageOptions, UsageReport } from './engine/operations/usage
 export { type ManyCloned, type OpenOptions, openPool, type Pool } from './engine/pool.ts';
 export type { Finding } from './engine/pools/check.ts';
 export type { CreatePoolOptions } from './engine/pools/claim.ts';
-export { defaultPoolPath, type PoolCreated } from './engine/pools/create.ts';
+export type { PoolCreated } from './engine/pools/create.ts';
+export { defaultPoolPath } from './engine/pools/default-path.ts';
 export type { PoolDescription } from './engine/pools/describe.ts';
 export type { PoolLoss } from './engine/pools/destroy.ts';
 export type { PoolGrown } from './engine/pools/grow.ts';

@@ -3,6 +3,7 @@ import { CoppiceError } from '../model/errors.ts';
 import { version } from '../model/version.ts';
 import { adoptCommand } from './commands/adopt.ts';
 import { cloneCommand } from './commands/clone.ts';
+import { completionCommand } from './commands/completion.ts';
 import { createCommand } from './commands/create.ts';
 import { doctorCommand } from './commands/doctor.ts';
 import { exportCommand } from './commands/export.ts';
@@ -71,6 +72,7 @@ FIRST STEPS
     remove: removeCommand,
     export: exportCommand,
     doctor: doctorCommand,
+    completion: completionCommand,
     version: versionCommand,
   },
   aliases: { ls: 'list', rm: 'remove' },

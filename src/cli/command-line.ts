@@ -4,11 +4,16 @@ import { exitCodes } from './failure.ts';
 import { leadingFlags } from './leading-flags.ts';
 
 /** Runs the command that the words name, and leaves its exit code with the process. */
-export async function runCommandLine(process: NodeJS.Process, words: readonly string[]): Promise<void> {
+export async function runCommandLine(
+  process: StricliProcess & NodeJS.Process,
+  words: readonly string[],
+): Promise<void> {
+  if (words[0] === '__complete') {
+    const { answerCompletion } = await import('./completion/answer.ts');
+    return await answerCompletion(makeApplication(false), process, words.slice(1));
+  }
   const args = leadingFlagsLast(words);
-  await run(makeApplication(asksForJson(args)), args, {
-    process: process as StricliProcess & NodeJS.Process,
-  });
+  await run(makeApplication(asksForJson(args)), args, { process });
   // The framework marks what it found wrong with the command line by negative numbers.
   if (Number(process.exitCode ?? 0) < 0) process.exitCode = exitCodes.usage;
 }

@@ -1,3 +1,4 @@
+import type { StricliProcess } from '@stricli/core';
 import { version } from '../model/version.ts';
 import { exitCodes } from './failure.ts';
 
@@ -17,4 +18,5 @@ process.stdout.on('error', (error: NodeJS.ErrnoException) => {
 // Asked for by scripts again and again, and known without any command: those are in a file of their own, which takes time to read.
 const args = process.argv.slice(2);
 if (args.length === 1 && args[0] === '--version') process.stdout.write(`${version}\n`);
-else await (await import('./command-line.ts')).runCommandLine(process, args);
+else
+  await (await import('./command-line.ts')).runCommandLine(process as StricliProcess & NodeJS.Process, args);

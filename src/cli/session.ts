@@ -1,13 +1,10 @@
 import { openPool, type Pool } from '../engine/pool.ts';
-import { defaultPoolPath } from '../engine/pools/create.ts';
 import { formatSize } from '../model/sizes.ts';
 import { note } from './command.ts';
 import type { CliContext, PoolFlags } from './context.ts';
+import { poolPath } from './pool-path.ts';
 
-/** Which pool is meant: the argument or flag, the environment, the default. */
-export function poolPath(context: CliContext, path: string | undefined): string {
-  return path ?? (context.process.env['COPPICE_POOL'] || defaultPoolPath);
-}
+export { poolPath };
 
 /** Opens the pool for one command, and lets go of it afterwards. The kernel is called in this thread: it has nothing else to do. */
 export async function withPool<T>(

@@ -18,7 +18,7 @@ import type { Snapshotted } from './operations/snapshot.ts';
 import type { TreeNode } from './operations/tree.ts';
 import type { UsageOptions, UsageReport } from './operations/usage.ts';
 import type { Finding } from './pools/check.ts';
-import { defaultPoolPath } from './pools/create.ts';
+import { defaultPoolPath } from './pools/default-path.ts';
 import type { PoolDescription } from './pools/describe.ts';
 import { openRoot } from './pools/open.ts';
 import { type Durability, type LongOptions, Runner } from './runner.ts';

@@ -16,11 +16,16 @@ const pattern = /^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/;
 
 /** Checks a name once, at the edge. @throws CoppiceError invalid_argument */
 export function parseName(text: string, what = 'name'): Name {
-  if (typeof text === 'string' && pattern.test(text) && !text.includes('\n')) return text as Name;
+  if (isName(text)) return text;
   throw new CoppiceError(
     'invalid_argument',
     `${printable(JSON.stringify(String(text).slice(0, 80)))} is not a valid ${what}: use 1 to 63 letters, digits, ".", "_" or "-", starting with a letter or a digit.`,
   );
+}
+
+/** Whether something that was found is a name of ours. */
+export function isName(text: string): text is Name {
+  return typeof text === 'string' && pattern.test(text) && !text.includes('\n');
 }
 
 /** Reads `VOLUME` or `VOLUME@SNAPSHOT`. @throws CoppiceError invalid_argument */

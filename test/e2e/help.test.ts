@@ -8,7 +8,7 @@ const commands = [
   'pool',
   ...['create', 'show', 'grow', 'persist', 'check', 'destroy'].map((name) => `pool ${name}`),
   ...['import', 'adopt', 'create', 'clone', 'snapshot', 'rollback', 'list', 'show', 'tree', 'usage', 'path'],
-  ...['grow', 'rename', 'seal', 'remove', 'export', 'doctor', 'version'],
+  ...['grow', 'rename', 'seal', 'remove', 'export', 'doctor', 'completion', 'version'],
 ];
 
 describe('help', () => {

@@ -48,7 +48,7 @@ export const cloneCommand: Command<CliContext> = buildCommand<Flags, [string, st
     positional: {
       kind: 'tuple',
       parameters: [
-        word('SOURCE', 'A template, a volume, or VOLUME@SNAPSHOT'),
+        word('SOURCE', 'A template, a volume, or VOLUME@SNAPSHOT', 'reference'),
         word('NAME', 'Name of the new volume'),
       ],
     },

@@ -25,7 +25,10 @@ export const exportCommand: Command<CliContext> = buildCommand<Flags, [string, s
     },
     positional: {
       kind: 'tuple',
-      parameters: [word('NAME[@SNAPSHOT]', 'What to export'), word('FILE', 'Path of the file')],
+      parameters: [
+        word('NAME[@SNAPSHOT]', 'What to export', 'reference'),
+        word('FILE', 'Path of the file', 'file'),
+      ],
     },
   },
   func: reporting(async (context, flags: Flags, source: string, file: string) => {

@@ -16,7 +16,7 @@ export const growCommand: Command<CliContext> = buildCommand<PoolFlags, [string,
     flags: poolFlags,
     positional: {
       kind: 'tuple',
-      parameters: [word('NAME', 'The volume'), word('SIZE', 'Its new size, such as 20G')],
+      parameters: [word('NAME', 'The volume', 'entry'), word('SIZE', 'Its new size, such as 20G')],
     },
   },
   func: reporting(async (context, flags: PoolFlags, name: string, size: string) => {

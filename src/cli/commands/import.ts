@@ -31,7 +31,7 @@ export const importCommand: Command<CliContext> = buildCommand<Flags, [string, s
     },
     positional: {
       kind: 'tuple',
-      parameters: [word('NAME', 'Name of the new template'), word('SOURCE', 'Path of the image')],
+      parameters: [word('NAME', 'Name of the new template'), word('SOURCE', 'Path of the image', 'file')],
     },
   },
   func: reporting(async (context, flags: Flags, name: string, source: string) => {

@@ -13,7 +13,10 @@ export const pathCommand: Command<CliContext> = buildCommand<PoolFlags, [string]
   },
   parameters: {
     flags: poolFlags,
-    positional: { kind: 'tuple', parameters: [word('NAME[@SNAPSHOT]', 'A volume, template or snapshot')] },
+    positional: {
+      kind: 'tuple',
+      parameters: [word('NAME[@SNAPSHOT]', 'A volume, template or snapshot', 'reference')],
+    },
   },
   func: reporting(async (context, flags: PoolFlags, reference: string) => {
     const { withPool } = await import('../session.ts');

@@ -27,7 +27,11 @@ export const removeCommand: Command<CliContext> = buildCommand<Flags, string[], 
       ifExists: toggle('A name that is not there is fine'),
       dryRun: toggle('Say what would happen, and change nothing'),
     },
-    positional: { kind: 'array', minimum: 1, parameter: word('NAME[@SNAPSHOT]', 'What to remove') },
+    positional: {
+      kind: 'array',
+      minimum: 1,
+      parameter: word('NAME[@SNAPSHOT]', 'What to remove', 'reference'),
+    },
   },
   func: reporting(async (context, flags: Flags, ...references: string[]) => {
     const { withPool } = await import('../session.ts');

@@ -12,7 +12,10 @@ export const renameCommand: Command<CliContext> = buildCommand<PoolFlags, [strin
   },
   parameters: {
     flags: poolFlags,
-    positional: { kind: 'tuple', parameters: [word('OLD', 'The name now'), word('NEW', 'The name to give')] },
+    positional: {
+      kind: 'tuple',
+      parameters: [word('OLD', 'The name now', 'entry'), word('NEW', 'The name to give')],
+    },
   },
   func: reporting(async (context, flags: PoolFlags, from: string, to: string) => {
     const { withPool } = await import('../session.ts');

@@ -24,7 +24,10 @@ export const rollbackCommand: Command<CliContext> = buildCommand<Flags, [string]
       ),
       dryRun: toggle('Say what would happen, and change nothing'),
     },
-    positional: { kind: 'tuple', parameters: [word('VOLUME@SNAPSHOT', 'The snapshot to go back to')] },
+    positional: {
+      kind: 'tuple',
+      parameters: [word('VOLUME@SNAPSHOT', 'The snapshot to go back to', 'snapshot')],
+    },
   },
   func: reporting(async (context, flags: Flags, reference: string) => {
     const { withPool } = await import('../session.ts');

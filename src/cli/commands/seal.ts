@@ -18,7 +18,7 @@ export const sealCommand: Command<CliContext> = buildCommand<PoolFlags, [string,
     positional: {
       kind: 'tuple',
       parameters: [
-        word('VOLUME', 'A volume, or VOLUME@SNAPSHOT'),
+        word('VOLUME', 'A volume, or VOLUME@SNAPSHOT', 'reference'),
         word('TEMPLATE', 'Name of the new template'),
       ],
     },

@@ -14,7 +14,7 @@ export const showCommand: Command<CliContext> = buildCommand<PoolFlags, [string]
   },
   parameters: {
     flags: poolFlags,
-    positional: { kind: 'tuple', parameters: [word('NAME', 'A template or volume')] },
+    positional: { kind: 'tuple', parameters: [word('NAME', 'A template or volume', 'entry')] },
   },
   func: reporting(async (context, flags: PoolFlags, name: string) => {
     const { withPool } = await import('../session.ts');

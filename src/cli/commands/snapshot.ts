@@ -15,7 +15,7 @@ export const snapshotCommand: Command<CliContext> = buildCommand<PoolFlags, [str
     flags: poolFlags,
     positional: {
       kind: 'tuple',
-      parameters: [word('VOLUME[@NAME]', 'The volume, and the name of the snapshot')],
+      parameters: [word('VOLUME[@NAME]', 'The volume, and the name of the snapshot', 'entry')],
     },
   },
   func: reporting(async (context, flags: PoolFlags, reference: string) => {

@@ -14,7 +14,7 @@ export const treeCommand: Command<CliContext> = buildCommand<PoolFlags, [string?
   },
   parameters: {
     flags: poolFlags,
-    positional: { kind: 'tuple', parameters: [optionalWord('NAME', 'Where to begin')] },
+    positional: { kind: 'tuple', parameters: [optionalWord('NAME', 'Where to begin', 'entry')] },
   },
   func: reporting(async (context, flags: PoolFlags, name?: string) => {
     const { withPool } = await import('../session.ts');

@@ -21,7 +21,7 @@ export const usageCommand: Command<CliContext> = buildCommand<Flags, string[], C
     flags: { ...poolFlags, exact: toggle('Measure the exclusive bytes now, to the block') },
     positional: {
       kind: 'array',
-      parameter: word('NAME[@SNAPSHOT]', 'What to measure; everything when none is named'),
+      parameter: word('NAME[@SNAPSHOT]', 'What to measure; everything when none is named', 'reference'),
     },
   },
   func: reporting(async (context, flags: Flags, ...references: string[]) => {

@@ -12,14 +12,13 @@ import { formatSize } from '../../model/sizes.ts';
 import { explaining } from '../failures.ts';
 import { isSame, presentBacking } from './beneath.ts';
 import { type CreatePoolOptions, mountOptions } from './claim.ts';
+import { defaultPoolPath } from './default-path.ts';
 import { claimDevice } from './device.ts';
 import { adopt, initialise, type Made, requireDriver } from './initialise.ts';
 import { claimLoopFile } from './loop-file.ts';
 import { type OpenRoot, openRoot } from './open.ts';
 import { overcommitWarnings, preallocatePool } from './preallocate.ts';
 import { mountsOf } from './recognise.ts';
-
-export const defaultPoolPath = '/var/lib/coppice';
 
 export interface PoolCreated {
   readonly path: string;

@@ -29,10 +29,17 @@ export const poolDestroyCommand: Command<CliContext> = buildCommand<Flags, [stri
       yes: toggle('Do not ask'),
       force: toggle('Go on although disks are open'),
       dryRun: toggle('Name what would be lost and what is in the way, and change nothing'),
-      fstab: optionalText('FILE', 'The fstab to take the line out of [default = /etc/fstab]'),
-      unitDirectory: optionalText('DIR', 'Where its mount unit may lie [default = /etc/systemd/system]'),
+      fstab: optionalText('FILE', 'The fstab to take the line out of [default = /etc/fstab]', 'file'),
+      unitDirectory: optionalText(
+        'DIR',
+        'Where its mount unit may lie [default = /etc/systemd/system]',
+        'directory',
+      ),
     },
-    positional: { kind: 'tuple', parameters: [word('PATH', 'Directory of the pool; never guessed')] },
+    positional: {
+      kind: 'tuple',
+      parameters: [word('PATH', 'Directory of the pool; never guessed', 'directory')],
+    },
   },
   func: reporting(async (context, flags: Flags, path: string) => {
     const { describeLoss, destroyPool } = await import('../../../engine/pools/destroy.ts');
