@@ -91,6 +91,12 @@ async function onTerminal(
     cwd: dirname(pool),
   });
   const ended = new Promise((resolve) => child.on('close', resolve));
+  await using _shell = {
+    async [Symbol.asyncDispose](): Promise<void> {
+      child.kill();
+      await ended;
+    },
+  };
   let screen = '';
   child.stdout.on('data', (chunk: Buffer) => {
     screen += chunk;
@@ -108,8 +114,6 @@ async function onTerminal(
       () => screen,
     );
   }
-  child.stdin.write('\x15exit\n');
-  await ended;
   return written();
 }
 
