@@ -1,29 +1,34 @@
 import { printable } from '../model/printable.ts';
+import { fitted, gap } from './fitted.ts';
 
 export interface Column<T> {
   readonly title: string;
   readonly value: (row: T) => string;
   readonly align?: 'left' | 'right';
+  /** Where not all columns fit, the one with the lowest number gives way first; one without a number never does. */
+  readonly givesWay?: number;
+  /** Its values still tell something when their middle is left out. */
+  readonly shortens?: true;
 }
 
-/** Rows under titles, as wide as their widest value. */
-export function table<T>(rows: readonly T[], columns: readonly Column<T>[]): string {
-  const cells = [
-    columns.map((column) => column.title),
-    ...rows.map((row) => columns.map((column) => printable(column.value(row)))),
-  ];
-  const widths = columns.map((_, index) =>
-    cells.reduce((width, line) => Math.max(width, line[index]?.length ?? 0), 0),
-  );
-  return cells
-    .map((line) =>
-      line
-        .map((cell, index) =>
-          columns[index]?.align === 'right'
-            ? cell.padStart(widths[index] ?? 0)
-            : cell.padEnd(widths[index] ?? 0),
-        )
-        .join('  ')
+/**
+ * Rows under titles, as wide as their widest value.
+ * @param width what a line may hold; nothing is left out or shortened without it
+ */
+export function table<T>(rows: readonly T[], columns: readonly Column<T>[], width?: number): string {
+  const cells = columns.map((column) => [column.title, ...rows.map((row) => printable(column.value(row)))]);
+  const shown = fitted(
+    columns.map((column, index) => ({ ...column, cells: cells[index] ?? [] })),
+    width,
+  ).map(({ cells: own, align }) => {
+    const widest = own.reduce((most, cell) => Math.max(most, cell.length), 0);
+    return own.map((cell) => (align === 'right' ? cell.padStart(widest) : cell.padEnd(widest)));
+  });
+  return [undefined, ...rows]
+    .map((_, line) =>
+      shown
+        .map((own) => own[line])
+        .join(gap)
         .trimEnd(),
     )
     .join('\n');

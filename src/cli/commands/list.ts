@@ -1,8 +1,10 @@
 import { buildCommand, type Command } from '@stricli/core';
+import type { VolumeSummary } from '../../engine/operations/list.ts';
 import { formatSize } from '../../model/sizes.ts';
 import { nothingYet, printList, reporting } from '../command.ts';
 import { type CliContext, type PoolFlags, poolFlags, withExamples } from '../context.ts';
 import { table } from '../table.ts';
+import { lineWidth } from '../terminal.ts';
 
 type Type = 'all' | 'template' | 'volume' | 'snapshot';
 
@@ -34,17 +36,22 @@ export const listCommand: Command<CliContext> = buildCommand<Flags, [], CliConte
   },
   func: reporting(async (context, flags: Flags) => {
     const { withPool } = await import('../session.ts');
+    const width = lineWidth(context.process.stdout, context.process);
     if (flags.type === 'snapshot') {
       const snapshots = await withPool(context, flags, (pool) => pool.listSnapshots());
       const nothing = 'No snapshots yet; "coppice snapshot VOLUME" takes one.';
       printList(context, flags, { result: snapshots, rows: snapshots, nothing }, (rows) =>
-        table(rows, [
-          { title: 'SNAPSHOT', value: (row) => row.reference },
-          { title: 'SIZE', value: (row) => size(row.bytes), align: 'right' },
-          { title: 'CONSISTENCY', value: (row) => row.consistency ?? '-' },
-          { title: 'REASON', value: (row) => row.reason ?? '-' },
-          { title: 'CREATED', value: (row) => when(row.created) },
-        ]),
+        table(
+          rows,
+          [
+            { title: 'SNAPSHOT', value: (row) => row.reference, shortens: true },
+            { title: 'SIZE', value: (row) => size(row.bytes), align: 'right', givesWay: 3 },
+            { title: 'CONSISTENCY', value: (row) => row.consistency ?? '-', givesWay: 1 },
+            { title: 'REASON', value: (row) => row.reason ?? '-', givesWay: 2 },
+            { title: 'CREATED', value: (row) => when(row.created), givesWay: 4 },
+          ],
+          width,
+        ),
       );
       return;
     }
@@ -53,21 +60,26 @@ export const listCommand: Command<CliContext> = buildCommand<Flags, [], CliConte
     const nothing =
       all.length === 0 ? nothingYet : `No ${flags.type}s here; "coppice list" shows what there is.`;
     printList(context, flags, { result: entries, rows: entries, nothing }, (rows) =>
-      table(rows, [
-        { title: 'NAME', value: (row) => row.name },
-        { title: 'TYPE', value: (row) => row.type },
-        { title: 'SIZE', value: (row) => size(row.bytes), align: 'right' },
-        { title: 'SNAPSHOTS', value: (row) => String(row.snapshots), align: 'right' },
-        {
-          title: 'ORIGIN',
-          value: (row) =>
-            row.origin ? `${row.origin.name}${row.origin.snapshot ? `@${row.origin.snapshot}` : ''}` : '-',
-        },
-        { title: 'CREATED', value: (row) => when(row.created) },
-      ]),
+      table(
+        rows,
+        [
+          { title: 'NAME', value: (row) => row.name, shortens: true },
+          { title: 'TYPE', value: (row) => row.type, givesWay: 4 },
+          { title: 'SIZE', value: (row) => size(row.bytes), align: 'right', givesWay: 5 },
+          { title: 'SNAPSHOTS', value: (row) => String(row.snapshots), align: 'right', givesWay: 2 },
+          { title: 'ORIGIN', value: (row) => originOf(row), givesWay: 3, shortens: true },
+          { title: 'CREATED', value: (row) => when(row.created), givesWay: 1 },
+        ],
+        width,
+      ),
     );
   }),
 });
+
+function originOf({ origin }: VolumeSummary): string {
+  if (!origin) return '-';
+  return origin.snapshot ? `${origin.name}@${origin.snapshot}` : origin.name;
+}
 
 function size(bytes: number | undefined): string {
   return bytes === undefined ? 'missing' : formatSize(bytes);

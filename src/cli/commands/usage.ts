@@ -3,6 +3,7 @@ import { formatSize } from '../../model/sizes.ts';
 import { note, nothingYet, printList, reporting } from '../command.ts';
 import { type CliContext, type PoolFlags, poolFlags, toggle, withExamples, word } from '../context.ts';
 import { table } from '../table.ts';
+import { lineWidth } from '../terminal.ts';
 
 interface Flags extends PoolFlags {
   readonly exact: boolean;
@@ -29,17 +30,26 @@ export const usageCommand: Command<CliContext> = buildCommand<Flags, string[], C
     const report = await withPool(context, flags, (pool) => pool.usage(references, { exact: flags.exact }));
     const list = { result: report, rows: report.usages, nothing: nothingYet };
     printList(context, flags, list, (rows) =>
-      table(rows, [
-        { title: 'NAME', value: (row) => row.reference },
-        { title: 'LOGICAL', value: (row) => formatSize(row.logicalBytes), align: 'right' },
-        { title: 'REFERENCED', value: (row) => formatSize(row.referencedBytes), align: 'right' },
-        {
-          title: 'EXCLUSIVE',
-          value: (row) => (row.exclusiveBytes === undefined ? 'unknown' : formatSize(row.exclusiveBytes)),
-          align: 'right',
-        },
-        { title: 'TRUE AT', value: (row) => row.exclusiveAt ?? '-' },
-      ]),
+      table(
+        rows,
+        [
+          { title: 'NAME', value: (row) => row.reference, shortens: true },
+          { title: 'LOGICAL', value: (row) => formatSize(row.logicalBytes), align: 'right', givesWay: 2 },
+          {
+            title: 'REFERENCED',
+            value: (row) => formatSize(row.referencedBytes),
+            align: 'right',
+            givesWay: 3,
+          },
+          {
+            title: 'EXCLUSIVE',
+            value: (row) => (row.exclusiveBytes === undefined ? 'unknown' : formatSize(row.exclusiveBytes)),
+            align: 'right',
+          },
+          { title: 'TRUE AT', value: (row) => row.exclusiveAt ?? '-', givesWay: 1 },
+        ],
+        lineWidth(context.process.stdout, context.process),
+      ),
     );
     if (report.settled === false)
       note(
