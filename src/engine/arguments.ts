@@ -132,6 +132,7 @@ const methodArguments: Readonly<Record<string, readonly Argument[]>> = {
       force: 'boolean',
       ifExists: 'boolean',
       dryRun: 'boolean',
+      onProgress: 'function',
       ...durability,
     }),
   ],
@@ -139,7 +140,7 @@ const methodArguments: Readonly<Record<string, readonly Argument[]>> = {
   show: [required('name', 'string')],
   diskPath: [required('reference', 'string')],
   tree: [optional('name', 'string')],
-  usage: [orNone(several('references')), options({ exact: 'boolean' })],
+  usage: [orNone(several('references')), options({ exact: 'boolean', onProgress: 'function' })],
 };
 
 /** The functions beside it. */

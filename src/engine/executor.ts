@@ -2,6 +2,7 @@ import { type Context, createContext, type PoolHandle } from './context.ts';
 import type { Control } from './control.ts';
 import { explainFailure } from './failures.ts';
 import {
+  countingOperations,
   longOperations,
   type OperationArguments,
   type OperationName,
@@ -63,6 +64,7 @@ export function perform<N extends OperationName>(
   };
   if (name !== 'clone') context.turn.end();
   try {
+    if (countingOperations.has(name)) return operation(context, ...args, control);
     if (!longOperations.has(name)) return operation(context, ...args);
     return Promise.resolve(operation(context, ...args, control)).catch(explain);
   } catch (error) {

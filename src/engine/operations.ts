@@ -82,6 +82,9 @@ export type OperationResult<N extends OperationName> = ReturnType<WithoutContext
 /** These take as long as their data, report progress and can be cancelled. */
 export const longOperations: ReadonlySet<OperationName> = new Set(['import', 'adopt', 'export']);
 
+/** These go from one thing to the next, report each, and have no time in between in which a signal could reach them. */
+export const countingOperations: ReadonlySet<OperationName> = new Set(['remove', 'usage']);
+
 /** These usually take well under a millisecond, so several are given to a thread at once and answered together. */
 export const quickOperations: ReadonlySet<OperationName> = new Set(['clone', 'create', 'rename', 'path']);
 

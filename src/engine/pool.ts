@@ -2,6 +2,7 @@ import { setImmediate as turn } from 'node:timers/promises';
 import { CoppiceError } from '../model/errors.ts';
 import { checkArguments, checkMethods, functionArguments } from './arguments.ts';
 import type { PoolHandle } from './context.ts';
+import { progressOf } from './control.ts';
 import { type Executor, inlineExecutor } from './executor.ts';
 import { explainFailure } from './failures.ts';
 import type { Adopted, AdoptOptions } from './operations/adopt.ts';
@@ -155,7 +156,7 @@ export class Pool implements AsyncDisposable {
           if (!(error instanceof CoppiceError)) throw error;
           failed.push({ name: each, error });
         }
-        onProgress?.({ step: 'cloning', fraction: (cloned.length + failed.length) / count });
+        onProgress?.(progressOf('cloning', cloned.length + failed.length, count));
         // Where operations run in this thread, nothing else would let it hear of the signal.
         if (signal) await turn();
       }
@@ -199,10 +200,15 @@ export class Pool implements AsyncDisposable {
   }
 
   /** Removes volumes, templates and snapshots; looks at all of them before it removes one. */
-  remove(references: string | readonly string[], options: RemoveOptions & Durability = {}): Promise<Removed> {
-    const { durability, ...rest } = options;
+  remove(
+    references: string | readonly string[],
+    options: RemoveOptions & Durability & Pick<LongOptions, 'onProgress'> = {},
+  ): Promise<Removed> {
+    const { durability, onProgress, ...rest } = options;
     const all = typeof references === 'string' ? [references] : references;
-    return this.#runner.exclusive(all, () => this.#runner.run('remove', [all, rest], { durability }));
+    return this.#runner.exclusive(all, () =>
+      this.#runner.run('remove', [all, rest], { durability, onProgress }),
+    );
   }
 
   list(): Promise<VolumeSummary[]> {
@@ -229,8 +235,12 @@ export class Pool implements AsyncDisposable {
   }
 
   /** What volumes and snapshots take; of everything when none is named. */
-  usage(references: readonly string[] = [], options: UsageOptions = {}): Promise<UsageReport> {
-    return this.#runner.run('usage', [references, options]);
+  usage(
+    references: readonly string[] = [],
+    options: UsageOptions & Pick<LongOptions, 'onProgress'> = {},
+  ): Promise<UsageReport> {
+    const { onProgress, ...rest } = options;
+    return this.#runner.run('usage', [references, rest], { onProgress });
   }
 
   describe(): Promise<PoolDescription> {

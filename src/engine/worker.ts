@@ -6,6 +6,7 @@ import { createContext, type PoolHandle } from './context.ts';
 import type { Control, OperationProgress } from './control.ts';
 import { perform } from './executor.ts';
 import {
+  countingOperations,
   longOperations,
   type OperationArguments,
   type OperationName,
@@ -121,7 +122,11 @@ if (port) {
 
   const serve = ([id, name, args]: WorkerRequest): Outcome | Promise<Outcome> => {
     try {
-      const control = longOperations.has(name) ? controlOf(id) : undefined;
+      const control = longOperations.has(name)
+        ? controlOf(id)
+        : countingOperations.has(name)
+          ? { signal: undefined, report: reporter(id) }
+          : undefined;
       const result = perform(context, name, args as OperationArguments<typeof name>, control);
       if (!(result instanceof Promise)) return [result];
       const settled = result.then((value): Outcome => [value], failed);
@@ -134,8 +139,13 @@ if (port) {
   const controlOf = (id: number): Control => {
     const controller = new AbortController();
     cancellation.set(id, controller);
-    return { signal: controller.signal, report: (progress) => send({ id, progress }) };
+    return { signal: controller.signal, report: reporter(id) };
   };
+
+  const reporter =
+    (id: number): Control['report'] =>
+    (progress) =>
+      send({ id, progress });
 }
 
 function failed(error: unknown): Outcome {

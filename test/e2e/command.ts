@@ -37,8 +37,15 @@ export interface Session {
 }
 
 /** Runs it on a pseudo-terminal; types when it asks. */
-export function onTerminal(pool: string, line: string, prompt: string, typed: string): Promise<Session> {
-  const child = spawn('script', ['-qec', line.replace(/^coppice/, quoted()), '/dev/null'], {
+export function onTerminal(
+  pool: string,
+  line: string,
+  prompt: string,
+  typed: string,
+  columns = 80,
+): Promise<Session> {
+  const sized = `stty cols ${columns}; ${line.replace(/^coppice/, quoted())}`;
+  const child = spawn('script', ['-qec', sized, '/dev/null'], {
     env: { ...environment(pool), TERM: 'xterm-256color' },
     stdio: ['pipe', 'pipe', 'ignore'],
     cwd: '/',

@@ -36,9 +36,12 @@ export const removeCommand: Command<CliContext> = buildCommand<Flags, string[], 
   func: reporting(async (context, flags: Flags, ...references: string[]) => {
     const { withPool } = await import('../session.ts');
     const { withSnapshots, force, ifExists, dryRun } = flags;
-    const result = await withPool(context, flags, (pool) =>
-      pool.remove(references, { withSnapshots, force, ifExists, dryRun }),
-    );
+    const { showProgress } = await import('../progress.ts');
+    const result = await withPool(context, flags, async (pool) => {
+      using progress = showProgress(context, 'remove', 'never');
+      const { onProgress } = progress;
+      return await pool.remove(references, { withSnapshots, force, ifExists, dryRun, onProgress });
+    });
     print(context, flags, result, () => {
       const names = [...result.removed, ...result.snapshots];
       if (!dryRun) return names.length === 0 ? 'Nothing to remove.' : `Removed ${names.join(', ')}.`;

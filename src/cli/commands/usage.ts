@@ -27,7 +27,11 @@ export const usageCommand: Command<CliContext> = buildCommand<Flags, string[], C
   },
   func: reporting(async (context, flags: Flags, ...references: string[]) => {
     const { withPool } = await import('../session.ts');
-    const report = await withPool(context, flags, (pool) => pool.usage(references, { exact: flags.exact }));
+    const { showProgress } = await import('../progress.ts');
+    const report = await withPool(context, flags, async (pool) => {
+      using progress = showProgress(context, 'usage', 'never');
+      return await pool.usage(references, { exact: flags.exact, onProgress: progress.onProgress });
+    });
     const list = { result: report, rows: report.usages, nothing: nothingYet };
     printList(context, flags, list, (rows) =>
       table(

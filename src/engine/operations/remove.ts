@@ -11,6 +11,7 @@ import {
 import { formatReference, parseReference } from '../../model/names.ts';
 import { mountBlockers, openBlockers } from '../blockers.ts';
 import type { Context } from '../context.ts';
+import { type Control, progressOf } from '../control.ts';
 import { type HeldVolume, holdSnapshot, holdVolume } from '../holding.ts';
 import { timestamp } from '../timestamp.ts';
 
@@ -44,14 +45,24 @@ interface Doomed {
  * Removes volumes, templates and snapshots. Everything is looked at first: if one of them can't go, none goes. Clones live on.
  * A name is gone at once; the kernel frees the space a little later.
  */
-export function remove(context: Context, references: readonly string[], options: RemoveOptions): Removed {
-  const result = removeAll(context, references, options);
+export function remove(
+  context: Context,
+  references: readonly string[],
+  options: RemoveOptions,
+  control: Control,
+): Removed {
+  const result = removeAll(context, references, options, control);
   // Only now, when their locks are gone, can the records of what was just removed be looked at.
   if (!options.dryRun) collectTombstones(context);
   return result;
 }
 
-function removeAll(context: Context, references: readonly string[], options: RemoveOptions): Removed {
+function removeAll(
+  context: Context,
+  references: readonly string[],
+  options: RemoveOptions,
+  control: Control,
+): Removed {
   using held = new DisposableStack();
   const doomed = ordered(references).flatMap((reference) => find(context, reference, options, held));
   const places = doomed.map((entry) => entry.held);
@@ -66,7 +77,10 @@ function removeAll(context: Context, references: readonly string[], options: Rem
   };
   if (options.dryRun) return { ...result, blockers };
   if (blockers.length > 0) throw blockedBy(`Could not remove ${references.join(', ')}`, blockers);
-  for (const entry of doomed) bury(context, entry);
+  for (const [index, entry] of doomed.entries()) {
+    bury(context, entry);
+    if (doomed.length > 1) control.report(progressOf('removing', index + 1, doomed.length));
+  }
   return result;
 }
 

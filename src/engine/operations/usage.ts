@@ -2,6 +2,7 @@ import type { Held } from '../../drivers/driver.ts';
 import { CoppiceError } from '../../model/errors.ts';
 import { formatReference, type Name, parseReference, type Reference } from '../../model/names.ts';
 import type { Context } from '../context.ts';
+import { type Control, progressOf } from '../control.ts';
 import { explainFailure } from '../failures.ts';
 import { holdSource } from '../holding.ts';
 import { timestamp } from '../timestamp.ts';
@@ -37,12 +38,20 @@ export interface UsageReport {
  * How much each volume and snapshot takes. Logical and referenced bytes are read live; the exclusive bytes are the last ones
  * measured with `exact`, or those at birth.
  */
-export function usage(context: Context, references: readonly string[], options: UsageOptions): UsageReport {
+export function usage(
+  context: Context,
+  references: readonly string[],
+  options: UsageOptions,
+  control: Control,
+): UsageReport {
   const named = references.length > 0;
   const wanted = named ? references.map(parseReference) : everything(context);
   const settled = options.exact ? context.driver.settle() : undefined;
   const measureOne = named ? measure : measureIfWhole;
-  const usages = wanted.flatMap((reference) => measureOne(context, reference, options.exact ?? false) ?? []);
+  const usages = wanted.flatMap((reference, index) => {
+    if (options.exact) control.report(progressOf('measuring', index, wanted.length));
+    return measureOne(context, reference, options.exact ?? false) ?? [];
+  });
   return { usages, ...(settled !== undefined && { settled }) };
 }
 
