@@ -9,7 +9,8 @@ type Flag = NonNullable<Parameters['flags']>[string];
 export function synopsisOf({ parameters }: Command<CliContext>): string {
   const flags = Object.entries(parameters.flags ?? {}).map(([name, flag]) => {
     const text = [bold(flagName(name)), ...placeholderOf(flag)].join(' ');
-    return isOptional(flag) ? `[${text}]` : text;
+    const once = isOptional(flag) ? `[${text}]` : text;
+    return flag.kind === 'parsed' && flag.variadic ? `${once} ...` : once;
   });
   const words = positionalOf(parameters).map(({ placeholder = '', optional }) =>
     optional ? `[${italic(placeholder)}]` : italic(placeholder),

@@ -10,6 +10,6 @@ export const exitMeanings: ReadonlyArray<readonly [codes: string, meaning: strin
   ['7', 'not a pool, or not possible here'],
   ['8', 'the image is refused'],
   ['9', 'no permission'],
-  ['10, 11', 'only `pool check`: warnings, errors'],
+  ['10, 11', 'only `pool check` and `doctor`: warnings, errors'],
   ['130', 'cancelled'],
 ];

@@ -46,7 +46,9 @@ describe('the manual', () => {
     for (const words of all) {
       const [usage = '', list] = help(words).split('\nCOMMANDS\n');
       if (list !== undefined) continue;
-      const page = read(`${['coppice', ...words].join('-')}.1`).replaceAll('\\-', '-');
+      const page = read(`${['coppice', ...words].join('-')}.1`)
+        .replaceAll('\\-', '-')
+        .replaceAll('\\(aq', "'");
       for (const [flag] of usage.matchAll(/--[a-z0-9-]{2,}/g)) expect(page, words.join(' ')).toContain(flag);
       const [, examples = ''] = usage.split('\nEXAMPLES\n');
       for (const example of (examples.split('\n\n')[0] ?? '').split('\n'))

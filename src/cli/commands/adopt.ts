@@ -6,6 +6,7 @@ import { note, print, reporting } from '../command.ts';
 import { type CliContext, type PoolFlags, poolFlags, toggle, withExamples, word } from '../context.ts';
 import { exitCodes, Shown } from '../failure.ts';
 import { counted, table } from '../table.ts';
+import { lineWidth } from '../terminal.ts';
 
 interface Flags extends PoolFlags {
   readonly as?: 'template' | 'volume';
@@ -54,7 +55,7 @@ export const adoptCommand: Command<CliContext> = buildCommand<Flags, string[], C
     positional: {
       kind: 'array',
       minimum: 1,
-      parameter: word('PATH', 'A directory with disks, or one disk'),
+      parameter: word('PATH', 'A directory with disks, or one disk', 'file'),
     },
   },
   func: reporting(async (context, flags: Flags, ...sources: string[]) => {
@@ -69,7 +70,9 @@ export const adoptCommand: Command<CliContext> = buildCommand<Flags, string[], C
         const { onProgress, signal } = progress;
         return await pool.adopt(sources, { ...options, onProgress, signal });
       })();
-      print(context, flags, result, () => (dryRun ? planned(result) : told(result)));
+      print(context, flags, result, () =>
+        dryRun ? planned(result, lineWidth(context.process.stdout, context.process)) : told(result),
+      );
       if (!flags.json) noteRest(context, result);
       if (!dryRun) await warnOfSpace(context, pool);
       endWith(context, flags, result);
@@ -87,23 +90,32 @@ function readRenames(renames: readonly string[]): Record<string, string> {
   );
 }
 
-function planned({ adopted, blockers }: Adopted): string {
-  const rows = adopted.length === 0 ? 'Would adopt nothing.' : disks(adopted);
+function planned({ adopted, blockers }: Adopted, width: number | undefined): string {
+  const rows = adopted.length === 0 ? 'Would adopt nothing.' : disks(adopted, width);
   return [rows, ...(blockers ?? []).map(({ what, remedy }) => `  but ${what}: ${remedy}`)].join('\n');
 }
 
-function disks(adopted: readonly AdoptedDisk[]): string {
-  return table(adopted, [
-    { title: 'FILE', value: ({ file }) => file },
-    { title: 'NAME', value: ({ name }) => name },
-    { title: 'TYPE', value: ({ type }) => type },
-    { title: 'SIZE', value: ({ bytes }) => formatSize(bytes), align: 'right' },
-    {
-      title: 'BLOCKS',
-      value: ({ before, shared }) => (before ? 'adopted already' : shared ? 'shared' : 'copied'),
-    },
-    { title: 'FILE AFTERWARDS', value: ({ originalRemoved }) => (originalRemoved ? 'removed' : 'stays') },
-  ]);
+function disks(adopted: readonly AdoptedDisk[], width: number | undefined): string {
+  return table(
+    adopted,
+    [
+      { title: 'FILE', value: ({ file }) => file, shortens: true },
+      { title: 'NAME', value: ({ name }) => name, shortens: true },
+      { title: 'TYPE', value: ({ type }) => type, givesWay: 2 },
+      { title: 'SIZE', value: ({ bytes }) => formatSize(bytes), align: 'right', givesWay: 1 },
+      {
+        title: 'BLOCKS',
+        value: ({ before, shared }) => (before ? 'adopted already' : shared ? 'shared' : 'copied'),
+        givesWay: 4,
+      },
+      {
+        title: 'FILE AFTERWARDS',
+        value: ({ originalRemoved }) => (originalRemoved ? 'removed' : 'stays'),
+        givesWay: 3,
+      },
+    ],
+    width,
+  );
 }
 
 function told({ adopted }: Adopted): string {

@@ -34,8 +34,12 @@ export const doctorCommand: Command<CliContext> = buildCommand<Flags, [string?],
     flags: {
       ...poolFlags,
       all: toggle('Show what is fine, too'),
-      fstab: optionalText('FILE', 'The fstab to look at [default = /etc/fstab]'),
-      unitDirectory: optionalText('DIR', 'Where to look for mount units [default = /etc/systemd/system]'),
+      fstab: optionalText('FILE', 'The fstab to look at [default = /etc/fstab]', 'file'),
+      unitDirectory: optionalText(
+        'DIR',
+        'Where to look for mount units [default = /etc/systemd/system]',
+        'directory',
+      ),
     },
     positional: {
       kind: 'tuple',
@@ -43,6 +47,7 @@ export const doctorCommand: Command<CliContext> = buildCommand<Flags, [string?],
         optionalWord(
           'PATH',
           'A pool, or a directory for one [default = $COPPICE_POOL, else /var/lib/coppice]',
+          'directory',
         ),
       ],
     },

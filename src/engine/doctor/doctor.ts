@@ -1,6 +1,6 @@
 import { hasErrno } from '../../linux/libc.ts';
 import { openPool } from '../pool.ts';
-import { defaultPoolPath } from '../pools/create.ts';
+import { defaultPoolPath } from '../pools/default-path.ts';
 import { bootFindings } from './boot.ts';
 import { btrfsFindings } from './btrfs.ts';
 import { mountFindings } from './btrfs-mount.ts';
