@@ -13,11 +13,12 @@ const vitest = ['vitest', 'run'];
 /** What each task runs, one command after the other, and which groups of Debian packages it needs. */
 const tasks = {
   start: { needs: ['run'], commands: [['node', 'scripts/start.ts']] },
-  test: { needs: ['run', 'test'], commands: [['biome', 'check'], ['tsc', '--noEmit'], vitest] },
+  test: { needs: ['run', 'test', 'package'], commands: [['biome', 'check'], ['tsc', '--noEmit'], vitest] },
   'test:quick': { needs: ['run', 'test'], env: { COPPICE_QUICK: '1' }, commands: [vitest] },
   torture: { needs: ['run', 'test'], env: { COPPICE_TORTURE: '1' }, commands: [vitest] },
   bench: { needs: ['run', 'bench'], commands: [['node', 'bench/run.ts']] },
   build: { needs: [], commands: [] },
+  package: { needs: ['package'], commands: [['node', 'scripts/package.ts']] },
 };
 
 /** `files` are what shows that a package is there: a command found in PATH, or an absolute path. */
@@ -45,6 +46,8 @@ const debianPackages = [
   },
   { name: 'mandoc', group: 'test', files: ['mandoc'], why: 'tests the manual' },
   { name: 'strace', group: 'test', files: ['strace'], why: 'tests which system calls are made' },
+  { name: 'mmdebstrap', group: 'test', files: ['mmdebstrap'], why: 'tests packages on a clean Debian' },
+  { name: 'dpkg', group: 'package', files: ['dpkg-deb'], why: 'makes the Debian package' },
   { name: 'gcc', group: 'bench', files: ['gcc'], why: 'builds the baseline in C' },
   { name: 'libc6-dev', group: 'bench', files: ['/usr/include/stdio.h'], why: 'builds the baseline in C' },
 ];

@@ -1,0 +1,51 @@
+import { readFileSync } from 'node:fs';
+
+/**
+ * Who owns what in the Debian package, in Debian's format for it, with the licences in full.
+ * @param nodeLicence the text that comes with Node; it has those of all the libraries inside
+ */
+export function copyright(nodeLicence: string): string {
+  return `Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/
+Upstream-Name: Coppice
+
+Files: *
+Copyright: The Coppice authors
+License: Apache-2.0
+
+Files: usr/lib/coppice/cli.js
+Copyright: The Coppice authors
+ 2024 Bloomberg Finance L.P. (Stricli, which is part of that file)
+License: Apache-2.0
+
+Files: usr/lib/coppice/node_modules/*
+Copyright: ${copyrightLine(readFileSync('node_modules/koffi/LICENSE.txt', 'utf8'))}
+License: Expat
+
+Files: usr/lib/coppice/node
+Copyright: Node.js contributors, and those of the libraries in it
+License: Node.js
+
+License: Apache-2.0
+ On Debian systems the text of the Apache License, version 2.0, is in
+ /usr/share/common-licenses/Apache-2.0.
+
+License: Expat
+${paragraph(readFileSync('node_modules/koffi/LICENSE.txt', 'utf8'))}
+License: Node.js
+${paragraph(nodeLicence)}`;
+}
+
+function copyrightLine(licence: string): string {
+  const line = /^Copyright \(C\) (.+)$/m.exec(licence)?.[1];
+  if (line === undefined) throw new Error("koffi's licence has no line that begins with 'Copyright (C)'.");
+  return line;
+}
+
+/** Every line indented by one space, empty ones marked by a dot: so the format wants it. */
+function paragraph(text: string): string {
+  return text
+    .trim()
+    .split('\n')
+    .map((line) => ` ${line.trim() === '' ? '.' : line.trimEnd()}\n`)
+    .join('');
+}
