@@ -12,7 +12,13 @@ const config: ViteUserConfig = defineConfig({
     exclude: [
       ...configDefaults.exclude,
       ...(quick
-        ? ['test/conformance/no-space.test.ts', 'test/crash/**', 'test/e2e/**', 'test/docs/examples.test.ts']
+        ? [
+            'test/conformance/no-space.test.ts',
+            'test/crash/**',
+            'test/e2e/**',
+            'test/package/**',
+            'test/docs/examples.test.ts',
+          ]
         : []),
     ],
     setupFiles: ['test/support/leak-guard.ts'],

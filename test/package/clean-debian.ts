@@ -1,0 +1,152 @@
+import { execFileSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import {
+  existsSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import { homedir } from 'node:os';
+import { join } from 'node:path';
+import { architecture, depends } from '../../scripts/packages/deb-control.ts';
+import { manifest } from '../../scripts/packages/manifest.ts';
+import { Descriptor } from '../../src/linux/files.ts';
+import { lock } from '../../src/linux/locks.ts';
+import { lastLine } from '../../src/linux/programs.ts';
+import { scratchDirectory } from '../support/devices.ts';
+
+/** What a user of Node 24 has at the time of writing. */
+const npm = 'npm@11.21.2';
+
+/** What Coppice uses for qcow2 images. The third that it recommends, xfsprogs, would bring Python with it. */
+export const imageTools: readonly string[] = ['bubblewrap', 'qemu-utils'];
+
+/** The directory of npm's cache inside; it has koffi, and nothing else. */
+export const npmCache = '/var/cache/npm';
+
+export interface CleanDebian {
+  /** Undefined where it can't be made. */
+  readonly archive: string | undefined;
+  /** For the title of tests that need it: empty, or why they are skipped. */
+  readonly unless: string;
+}
+
+/**
+ * A fresh Debian of the release that runs here, packed: nothing but what every Debian has, npm, and in the caches of apt and npm
+ * what our packages depend on, so that they can be installed without a network. It is made once, from the mirrors that apt knows
+ * here, and kept in the user's cache; where there is no network to make it, tests are skipped, but not in CI.
+ */
+export function cleanDebian(): CleanDebian {
+  const cache = join(process.env['XDG_CACHE_HOME'] || join(homedir(), '.cache'), 'coppice');
+  mkdirSync(cache, { recursive: true, mode: 0o700 });
+  using guard = new Descriptor(openSync(cache, 'r'));
+  lock(guard.fd, 'exclusive', true);
+  const archive = join(cache, `clean-debian-${recipe()}.tar`);
+  try {
+    if (!existsSync(archive)) make(archive);
+  } catch (error) {
+    if (process.env['CI'] || !(error instanceof Error)) throw error;
+    return { archive: undefined, unless: ` (skipped: no clean Debian: ${lastLine(error.message)})` };
+  }
+  for (const old of readdirSync(cache).filter((name) => name.startsWith('clean-debian-')))
+    if (join(cache, old) !== archive) rmSync(join(cache, old));
+  return { archive, unless: '' };
+}
+
+/** Another one is made when anything changes that goes into it. */
+function recipe(): string {
+  const parts = [readFileSync(import.meta.filename), codename(), process.arch, ...depends];
+  const hash = createHash('sha256');
+  for (const part of [...parts, JSON.stringify(manifest.dependencies)]) hash.update(part).update('\0');
+  return hash.digest('hex').slice(0, 16);
+}
+
+function make(archive: string): void {
+  const work = scratchDirectory('clean-debian');
+  const [added, settings, sources] = [
+    join(work, 'added'),
+    join(work, 'apt.conf'),
+    join(work, 'sources.list'),
+  ];
+  addNpm(added);
+  // As apt reaches its mirrors on this machine, through a proxy for example.
+  writeFileSync(settings, run('apt-config', ['dump', 'Acquire']));
+  writeFileSync(sources, debianSources(work).join('\n'));
+  const needed = [...depends.map((dependency) => dependency.split(' ', 1)[0]), ...imageTools].join(' ');
+  const unfinished = join(work, 'clean-debian.tar');
+  const hooks = [
+    'rm -f "$1"/var/cache/apt/archives/*.deb',
+    `chroot "$1" apt-get install --yes --quiet --download-only --no-install-recommends ${needed}`,
+    `sync-in ${added} /`,
+  ];
+  const options = [
+    '--quiet',
+    '--mode=root',
+    '--variant=apt',
+    '--skip=cleanup/apt',
+    // It lives for a test, and need not survive a power cut.
+    '--dpkgopt=force-unsafe-io',
+    `--aptopt=${settings}`,
+    ...hooks.map((hook) => `--customize-hook=${hook}`),
+  ];
+  // What it mounts can be seen by nobody else, and is gone with it, however it ends.
+  const command = ['mmdebstrap', ...options, codename(), unfinished, sources];
+  run('unshare', ['--mount', '--', ...command], { TMPDIR: work });
+  // The cache may be on another file system than the temporary directory.
+  run('cp', ['--sparse=always', '--', unfinished, `${archive}.unfinished`]);
+  renameSync(`${archive}.unfinished`, archive);
+  rmSync(work, { recursive: true });
+}
+
+/** npm, and a cache with the one package that ours depends on and its library for this processor. */
+function addNpm(root: string): void {
+  const prefix = join(root, 'usr/local');
+  mkdirSync(prefix, { recursive: true });
+  // Without logs, the last line of what it says is about the failure; without many retries, it comes soon.
+  const options = ['--logs-max=0', '--fetch-retries=1', '--no-audit', '--ignore-scripts'];
+  run('npm', ['install', '--global', '--prefix', prefix, ...options, npm]);
+  const version = manifest.dependencies['koffi'];
+  const packages = [`koffi@${version}`, `@koromix/koffi-linux-${process.arch}@${version}`];
+  const command = join(prefix, 'lib/node_modules/npm/bin/npm-cli.js');
+  run(process.execPath, [command, 'cache', 'add', '--cache', join(root, npmCache), ...options, ...packages]);
+}
+
+/** Where apt finds Debian itself here, and not what else somebody has added. */
+function debianSources(work: string): string[] {
+  const sources = sourcesKnown([]);
+  if (sources.length > 0) return sources;
+  // Images for containers come without lists.
+  const own = ['-o', `Dir::State::Lists=${join(work, 'lists')}`];
+  run('apt-get', [...own, '--quiet', 'update']);
+  return sourcesKnown(own);
+}
+
+function sourcesKnown(options: readonly string[]): string[] {
+  const format = '$(ORIGIN) $(ARCHITECTURE) deb $(REPO_URI) $(RELEASE) $(COMPONENT)';
+  const lines = run('apt-get', [...options, 'indextargets', '--format', format, 'Created-By: Packages']);
+  const wanted = ['Debian', 'Ubuntu'].map((origin) => `${origin} ${architecture().debian} `);
+  return lines.split('\n').flatMap((line) => {
+    const prefix = wanted.find((each) => line.startsWith(each));
+    return prefix === undefined ? [] : [line.slice(prefix.length)];
+  });
+}
+
+function codename(): string {
+  const name = /^VERSION_CODENAME=(\w+)$/m.exec(readFileSync('/etc/os-release', 'utf8'))?.[1];
+  if (name === undefined) throw new Error('this is no release of Debian');
+  return name;
+}
+
+/** With the user's own environment, which may say how the network is reached. */
+function run(program: string, args: readonly string[], environment: Record<string, string> = {}): string {
+  return execFileSync(program, args, {
+    encoding: 'utf8',
+    stdio: ['ignore', 'pipe', 'pipe'],
+    maxBuffer: 2 ** 26,
+    env: { ...process.env, ...environment },
+  });
+}

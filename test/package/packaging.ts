@@ -1,0 +1,34 @@
+import { spawnSync } from 'node:child_process';
+import { join } from 'node:path';
+import { expect } from 'vitest';
+import { architecture, debianVersion } from '../../scripts/packages/deb-control.ts';
+import { manifest } from '../../scripts/packages/manifest.ts';
+import { builtCommand, repository } from '../support/built.ts';
+import { scratchDirectory } from '../support/devices.ts';
+
+export interface Packages {
+  readonly deb: string;
+  readonly tarball: string;
+  readonly sums: string;
+}
+
+/**
+ * Makes both packages as `npm run package` does, once everything is installed and built, in a directory of this run.
+ * @param shell what is done before, in the words of a shell
+ */
+export function makePackages(shell = ':'): Packages {
+  builtCommand();
+  const directory = scratchDirectory('packages');
+  const { status, stderr } = spawnSync(
+    'sh',
+    ['-euc', `${shell}; exec "$@"`, 'sh', process.execPath, 'scripts/package.ts', directory],
+    { cwd: repository, encoding: 'utf8', stdio: ['ignore', 'ignore', 'pipe'] },
+  );
+  expect(stderr).toBe('');
+  expect(status).toBe(0);
+  return {
+    deb: join(directory, `coppice_${debianVersion()}_${architecture().debian}.deb`),
+    tarball: join(directory, `coppice-${manifest.version}.tgz`),
+    sums: join(directory, 'SHA256SUMS'),
+  };
+}
