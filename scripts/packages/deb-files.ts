@@ -41,11 +41,12 @@ function runtime(): string {
   return dirname(require.resolve(`node-linux-${architecture().node}/package.json`));
 }
 
-/** The command starts on the right Node by its first line: a script around it would cost the start of a shell each time. */
+/** All that was built but the library. The command starts on the right Node by its first line: a script around it would cost the start of a shell each time. */
 function layOutProgram(root: string): void {
+  const own = readdirSync('dist').filter((file) => file.endsWith('.js') && file !== 'index.js');
+  for (const file of own) copy(`dist/${file}`, root, `${home}/${file}`);
   const program = readFileSync('dist/cli.js', 'utf8').replace(/^#!.*/, `#!/${home}/node`);
   write(root, `${home}/cli.js`, program);
-  copy('dist/worker.js', root, `${home}/worker.js`);
   write(root, `${home}/package.json`, `${JSON.stringify({ name: manifest.name, type: 'module' })}\n`);
   mkdirSync(join(root, 'usr/bin'));
   symlinkSync('../lib/coppice/cli.js', join(root, 'usr/bin/coppice'));

@@ -10,7 +10,7 @@ import { patternBytes } from '../support/content.ts';
 import { scratchDirectory } from '../support/devices.ts';
 import { cleanDebian, imageTools } from './clean-debian.ts';
 import { CleanMachine } from './clean-machine.ts';
-import { makePackages, type Packages } from './packaging.ts';
+import { builtBeside, makePackages, type Packages } from './packaging.ts';
 
 let packages: Packages;
 let unpacked = '';
@@ -141,8 +141,7 @@ function expectedFiles(): string[] {
   const documentation = 'usr/share/doc/coppice';
   return [
     'usr/bin/coppice',
-    `${home}/cli.js`,
-    `${home}/worker.js`,
+    ...['cli', ...builtBeside('cli')].map((name) => `${home}/${name}.js`),
     `${home}/node`,
     `${home}/package.json`,
     `${koffi}/index.cjs`,

@@ -9,6 +9,7 @@ import { patternBytes } from '../support/content.ts';
 import { scratchDirectory } from '../support/devices.ts';
 import { cleanDebian, npmCache } from './clean-debian.ts';
 import { CleanMachine } from './clean-machine.ts';
+import { builtBeside } from './packaging.ts';
 
 let tarball = '';
 /** A project of somebody else, with the package unpacked where npm would put it. */
@@ -30,7 +31,7 @@ test('has the program, the types and the pages, and no sources', () => {
   const files = runProgram('tar', ['-tzf', tarball]).trimEnd().split('\n').sort();
   const pages = readdirSync(join(repository, 'docs')).map((page) => `docs/${page}`);
   const own = ['CHANGELOG.md', 'LICENSE', 'README.md', 'package.json', ...pages];
-  const program = ['cli.js', 'index.js', 'worker.js'].map((file) => `dist/${file}`);
+  const program = ['cli', 'index', ...builtBeside('cli')].map((name) => `dist/${name}.js`);
   const rest = files.filter((file) => !/^package\/dist\/types\/[\w/-]+\.d\.ts$/.test(file));
   expect(rest).toEqual([...own, ...program].map((file) => `package/${file}`).sort());
   expect(files).toContain('package/dist/types/index.d.ts');

@@ -1,4 +1,5 @@
 import { spawnSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect } from 'vitest';
 import { architecture, debianVersion } from '../../scripts/packages/deb-control.ts';
@@ -31,4 +32,20 @@ export function makePackages(shell = ':'): Packages {
     tarball: join(directory, `coppice-${manifest.version}.tgz`),
     sums: join(directory, 'SHA256SUMS'),
   };
+}
+
+/** What a built file loads when it runs, of those that were built with it, each without its `.js`. */
+export function builtBeside(name: string): string[] {
+  const found = new Set<string>();
+  const look = (file: string): void => {
+    const source = readFileSync(join(repository, 'dist', `${file}.js`), 'utf8');
+    const names = source.matchAll(/["'`]\.\/([\w-]+)\.(?:js|\$\{extension\})["'`]/g);
+    for (const [, other = ''] of names) {
+      if (found.has(other)) continue;
+      found.add(other);
+      look(other);
+    }
+  };
+  look(name);
+  return [...found];
 }
