@@ -3,7 +3,6 @@ import { createHash } from 'node:crypto';
 import {
   chmodSync,
   lstatSync,
-  lutimesSync,
   mkdirSync,
   mkdtempDisposableSync,
   readdirSync,
@@ -25,14 +24,14 @@ export function makeDeb(directory: string, seconds: number): string {
   layOutFiles(tree.path, seconds);
   const files = everythingIn(tree.path);
   writeControl(tree.path, files);
-  for (const file of ['.', ...everythingIn(tree.path)])
-    settle(join(tree.path, file), executables.has(file), seconds);
+  for (const file of ['.', ...everythingIn(tree.path)]) settle(join(tree.path, file), executables.has(file));
 
   const deb = join(directory, `${manifest.name}_${debianVersion()}_${architecture().debian}.deb`);
   // xz makes it a fifth smaller, and takes eight times as long; dpkg reads zstd from Debian 12 on.
   const compression = ['-Zzstd', '-z10', '--threads-max=1'];
   execFileSync('dpkg-deb', ['--root-owner-group', ...compression, '--build', '--', tree.path, deb], {
     stdio: ['ignore', 'ignore', 'inherit'],
+    // Files that are newer get this time: all of them.
     env: { ...process.env, SOURCE_DATE_EPOCH: String(seconds), LC_ALL: 'C' },
   });
   return deb;
@@ -51,11 +50,10 @@ function writeControl(tree: string, files: readonly string[]): void {
   writeFileSync(join(tree, 'DEBIAN', 'control'), control(installedSize(tree, files)));
 }
 
-/** Modes and times come neither from the umask nor from the clock. */
-function settle(path: string, isExecutable: boolean, seconds: number): void {
+/** Modes do not come from the umask. */
+function settle(path: string, isExecutable: boolean): void {
   const status = lstatSync(path);
   if (!status.isSymbolicLink()) chmodSync(path, status.isDirectory() || isExecutable ? 0o755 : 0o644);
-  lutimesSync(path, seconds, seconds);
 }
 
 /** In KiB, as Debian counts: each file rounded up, one for anything else. */
