@@ -16,7 +16,6 @@ import { architecture, depends } from '../../scripts/packages/deb-control.ts';
 import { manifest } from '../../scripts/packages/manifest.ts';
 import { Descriptor } from '../../src/linux/files.ts';
 import { lock } from '../../src/linux/locks.ts';
-import { lastLine } from '../../src/linux/programs.ts';
 import { scratchDirectory } from '../support/devices.ts';
 
 /** What a user of Node 24 has at the time of writing. */
@@ -50,11 +49,17 @@ export function cleanDebian(): CleanDebian {
     if (!existsSync(archive)) make(archive);
   } catch (error) {
     if (process.env['CI'] || !(error instanceof Error)) throw error;
-    return { archive: undefined, unless: ` (skipped: no clean Debian: ${lastLine(error.message)})` };
+    return { archive: undefined, unless: ` (skipped: no clean Debian: ${reason(error.message)})` };
   }
   for (const old of readdirSync(cache).filter((name) => name.startsWith('clean-debian-')))
     if (join(cache, old) !== archive) rmSync(join(cache, old));
   return { archive, unless: '' };
+}
+
+/** The line of what a program said that is about its failure; npm has others behind it. */
+function reason(message: string): string {
+  const lines = message.trim().split('\n');
+  return (lines.slice(1).findLast((line) => /fail|error:/i.test(line)) ?? lines.at(-1) ?? '').trim();
 }
 
 /** Another one is made when anything changes that goes into it. */
@@ -106,7 +111,7 @@ function make(archive: string): void {
 function addNpm(root: string): void {
   const prefix = join(root, 'usr/local');
   mkdirSync(prefix, { recursive: true });
-  // Without logs, the last line of what it says is about the failure; without many retries, it comes soon.
+  // Without a network it fails soon.
   const options = ['--logs-max=0', '--fetch-retries=1', '--no-audit', '--ignore-scripts'];
   run('npm', ['install', '--global', '--prefix', prefix, ...options, npm]);
   const version = manifest.dependencies['koffi'];
