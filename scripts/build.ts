@@ -1,6 +1,6 @@
 // Builds what is published: dist/cli.js with dist/command-line.js, dist/index.js, dist/worker.js and the declarations in dist/types.
 import { execFileSync } from 'node:child_process';
-import { chmodSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { type BuildOptions, build, type Plugin } from 'esbuild';
 
@@ -42,7 +42,7 @@ const commandLineApart: Plugin = {
   },
 };
 
-await Promise.all([
+const built = await Promise.all([
   bundle('src/cli/main.ts', 'dist/cli.js', {
     banner: { js: '#!/usr/bin/env node' },
     plugins: [commandLineApart, lazyBuiltins],
@@ -53,6 +53,7 @@ await Promise.all([
   bundle('src/engine/worker.ts', 'dist/worker.js'),
 ]).catch(stop);
 chmodSync('dist/cli.js', 0o755);
+removeOthers(built);
 declarations('dist/types');
 
 function versionOf(manifest: string): string {
@@ -61,7 +62,7 @@ function versionOf(manifest: string): string {
 }
 
 /** Publishes by rename: a program that is starting while this builds sees the old file or the new one. */
-async function bundle(entry: string, outfile: string, options: BuildOptions = {}): Promise<void> {
+async function bundle(entry: string, outfile: string, options: BuildOptions = {}): Promise<string> {
   const { outputFiles } = await build({ ...shared, ...options, entryPoints: [entry], outfile, write: false });
   mkdirSync(path.dirname(outfile), { recursive: true });
   for (const file of outputFiles) {
@@ -69,6 +70,13 @@ async function bundle(entry: string, outfile: string, options: BuildOptions = {}
     writeFileSync(unfinished, file.contents);
     renameSync(unfinished, file.path);
   }
+  return path.basename(outfile);
+}
+
+/** What an earlier version has built would be packed with the rest. */
+function removeOthers(names: readonly string[]): void {
+  const others = readdirSync('dist').filter((name) => name.endsWith('.js') && !names.includes(name));
+  for (const name of others) rmSync(path.join('dist', name));
 }
 
 function declarations(folder: string): void {

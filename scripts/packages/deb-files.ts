@@ -1,7 +1,6 @@
 import { execFileSync } from 'node:child_process';
 import {
   copyFileSync,
-  existsSync,
   mkdirSync,
   mkdtempDisposableSync,
   readdirSync,
@@ -19,9 +18,6 @@ import { manifest } from './manifest.ts';
 const home = 'usr/lib/coppice';
 const documentation = 'usr/share/doc/coppice';
 
-/** Manual pages, and completion for the shells: packed when there is what makes them. */
-export const hasHelp: boolean = existsSync(join(import.meta.dirname, '..', 'man.ts'));
-
 /** What is run, and not only read. */
 export const executables: ReadonlySet<string> = new Set([`${home}/node`, `${home}/cli.js`]);
 
@@ -32,7 +28,7 @@ export function layOutFiles(root: string, seconds: number): void {
   layOutProgram(root);
   layOutLibrary(root);
   layOutDocumentation(root, seconds, readFileSync(join(node, 'LICENSE'), 'utf8'));
-  if (hasHelp) layOutHelp(root);
+  layOutHelp(root);
 }
 
 /** The directory of the package that brings Node for this processor: its program just as its makers built it, and its licence. */
