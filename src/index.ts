@@ -21,7 +21,8 @@ export type { SnapshotSummary, VolumeDetails, VolumeSummary } from './engine/ope
 export type { Removed, RemoveOptions } from './engine/operations/remove.ts';
 export type { RollbackOptions, RolledBack } from './engine/operations/rollback.ts';
 export type { Sealed } from './engine/operations/seal.ts';
-export type { Snapshotted } from './engine/operations/snapshot.ts';
+export type { SnapshotOptions, Snapshotted } from './engine/operations/snapshot.ts';
+export type { SnapshotGroup } from './engine/operations/snapshot-together.ts';
 export type { TreeNode } from './engine/operations/tree.ts';
 export type { Usage, UsageOptions, UsageReport } from './engine/operations/usage.ts';
 export { type ManyCloned, type OpenOptions, openPool, type Pool } from './engine/pool.ts';

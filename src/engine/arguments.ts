@@ -117,7 +117,7 @@ const methodArguments: Readonly<Record<string, readonly Argument[]>> = {
     required('count', 'number'),
     options({ ...cloning, ...long }),
   ],
-  snapshot: [required('reference', 'string'), options(durability)],
+  snapshot: [several('references'), options({ name: 'string', ...durability })],
   rollback: [
     required('reference', 'string'),
     options({ force: 'boolean', dryRun: 'boolean', ...durability }),

@@ -8,8 +8,9 @@ import { hasErrno } from '../linux/libc.ts';
 import type { Name } from '../model/names.ts';
 import type { Context } from './context.ts';
 import type { Control } from './control.ts';
-import { explaining } from './failures.ts';
-import { busy, findWork } from './holding.ts';
+import { busy, explaining } from './failures.ts';
+import { findWork } from './holding.ts';
+import { holdPool } from './pool-lock.ts';
 import { abandon, requireFree } from './publish.ts';
 import type { SourceImage } from './source-image.ts';
 import { requireSpace } from './space.ts';
@@ -20,9 +21,7 @@ import { requireSpace } from './space.ts';
  * @throws CoppiceError already_exists, busy
  */
 export function beginWork(context: Context, action: string, name: Name): Held {
-  const pool = context.driver.hold({ area: 'pool' }, 'exclusive', context.wait);
-  if (typeof pool === 'string') throw busy('the pool');
-  using _lock = pool;
+  using _lock = holdPool(context, 'exclusive');
   requireFree(context, name);
   if (findWork(context, name)) throw busy(name);
   return announceWork(context, action, name);

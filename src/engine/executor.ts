@@ -74,5 +74,8 @@ export function perform<N extends OperationName>(
 
 function describe(name: OperationName, args: readonly unknown[]): string {
   const subjects = args.flat().filter((value): value is string => typeof value === 'string');
-  return [name === 'usage' ? 'measure' : name, ...subjects].join(' ');
+  const many = subjects.length > 4 ? [...subjects.slice(0, 3), `and ${subjects.length - 3} more`] : subjects;
+  return [verbs[name] ?? name, ...many].join(' ');
 }
+
+const verbs: Partial<Record<OperationName, string>> = { usage: 'measure', snapshotTogether: 'snapshot' };

@@ -38,6 +38,10 @@ export function explainFailure(action: string, error: unknown): unknown {
   return error;
 }
 
+export function busy(what: string): CoppiceError {
+  return new CoppiceError('busy', `${what} is in use by another operation; try again when that has ended.`);
+}
+
 /** Runs a step and explains its failure. */
 export function explaining<T>(action: string, step: () => T): T {
   try {

@@ -5,6 +5,8 @@ import { blockedBy, CoppiceError, didYouMean } from '../model/errors.ts';
 import type { VolumeMetadata } from '../model/metadata.ts';
 import { formatReference, type Name, type Reference } from '../model/names.ts';
 import type { Context } from './context.ts';
+import { busy } from './failures.ts';
+import { isHidden, snapshotsOf, volumesOf } from './visible.ts';
 
 export interface HeldVolume extends Disposable {
   readonly held: Held;
@@ -70,8 +72,11 @@ export function holdSnapshot(context: Context, volume: HeldVolume, name: Name, m
   const held = context.driver.hold({ area: 'snapshots', volume: volume.held, name }, mode, context.wait);
   const label = formatReference({ volume: volume.name, snapshot: name });
   if (held === 'busy') throw busy(label);
-  if (held !== 'absent') return held;
-  const names = context.driver.listSnapshots(volume.name).map((snapshot) => snapshot.name);
+  if (held !== 'absent') {
+    if (!closingOnFailure(held, () => isHidden(context, context.driver.read(held)))) return held;
+    held[Symbol.dispose]();
+  }
+  const names = snapshotsOf(context, volume.name).map((snapshot) => snapshot.name);
   const present =
     names.length > 0
       ? ` It has: ${names.slice(0, 10).join(', ')}${names.length > 10 ? ', ...' : ''}.`
@@ -118,20 +123,20 @@ export function findWork(context: Context, name: string): Place | undefined {
   return undefined;
 }
 
-export function busy(what: string): CoppiceError {
-  return new CoppiceError('busy', `${what} is in use by another operation; try again when that has ended.`);
-}
-
 export function noSuchVolume(context: Context, name: Name): CoppiceError {
-  const names = context.driver.list().map((volume) => volume.name);
+  const names = volumesOf(context).map((volume) => volume.name);
   const hint = didYouMean(name, names) || ' "coppice list" shows what there is.';
   return new CoppiceError('not_found', `There is no volume or template ${name} in ${context.path}.${hint}`);
 }
 
 function withMetadata(context: Context, held: Held, name: Name): LockedVolume {
-  const metadata = closingOnFailure(held, () => context.driver.read(held));
-  if (metadata?.type === 'volume') return new LockedVolume(held, { volume: name }, metadata);
+  const { metadata, hidden } = closingOnFailure(held, () => {
+    const metadata = context.driver.read(held);
+    return { metadata, hidden: isHidden(context, metadata) };
+  });
+  if (metadata?.type === 'volume' && !hidden) return new LockedVolume(held, { volume: name }, metadata);
   held[Symbol.dispose]();
+  if (hidden) throw noSuchVolume(context, name);
   throw new CoppiceError(
     'damaged',
     `${context.path}/volumes/${name} is not a volume that Coppice made, or its metadata is gone; "coppice pool check" says more.`,

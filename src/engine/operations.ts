@@ -12,6 +12,7 @@ import { rename } from './operations/rename.ts';
 import { rollback } from './operations/rollback.ts';
 import { seal } from './operations/seal.ts';
 import { snapshot } from './operations/snapshot.ts';
+import { snapshotTogether } from './operations/snapshot-together.ts';
 import { tree } from './operations/tree.ts';
 import { usage } from './operations/usage.ts';
 import { checkPool } from './pools/check.ts';
@@ -33,6 +34,7 @@ export interface Operations {
   readonly create: typeof create;
   readonly clone: typeof clone;
   readonly snapshot: typeof snapshot;
+  readonly snapshotTogether: typeof snapshotTogether;
   readonly rollback: typeof rollback;
   readonly rename: typeof rename;
   readonly grow: typeof grow;
@@ -57,6 +59,7 @@ export const operations: Operations = {
   create,
   clone,
   snapshot,
+  snapshotTogether,
   rollback,
   rename,
   grow,
@@ -93,6 +96,7 @@ export const changes: ReadonlySet<OperationName> = new Set([
   'create',
   'clone',
   'snapshot',
+  'snapshotTogether',
   'rollback',
   'rename',
   'grow',

@@ -15,7 +15,8 @@ import type { SnapshotSummary, VolumeDetails, VolumeSummary } from './operations
 import type { Removed, RemoveOptions } from './operations/remove.ts';
 import type { RollbackOptions, RolledBack } from './operations/rollback.ts';
 import type { Sealed } from './operations/seal.ts';
-import type { Snapshotted } from './operations/snapshot.ts';
+import type { SnapshotOptions, Snapshotted } from './operations/snapshot.ts';
+import type { SnapshotGroup } from './operations/snapshot-together.ts';
 import type { TreeNode } from './operations/tree.ts';
 import type { UsageOptions, UsageReport } from './operations/usage.ts';
 import type { Finding } from './pools/check.ts';
@@ -166,9 +167,20 @@ export class Pool implements AsyncDisposable {
     return { cloned, failed, ...(next < count && { cancelled: true }) };
   }
 
-  /** Takes an immutable snapshot: `VOLUME@NAME`, or `VOLUME` for a name made from the time. The volume may be in use. */
-  snapshot(reference: string, options: Durability = {}): Promise<Snapshotted> {
-    return this.#runner.run('snapshot', [reference], options);
+  /**
+   * Takes an immutable snapshot: `VOLUME@NAME`, or `VOLUME` for the given name or one made from the time. The volume may be in
+   * use. Of a list, all snapshots are taken or none, and they appear in one step.
+   */
+  snapshot(reference: string, options?: SnapshotOptions & Durability): Promise<Snapshotted>;
+  snapshot(references: readonly string[], options?: SnapshotOptions & Durability): Promise<SnapshotGroup>;
+  snapshot(
+    references: string | readonly string[],
+    options: SnapshotOptions & Durability = {},
+  ): Promise<Snapshotted | SnapshotGroup> {
+    const { durability, ...rest } = options;
+    return typeof references === 'string'
+      ? this.#runner.run('snapshot', [references, rest], { durability })
+      : this.#runner.run('snapshotTogether', [references, rest], { durability });
   }
 
   /** Puts a volume back to `VOLUME@SNAPSHOT`. The replaced state is kept as a snapshot, which `undo` in the result names. */
@@ -199,7 +211,7 @@ export class Pool implements AsyncDisposable {
     return this.#runner.run('seal', [source, template], options);
   }
 
-  /** Removes volumes, templates and snapshots; looks at all of them before it removes one. */
+  /** Removes volumes, templates and snapshots: all of them, in one step, or none. */
   remove(
     references: string | readonly string[],
     options: RemoveOptions & Durability & Pick<LongOptions, 'onProgress'> = {},

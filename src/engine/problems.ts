@@ -4,6 +4,7 @@ import { payloadIdOf, type VolumeMetadata } from '../model/metadata.ts';
 import type { Name } from '../model/names.ts';
 import type { Context } from './context.ts';
 import type { HeldVolume } from './holding.ts';
+import { snapshotsOf } from './visible.ts';
 
 /** What was changed behind Coppice's back, one sentence. It is reported, and never refused or "repaired". */
 export interface Problem {
@@ -26,9 +27,7 @@ export function problemsIn(
   return [
     ...messages.map((message): Problem => ({ severity: 'error', subject: name, message })),
     ...strangersIn(context, volume),
-    ...context.driver
-      .listSnapshots(name)
-      .flatMap((record) => problemsOfListed(context, volume, record.name as Name)),
+    ...snapshotsOf(context, name).flatMap((record) => problemsOfListed(context, volume, record.name as Name)),
   ];
 }
 

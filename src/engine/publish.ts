@@ -2,20 +2,58 @@ import type { Held, Place } from '../drivers/driver.ts';
 import { hasErrno } from '../linux/libc.ts';
 import { CoppiceError } from '../model/errors.ts';
 import type { Name } from '../model/names.ts';
+import { clearHidden } from './bury.ts';
 import type { Context } from './context.ts';
+import type { HeldVolume } from './holding.ts';
+import { occupancy } from './visible.ts';
 
 /** Gives a staged entry its name, in one step that can't overwrite anything. @throws CoppiceError already_exists */
 export function publish(context: Context, staged: Held, name: Name): void {
-  try {
-    context.driver.move(staged, { area: 'volumes', name });
-  } catch (error) {
-    throw hasErrno(error, 'EEXIST', 'ENOTEMPTY') ? nameTaken(name, error) : error;
-  }
+  moveTo(context, staged, { area: 'volumes', name }, (cause) => nameTaken(name, cause));
 }
 
 /** Fails early, before work is done for nothing; `publish` decides. */
 export function requireFree(context: Context, name: Name): void {
-  if (context.driver.exists({ area: 'volumes', name })) throw nameTaken(name);
+  if (occupancy(context, { area: 'volumes', name }) === 'taken') throw nameTaken(name);
+}
+
+/** The same for a snapshot. */
+export function publishSnapshot(context: Context, staged: Held, volume: HeldVolume, name: Name): void {
+  const place: Place = { area: 'snapshots', volume: volume.held, name };
+  moveTo(context, staged, place, (cause) => snapshotTaken(volume, name, cause));
+}
+
+export function requireFreeSnapshot(context: Context, volume: HeldVolume, name: Name): void {
+  if (occupancy(context, { area: 'snapshots', volume: volume.held, name }) === 'taken')
+    throw snapshotTaken(volume, name);
+}
+
+/** What a group hides in that place gives way, or becomes visible: then the name is taken. */
+function moveTo(
+  context: Context,
+  staged: Held,
+  place: Extract<Place, { name: Name }>,
+  taken: (cause: unknown) => CoppiceError,
+): void {
+  for (;;) {
+    try {
+      context.driver.move(staged, place);
+      return;
+    } catch (error) {
+      if (!hasErrno(error, 'EEXIST', 'ENOTEMPTY')) throw error;
+      const found = occupancy(context, place);
+      if (found === 'taken') throw taken(error);
+      if (found === 'hidden') clearHidden(context, place, place.name);
+    }
+  }
+}
+
+function snapshotTaken(volume: HeldVolume, name: Name, cause?: unknown): CoppiceError {
+  return new CoppiceError(
+    'already_exists',
+    `${volume.name} already has a snapshot named ${name}; choose another name.`,
+    { cause },
+  );
 }
 
 export function nameTaken(name: string, cause?: unknown): CoppiceError {
@@ -49,16 +87,24 @@ export function abandon(context: Context, staged: Held): void {
 
 /** Publishes under the wanted name, or with -2, -3 and so on behind it when that is taken. Returns the name it got. */
 export function publishNumbered(context: Context, staged: Held, volume: Held, wanted: Name): Name {
-  for (let number = 1; ; number++) {
-    const name = (number === 1 ? wanted : `${wanted}-${number}`) as Name;
-    const place: Place = { area: 'snapshots', volume, name };
-    try {
-      context.driver.move(staged, place);
-      return name;
-    } catch (error) {
-      if (!hasErrno(error, 'EEXIST', 'ENOTEMPTY')) throw error;
-    }
+  return numbered(wanted).find((name) => publishIfFree(context, staged, volume, name)) ?? wanted;
+}
+
+/** Returns false when something has that name, also something that nobody sees. */
+export function publishIfFree(context: Context, staged: Held, volume: Held, name: Name): boolean {
+  try {
+    context.driver.move(staged, { area: 'snapshots', volume, name });
+    return true;
+  } catch (error) {
+    if (hasErrno(error, 'EEXIST', 'ENOTEMPTY')) return false;
+    throw error;
   }
+}
+
+/** The name, then with -2, -3 and so on behind it, without an end. */
+export function* numbered(name: Name): Generator<Name, never> {
+  yield name;
+  for (let number = 2; ; number++) yield `${name}-${number}` as Name;
 }
 
 /** A name from the time, in UTC, to the second. */

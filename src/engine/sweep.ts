@@ -2,12 +2,13 @@ import type { Held } from '../drivers/driver.ts';
 import { standsInTheWay } from '../linux/files.ts';
 import { hasErrno } from '../linux/libc.ts';
 import { CoppiceError } from '../model/errors.ts';
+import { finishRemoval } from './bury.ts';
 import type { Context } from './context.ts';
-import { finishRemoval } from './operations/remove.ts';
+import { settleGroup } from './groups.ts';
 import { recoverRollback } from './operations/rollback.ts';
 
 /**
- * Cleans up after processes that died: unfinished entries are destroyed, interrupted rollbacks finished, deleted data freed. An
+ * Cleans up after processes that died: unfinished entries are destroyed, interrupted rollbacks and groups finished, deleted data freed. An
  * entry whose lock somebody has is a living process's work and is left alone; so is anything that turns out to be a user's data.
  * @returns how many entries were settled
  */
@@ -17,12 +18,18 @@ export function sweep(context: Context): number {
     settled += settle(context, { area: 'staging', id }, (held) => {
       const metadata = context.driver.read(held);
       if (metadata?.type === 'rollback') return recoverRollback(context, held, metadata);
+      // Its members are published, and will not be there for anybody. A removal that is staged was not committed.
+      if (metadata?.type === 'group' && metadata.action === 'snapshot') return settleGroup(context, held, id);
       context.driver.discard(held);
       return true;
     });
   }
   for (const id of context.driver.listEntries('tombstones')) {
-    settled += settle(context, { area: 'tombstones', id }, (held) => finishRemoval(context, held));
+    settled += settle(context, { area: 'tombstones', id }, (held) => {
+      const metadata = context.driver.read(held);
+      if (metadata?.type === 'group' && metadata.action === 'remove') return settleGroup(context, held, id);
+      return finishRemoval(context, held);
+    });
   }
   return settled;
 }

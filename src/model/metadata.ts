@@ -35,6 +35,8 @@ export interface VolumeMetadata {
   readonly adopted?: AdoptedFile;
   /** Only on a template: what was true when it was sealed. */
   readonly sealed?: { readonly at: string; readonly extents: number; readonly generation: string };
+  /** The group that it is removed with; means nothing unless that was committed. */
+  readonly removal?: string;
 }
 
 /**
@@ -64,6 +66,10 @@ export interface SnapshotMetadata {
   readonly reason: 'user' | 'rollback';
   /** The storage's own order of creation; the clock may jump, this does not. */
   readonly generation: string;
+  /** The group that it was taken with. As long as that is not committed, the snapshot is not there for anybody. */
+  readonly group?: string;
+  /** The group that it is removed with; means nothing unless that was committed. */
+  readonly removal?: string;
 }
 
 /** Written before the exchange of a rollback, so that recovery can tell whether it happened and finish it. */
@@ -95,6 +101,16 @@ export interface WorkIntent {
   readonly volume: string;
 }
 
+/**
+ * What several volumes or snapshots have in common that appear or go together: the one entry that decides whether they have. Its
+ * id is in the metadata of each.
+ */
+export interface GroupMetadata {
+  readonly type: 'group';
+  readonly action: 'snapshot' | 'remove';
+  readonly created: string;
+}
+
 export interface PoolMetadata {
   readonly type: 'pool';
   readonly format: number;
@@ -105,6 +121,8 @@ export interface PoolMetadata {
   readonly backing: Backing;
   /** The mount point, where Coppice made that directory: any other was there before the pool, and outlives it. */
   readonly madeDirectory?: string;
+  /** The group that was begun last: who reads the whole pool sees by it whether one was begun meanwhile. */
+  readonly lastGroup?: string;
 }
 
 export type Backing =
@@ -118,6 +136,7 @@ export type Metadata =
   | RollbackIntent
   | TombstoneMetadata
   | WorkIntent
+  | GroupMetadata
   | PoolMetadata;
 
 export function encodeMetadata(metadata: Metadata): string {
@@ -143,15 +162,21 @@ export function decodeMetadata(bytes: Buffer): Metadata | undefined {
       return isLineage(fields['origin']) &&
         isSeal(fields['sealed']) &&
         isAdoptedFile(fields['adopted']) &&
-        isStringOrAbsent(fields['payloadId'])
+        isStringOrAbsent(fields['payloadId']) &&
+        isIdOrAbsent(fields['removal'])
         ? (value as VolumeMetadata)
+        : undefined;
+    case 'snapshot':
+      return isIdOrAbsent(fields['group']) && isIdOrAbsent(fields['removal'])
+        ? (value as SnapshotMetadata)
         : undefined;
     case 'tombstone':
       return isLineage(fields['origin']) ? (value as TombstoneMetadata) : undefined;
     case 'pool':
       return typeof fields['format'] === 'number' &&
         isBacking(fields['backing']) &&
-        isStringOrAbsent(fields['madeDirectory'])
+        isStringOrAbsent(fields['madeDirectory']) &&
+        isStringOrAbsent(fields['lastGroup'])
         ? (value as PoolMetadata)
         : undefined;
     default:
@@ -174,6 +199,7 @@ const requiredStrings: ReadonlyMap<unknown, readonly string[]> = new Map([
   ['rollback', ['volumeId', 'volume', 'target', 'keep', 'replacedUuid', 'stagedUuid', 'created']],
   ['tombstone', ['id', 'name', 'removed']],
   ['work', ['action', 'volume']],
+  ['group', ['action', 'created']],
   ['pool', ['id', 'created', 'filesystem']],
 ]);
 
@@ -183,6 +209,11 @@ function isLineage(value: unknown): boolean {
 
 function isStringOrAbsent(value: unknown): boolean {
   return value === undefined || typeof value === 'string';
+}
+
+/** It is looked for among the entries of the pool, so it must be no path. */
+function isIdOrAbsent(value: unknown): boolean {
+  return value === undefined || (typeof value === 'string' && /^[0-9a-f-]{36}$/.test(value));
 }
 
 function isSeal(value: unknown): boolean {

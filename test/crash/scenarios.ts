@@ -64,6 +64,9 @@ export async function makeChain(pool: Pool): Promise<void> {
   await pool.sync();
 }
 
+const snapshotOf = (volume: string, name: string): string =>
+  line(`${volume}@${name}`, 'user', overwritten(base, volume));
+
 const rolledBack = (before: State, ...kept: string[]): State =>
   withLines(without(before, 'vm'), line('vm', 'volume', first), ...kept);
 
@@ -138,6 +141,18 @@ export const scenarios: readonly Scenario[] = [
     after: (before) => withLines(before, line('vm@snap', 'user', third)),
   },
   {
+    name: 'snapshot of several volumes',
+    prepare: (pool) => makeDisks(pool, 'vm-a', 'vm-b', 'vm-c'),
+    call: () => ['snapshot', ['vm-c@s', 'vm-a@s', 'vm-b@s'], {}],
+    after: (before) => withLines(before, ...['vm-a', 'vm-b', 'vm-c'].map((name) => snapshotOf(name, 's'))),
+  },
+  {
+    name: 'snapshot of several volumes with a generated name',
+    prepare: (pool) => makeDisks(pool, 'vm-a', 'vm-b'),
+    call: () => ['snapshot', ['vm-a', 'vm-b'], {}],
+    after: (before) => withLines(before, snapshotOf('vm-a', 'snap'), snapshotOf('vm-b', 'snap')),
+  },
+  {
     name: 'rollback',
     prepare: makeVolume,
     call: () => ['rollback', 'vm@s1', {}],
@@ -209,7 +224,16 @@ export const scenarios: readonly Scenario[] = [
     prepare: (pool) => makeDisks(pool, 'vm-a', 'vm-b', 'vm-c'),
     call: () => ['remove', ['vm-c', 'vm-a', 'vm-b'], {}],
     after: (before) => without(before, 'vm-a', 'vm-b', 'vm-c'),
-    between: (before) => [without(before, 'vm-a'), without(before, 'vm-a', 'vm-b')],
+  },
+  {
+    name: 'remove several volumes and snapshots',
+    async prepare(pool) {
+      await makeVolume(pool);
+      await makeDisks(pool, 'vm-a', 'vm-b');
+      await pool.snapshot(['vm-a@s', 'vm-b@s']);
+    },
+    call: () => ['remove', ['vm-b', 'vm@s2', 'vm-a@s'], { withSnapshots: true }],
+    after: (before) => without(before, 'vm-b', 'vm-b@s', 'vm@s2', 'vm-a@s'),
   },
   {
     name: 'remove a snapshot',
@@ -222,6 +246,12 @@ export const scenarios: readonly Scenario[] = [
     prepare: makeChain,
     call: () => ['remove', 'depth-17', {}],
     after: (before) => withLines(without(before, 'depth-17'), 'depth-17 tombstone'),
+  },
+  {
+    name: 'remove several of a deep lineage',
+    prepare: makeChain,
+    call: () => ['remove', ['depth-17', 'depth-2'], {}],
+    after: (before) => withLines(without(before, 'depth-2', 'depth-17'), 'depth-17 tombstone'),
   },
   {
     name: 'import of a raw image',

@@ -13,7 +13,7 @@ export const removeCommand: Command<CliContext> = buildCommand<Flags, string[], 
   docs: {
     brief: 'Remove volumes, templates and snapshots',
     fullDescription: withExamples(
-      "Removes volumes, templates and snapshots. All are looked at first: if one can't go, none goes. Clones of what is removed live on. A volume that has snapshots or is in use is refused.",
+      "Removes volumes, templates and snapshots. If one can't go, none goes; all are gone in one step. Clones of what is removed live on. A volume that has snapshots or is in use is refused.",
       'coppice remove vm-1@before-upgrade',
       'coppice remove vm-1 vm-2 --with-snapshots',
       'coppice remove vm-1 --dry-run',

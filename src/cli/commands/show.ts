@@ -45,7 +45,7 @@ export const showCommand: Command<CliContext> = buildCommand<PoolFlags, [string]
               'Snapshots:',
               ...details.snapshotList.map(
                 (entry) =>
-                  `  ${entry.name}  ${entry.created ?? ''}  ${entry.consistency ?? ''}${entry.reason === 'rollback' ? '  kept by a rollback' : ''}`,
+                  `  ${entry.name}  ${entry.created ?? ''}  ${entry.consistency ?? ''}${entry.reason === 'rollback' ? '  kept by a rollback' : ''}${entry.group === undefined ? '' : `  group ${entry.group}`}`,
               ),
             ]
           : []),

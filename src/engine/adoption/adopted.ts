@@ -1,5 +1,6 @@
 import type { AdoptedFile } from '../../model/metadata.ts';
 import type { Context } from '../context.ts';
+import { volumesOf } from '../visible.ts';
 import type { DiskType } from './plan.ts';
 
 export interface AdoptedBefore {
@@ -11,7 +12,7 @@ export interface AdoptedBefore {
 
 /** What in the pool was made by adoption, and still has its disk. */
 export function adoptedIn(context: Context): AdoptedBefore[] {
-  return context.driver.list().flatMap(({ name, metadata, bytes }) => {
+  return volumesOf(context).flatMap(({ name, metadata, bytes }) => {
     if (metadata?.type !== 'volume' || !metadata.adopted || bytes === undefined) return [];
     const { id, sealed, adopted: file } = metadata;
     return [{ name, id, type: sealed ? 'template' : 'volume', file }];

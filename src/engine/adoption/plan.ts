@@ -7,6 +7,7 @@ import type { Context } from '../context.ts';
 import { createDisk } from '../disk-work.ts';
 import type { AdoptOptions } from '../operations/adopt.ts';
 import { requireSpace } from '../space.ts';
+import { occupancy } from '../visible.ts';
 import { type AdoptedBefore, adoptedIn } from './adopted.ts';
 import { clashesOf } from './clashes.ts';
 import type { Entry } from './entries.ts';
@@ -135,7 +136,7 @@ function nameBlockers(context: Context, disk: Found, before: readonly AdoptedBef
   const blocker = (what: string, remedy: string): Blocker[] => [{ kind: 'source', what, remedy }];
   try {
     const valid = parseVolumeName(name);
-    if (!context.driver.exists({ area: 'volumes', name: valid })) return [];
+    if (occupancy(context, { area: 'volumes', name: valid }) !== 'taken') return [];
   } catch (error) {
     if (!(error instanceof CoppiceError)) throw error;
     return blocker(

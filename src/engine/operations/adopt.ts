@@ -12,8 +12,9 @@ import { type DiskType, type PlannedDisk, planAdoption } from '../adoption/plan.
 import type { Context } from '../context.ts';
 import type { Control } from '../control.ts';
 import { announceWork } from '../disk-work.ts';
-import { explainFailure } from '../failures.ts';
-import { busy, findWork } from '../holding.ts';
+import { busy, explainFailure } from '../failures.ts';
+import { findWork } from '../holding.ts';
+import { holdPool } from '../pool-lock.ts';
 import { abandon } from '../publish.ts';
 import { takingLocks } from '../waiting.ts';
 
@@ -107,9 +108,7 @@ export async function adopt(
 /** Only one adoption at a time in a pool: of two of the same files, the second finds what the first has made. */
 function announceAdoption(context: Context, { dryRun }: AdoptOptions): Held {
   if (dryRun) return announceWork(context, 'adopt', `look-${randomId()}`);
-  const pool = context.driver.hold({ area: 'pool' }, 'exclusive', context.wait);
-  if (typeof pool === 'string') throw busy('the pool');
-  using _lock = pool;
+  using _lock = holdPool(context, 'exclusive');
   const name = '.adoption'; // which no volume can have
   if (findWork(context, name)) throw busy('another adoption');
   return announceWork(context, 'adopt', name);

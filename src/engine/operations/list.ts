@@ -5,6 +5,7 @@ import { parseName, parseReference } from '../../model/names.ts';
 import type { Context } from '../context.ts';
 import { holdSnapshot, holdVolume } from '../holding.ts';
 import { problemsIn } from '../problems.ts';
+import { contentsOf, snapshotsOf, volumesOf } from '../visible.ts';
 
 export interface VolumeSummary {
   readonly name: string;
@@ -26,23 +27,21 @@ export interface SnapshotSummary {
   readonly created?: string;
   readonly consistency?: Consistency;
   readonly reason?: 'user' | 'rollback';
+  /** The id of the group that it was taken with, which its other members have too. */
+  readonly group?: string;
 }
 
 /** All volumes and templates, sorted by name. What Coppice did not make is listed as `foreign` and never touched. */
 export function list(context: Context): VolumeSummary[] {
-  return context.driver.list().map(summarize).sort(byName);
+  return volumesOf(context).map(summarize).sort(byName);
 }
 
 /** The snapshots of one volume, or of all, the oldest first. */
 export function listSnapshots(context: Context, volume?: string): SnapshotSummary[] {
-  const volumes =
-    volume === undefined
-      ? context.driver
-          .list()
-          .filter((record) => record.snapshots > 0)
-          .sort(byName)
-      : [{ name: volume }];
-  return volumes.flatMap(({ name }) => snapshotsOf(context, name));
+  if (volume !== undefined) return summarizeSnapshots(volume, snapshotsOf(context, parseName(volume)));
+  return [...contentsOf(context)]
+    .sort((a, b) => byName(a.volume, b.volume))
+    .flatMap(({ volume: { name }, snapshots }) => summarizeSnapshots(name, snapshots));
 }
 
 export interface VolumeDetails extends VolumeSummary {
@@ -61,7 +60,9 @@ export function show(context: Context, nameText: string): VolumeDetails {
   const { volume: name, snapshot } = parseReference(nameText);
   using volume = holdVolume(context, name, 'shared');
   if (snapshot) holdSnapshot(context, volume, snapshot, 'shared')[Symbol.dispose]();
-  const snapshots = snapshotsOf(context, name).filter((entry) => !snapshot || entry.name === snapshot);
+  const snapshots = summarizeSnapshots(name, snapshotsOf(context, name)).filter(
+    (entry) => !snapshot || entry.name === snapshot,
+  );
   const state = context.driver.inspect(volume.held);
   return {
     ...summarize({ name, metadata: volume.metadata, bytes: state?.bytes, snapshots: snapshots.length }),
@@ -93,8 +94,8 @@ function pathOfDisk(context: Context, held: Held): string {
   );
 }
 
-function snapshotsOf(context: Context, volume: string): SnapshotSummary[] {
-  return [...context.driver.listSnapshots(parseName(volume))]
+function summarizeSnapshots(volume: string, records: readonly SnapshotRecord[]): SnapshotSummary[] {
+  return [...records]
     .sort((a, b) => Number(generationOf(a) - generationOf(b)) || byName(a, b))
     .map((record) => ({
       reference: `${volume}@${record.name}`,
@@ -104,6 +105,7 @@ function snapshotsOf(context: Context, volume: string): SnapshotSummary[] {
         created: record.metadata.created,
         consistency: record.metadata.consistency,
         reason: record.metadata.reason,
+        ...(record.metadata.group !== undefined && { group: record.metadata.group }),
       }),
     }));
 }

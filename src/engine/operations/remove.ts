@@ -1,19 +1,13 @@
-import type { Held } from '../../drivers/driver.ts';
-import { hasErrno } from '../../linux/libc.ts';
-import { randomId } from '../../linux/random.ts';
 import { type Blocker, blockedBy, CoppiceError } from '../../model/errors.ts';
-import {
-  type Metadata,
-  rememberedAncestors,
-  type TombstoneMetadata,
-  type VolumeMetadata,
-} from '../../model/metadata.ts';
+import type { TombstoneMetadata } from '../../model/metadata.ts';
 import { formatReference, parseReference } from '../../model/names.ts';
 import { mountBlockers, openBlockers } from '../blockers.ts';
+import { buryTogether, type Doomed } from '../bury-together.ts';
 import type { Context } from '../context.ts';
 import { type Control, progressOf } from '../control.ts';
-import { type HeldVolume, holdSnapshot, holdVolume } from '../holding.ts';
-import { timestamp } from '../timestamp.ts';
+import { holdSnapshot, holdVolume } from '../holding.ts';
+import { inLockOrder } from '../order.ts';
+import { snapshotsOf, volumesOf } from '../visible.ts';
 
 export interface RemoveOptions {
   /** Remove a volume although it has snapshots, and those with it. */
@@ -34,16 +28,14 @@ export interface Removed {
   readonly blockers?: readonly Blocker[];
 }
 
-interface Doomed {
-  readonly label: string;
-  readonly held: Held;
-  readonly volume: HeldVolume;
+interface Found extends Doomed {
+  /** The names of its snapshots. */
   readonly snapshots: readonly string[];
 }
 
 /**
- * Removes volumes, templates and snapshots. Everything is looked at first: if one of them can't go, none goes. Clones live on.
- * A name is gone at once; the kernel frees the space a little later.
+ * Removes volumes, templates and snapshots. Everything is looked at first: if one of them can't go, none goes. All names are
+ * gone in one step; the kernel frees the space a little later. Clones live on.
  */
 export function remove(
   context: Context,
@@ -77,110 +69,47 @@ function removeAll(
   };
   if (options.dryRun) return { ...result, blockers };
   if (blockers.length > 0) throw blockedBy(`Could not remove ${references.join(', ')}`, blockers);
-  for (const [index, entry] of doomed.entries()) {
-    bury(context, entry);
-    if (doomed.length > 1) control.report(progressOf('removing', index + 1, doomed.length));
-  }
+  buryTogether(context, doomed, (done) => {
+    if (doomed.length > 1) control.report(progressOf('removing', done, doomed.length));
+  });
   return result;
 }
 
-/** Locks are always taken in the order of the names, so that two removals never wait for each other. Snapshots of a volume that goes, go with it. */
+/** Snapshots of a volume that goes, go with it. */
 function ordered(references: readonly string[]): string[] {
   const volumes = new Set(references.filter((reference) => !reference.includes('@')));
-  return [...new Set(references)]
-    .filter((reference) => !reference.includes('@') || !volumes.has(parseReference(reference).volume))
-    .sort((a, b) => (orderOf(a) < orderOf(b) ? -1 : 1));
+  return inLockOrder(references).filter(
+    (reference) => !reference.includes('@') || !volumes.has(parseReference(reference).volume),
+  );
 }
 
-/** "@" comes after digits and "-": compared as they are, dd-10 would lie between dd-1 and dd-1@s, which have one lock. */
-function orderOf(reference: string): string {
-  return reference.replace('@', '\0');
-}
-
-function find(context: Context, text: string, options: RemoveOptions, stack: DisposableStack): Doomed[] {
+function find(context: Context, text: string, options: RemoveOptions, stack: DisposableStack): Found[] {
   const reference = parseReference(text);
   try {
     const volume = stack.use(
       holdVolume(context, reference.volume, reference.snapshot ? 'shared' : 'exclusive'),
     );
     const label = formatReference(reference);
+    const { name } = volume;
     if (reference.snapshot) {
-      return [
-        {
-          label,
-          volume,
-          held: stack.use(holdSnapshot(context, volume, reference.snapshot, 'exclusive')),
-          snapshots: [],
-        },
-      ];
+      const held = stack.use(holdSnapshot(context, volume, reference.snapshot, 'exclusive'));
+      return [{ label, name, held, snapshots: [] }];
     }
-    const snapshots = context.driver.listSnapshots(reference.volume).map((snapshot) => snapshot.name);
-    return [{ label, volume, held: volume.held, snapshots }];
+    const snapshots = snapshotsOf(context, name).map((snapshot) => snapshot.name);
+    return [{ label, name, held: volume.held, snapshots }];
   } catch (error) {
     if (options.ifExists && error instanceof CoppiceError && error.code === 'not_found') return [];
     throw error;
   }
 }
 
-function snapshotBlockers(entry: Doomed, named: readonly string[]): Blocker[] {
+function snapshotBlockers(entry: Found, named: readonly string[]): Blocker[] {
   const unnamed = entry.snapshots.filter((name) => !named.includes(`${entry.label}@${name}`));
   return unnamed.map((name) => ({
     kind: 'snapshots',
     what: `${entry.label} has the snapshot ${name}`,
     remedy: 'remove its snapshots first, or use --with-snapshots',
   }));
-}
-
-/** One rename, and it is gone for everybody; destroying the data can be interrupted, the next opening of the pool goes on. */
-function bury(context: Context, { volume, held }: Doomed): void {
-  try {
-    // The name goes into the id, because the record of a removed volume needs it and its metadata does not have it.
-    context.driver.move(held, { area: 'tombstones', id: `${volume.name}.${randomId()}` });
-  } catch (error) {
-    if (!hasErrno(error, 'ENOSPC')) throw error;
-    destroyInPlace(context, held, error);
-    return;
-  }
-  finishRemoval(context, held);
-}
-
-/**
- * The way out of a pool that is so full that no name can be moved: what deletes may use the file system's reserve. When it is
- * interrupted, a volume without a disk is left, which can be removed again. A record that descendants need can't be kept, so then
- * something else has to go first.
- */
-function destroyInPlace(context: Context, held: Held, noSpace: unknown): void {
-  if (needsRecord(context.driver.read(held))) throw noSpace;
-  context.driver.discard(held);
-  if (context.driver.exists(held.place)) throw noSpace;
-}
-
-/**
- * Destroys what lies in a tombstone. Of a volume so deep that its descendants learn their further ancestors only from it, the
- * record stays. Returns whether there was anything to do.
- */
-export function finishRemoval(context: Context, held: Held): boolean {
-  const metadata = context.driver.read(held);
-  if (metadata?.type === 'tombstone') return false;
-  if (!needsRecord(metadata)) {
-    context.driver.discard(held);
-    return true;
-  }
-  const buried = held.place.area === 'tombstones' ? held.place.id : '';
-  const record: TombstoneMetadata = {
-    type: 'tombstone',
-    id: metadata.id,
-    name: buried.slice(0, buried.lastIndexOf('.')),
-    removed: timestamp(),
-    origin: metadata.origin,
-  };
-  context.driver.discardData(held);
-  context.driver.write(held, record);
-  return true;
-}
-
-function needsRecord(metadata: Metadata | undefined): metadata is VolumeMetadata {
-  return metadata?.type === 'volume' && metadata.origin.length >= rememberedAncestors;
 }
 
 /** Drops the records of lineage that nobody descends from any more. Reads the pool only where such records are. */
@@ -210,9 +139,9 @@ function ancestorsOfTheLiving(
   records: ReadonlyMap<string, TombstoneMetadata>,
 ): ReadonlySet<string> {
   const ancestors = new Set<string>();
-  const pending = context.driver
-    .list()
-    .flatMap(({ metadata }) => (metadata?.type === 'volume' ? metadata.origin : []));
+  const pending = volumesOf(context).flatMap(({ metadata }) =>
+    metadata?.type === 'volume' ? metadata.origin : [],
+  );
   for (let next = pending.pop(); next; next = pending.pop()) {
     if (ancestors.has(next.id)) continue;
     ancestors.add(next.id);

@@ -1,5 +1,6 @@
 import { parseVolumeName } from '../../model/names.ts';
 import type { Context } from '../context.ts';
+import { buryHiddenSnapshots } from '../groups.ts';
 import { holdVolume } from '../holding.ts';
 import { publish, requireFree } from '../publish.ts';
 
@@ -13,6 +14,7 @@ export function rename(
   const name = parseVolumeName(toText);
   using volume = holdVolume(context, from, 'exclusive');
   requireFree(context, name);
+  buryHiddenSnapshots(context, from, volume.held);
   publish(context, volume.held, name);
   return { from, name };
 }

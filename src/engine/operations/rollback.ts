@@ -8,6 +8,7 @@ import { type HeldVolume, holdSnapshot, holdVolume, requireUnsealed } from '../h
 import { nestedIn, problemsOf, problemsOfSnapshot } from '../problems.ts';
 import { abandon, publishNumbered, staging, timestampName } from '../publish.ts';
 import { requireSpace } from '../space.ts';
+import { volumesOf } from '../visible.ts';
 
 export interface RollbackOptions {
   /** Go on although somebody has the disk open: he keeps the replaced state, and his later writes are lost. */
@@ -180,7 +181,7 @@ function findKept(context: Context, volume: Held, wanted: string, id: string): N
 }
 
 function findById(context: Context, intent: RollbackIntent): HeldVolume | undefined {
-  const names = [intent.volume, ...context.driver.list().map((record) => record.name)];
+  const names = [intent.volume, ...volumesOf(context).map((record) => record.name)];
   for (const name of names) {
     const metadata = context.driver.peek({ area: 'volumes', name: name as Name });
     if (metadata?.type !== 'volume' || metadata.id !== intent.volumeId) continue;

@@ -3,6 +3,7 @@ import type { Ancestor } from '../../model/metadata.ts';
 import { parseReference } from '../../model/names.ts';
 import type { Context } from '../context.ts';
 import { noSuchVolume } from '../holding.ts';
+import { volumesOf } from '../visible.ts';
 
 export interface TreeNode {
   readonly name: string;
@@ -39,7 +40,7 @@ export function tree(context: Context, nameText?: string): TreeNode[] {
 /** Everything that lives, and every ancestor that one of them remembers. */
 function collect(context: Context): Map<string, Entry> {
   const entries = new Map<string, Entry>();
-  for (const { name, metadata } of context.driver.list()) {
+  for (const { name, metadata } of volumesOf(context)) {
     if (metadata?.type !== 'volume') continue;
     // A copy that other tools have made has the same id: what descends from either is drawn below the first.
     entries.set(entries.has(metadata.id) ? `${metadata.id} ${name}` : metadata.id, {

@@ -6,6 +6,7 @@ import { type Control, progressOf } from '../control.ts';
 import { explainFailure } from '../failures.ts';
 import { holdSource } from '../holding.ts';
 import { timestamp } from '../timestamp.ts';
+import { contentsOf } from '../visible.ts';
 
 export interface UsageOptions {
   /** Walk every extent, after what was deleted is really freed. */
@@ -98,12 +99,10 @@ function remember(context: Context, held: Held, usage: { exclusiveBytes: number;
 }
 
 function everything(context: Context): Reference[] {
-  return context.driver
-    .list()
-    .filter((record) => record.metadata?.type === 'volume' && record.bytes !== undefined)
-    .flatMap((record) => {
+  return contentsOf(context)
+    .filter(({ volume }) => volume.metadata?.type === 'volume' && volume.bytes !== undefined)
+    .flatMap(({ volume: record, snapshots }) => {
       const volume = record.name as Name;
-      const snapshots = record.snapshots > 0 ? context.driver.listSnapshots(volume) : [];
       return [{ volume }, ...snapshots.map(({ name }) => ({ volume, snapshot: name as Name }))];
     })
     .sort((a, b) => (formatReference(a) < formatReference(b) ? -1 : 1));

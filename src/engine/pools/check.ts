@@ -8,6 +8,7 @@ import { formatSize } from '../../model/sizes.ts';
 import type { Context } from '../context.ts';
 import { problemsIn } from '../problems.ts';
 import { poolSpace } from '../space.ts';
+import { volumesOf } from '../visible.ts';
 
 export interface Finding {
   readonly severity: 'error' | 'warning';
@@ -87,7 +88,7 @@ function foreignEntries(context: Context): Finding[] {
       subject: `${context.path}/${name}`,
       message: `${context.path}/${name} was not made by Coppice; it is left alone.`,
     }));
-  for (const record of context.driver.list()) {
+  for (const record of volumesOf(context)) {
     if (record.metadata?.type === 'volume') continue;
     findings.push({
       severity: 'warning',
@@ -99,7 +100,7 @@ function foreignEntries(context: Context): Finding[] {
 }
 
 function volumeFindings(context: Context): Finding[] {
-  return context.driver.list().flatMap(({ name: text, metadata }): readonly Finding[] => {
+  return volumesOf(context).flatMap(({ name: text, metadata }): readonly Finding[] => {
     if (metadata?.type !== 'volume') return [];
     const name = text as Name;
     return holding(context, { area: 'volumes', name }, name, (held) =>
@@ -111,7 +112,7 @@ function volumeFindings(context: Context): Finding[] {
 /** An id belongs to one volume. Whoever has copied a directory has copied the id too. */
 function copyFindings(context: Context): Finding[] {
   const byId = Map.groupBy(
-    context.driver.list().filter((record) => record.metadata?.type === 'volume'),
+    volumesOf(context).filter((record) => record.metadata?.type === 'volume'),
     ({ metadata }) => (metadata?.type === 'volume' ? metadata.id : ''),
   );
   return [...byId.values()].flatMap((records) => {

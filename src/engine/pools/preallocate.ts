@@ -9,7 +9,7 @@ import { CoppiceError } from '../../model/errors.ts';
 import { encodeMetadata } from '../../model/metadata.ts';
 import { formatSize } from '../../model/sizes.ts';
 import { presentBacking } from './beneath.ts';
-import { openRoot, poolAttribute } from './open.ts';
+import { openRoot, poolAttribute, readPoolMetadata } from './open.ts';
 
 /**
  * Reserves all blocks of the file under a mounted pool. Discard is turned off first: with it the kernel would give blocks back
@@ -32,7 +32,9 @@ export function preallocatePool(path: string): boolean {
   allocateFile(file.fd, fstatSync(file.fd).size);
   flush(file.fd);
   const recorded = root.metadata.backing.type === 'loop' ? root.metadata.backing : backing;
-  const metadata = { ...root.metadata, backing: { ...recorded, preallocated: true } };
+  // Read anew: other processes write into it, too.
+  const present = readPoolMetadata(root.fd) ?? root.metadata;
+  const metadata = { ...present, backing: { ...recorded, preallocated: true } };
   writeAttribute(root.fd, poolAttribute, encodeMetadata(metadata));
   root.backend.commit(root.fd);
   return true;
