@@ -248,12 +248,6 @@ export const scenarios: readonly Scenario[] = [
     after: (before) => withLines(without(before, 'depth-17'), 'depth-17 tombstone'),
   },
   {
-    name: 'remove several of a deep lineage',
-    prepare: makeChain,
-    call: () => ['remove', ['depth-17', 'depth-2'], {}],
-    after: (before) => withLines(without(before, 'depth-2', 'depth-17'), 'depth-17 tombstone'),
-  },
-  {
     name: 'import of a raw image',
     async prepare(_pool, scratch) {
       writeFileSync(join(scratch, 'image.raw'), first);

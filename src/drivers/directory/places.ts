@@ -239,9 +239,11 @@ function lockedIfThere(fd: number): FileStatus | undefined {
 /** What lies in a directory of volumes or snapshots. Links are not followed and mounts not entered, wherever they stand. */
 function recordsIn(directory: number): SnapshotRecord[] {
   const base = descriptorPath(directory);
-  return readdirSync(base).map((name) => {
+  return readdirSync(base).flatMap((name) => {
     const metadata = decoded(readAttributeByPath(`${base}/${name}`, metadataAttribute));
-    return { name, metadata, bytes: diskStatus(directory, name, metadata !== undefined)?.bytes };
+    // What somebody has removed since its name was read must not look like something that is not ours.
+    if (!metadata && !statusIfAny(directory, name)) return [];
+    return [{ name, metadata, bytes: diskStatus(directory, name, metadata !== undefined)?.bytes }];
   });
 }
 

@@ -1,0 +1,350 @@
+import { mkdirSync, openSync, rmdirSync } from 'node:fs';
+import { join } from 'node:path';
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { openPool, type Pool } from '../../src/index.ts';
+import { removeAttribute } from '../../src/linux/attributes.ts';
+import { Descriptor } from '../../src/linux/files.ts';
+import { observeCalls } from '../../src/linux/libc.ts';
+import { type PausedChild, pausedChild } from '../crash/paused-child.ts';
+import { digest, digestOf, writePattern } from '../support/content.ts';
+import { refusal } from '../support/errors.ts';
+import { watchGroups } from '../support/group-watcher.ts';
+import { conformance, type Suite, staged } from './suite.ts';
+
+const MiB = 2 ** 20;
+
+/** The rename of the entry of a group, and that of what was removed. */
+const committing = /^renameat2 [0-9a-f-]{36}$/;
+const moving = /^renameat2 v-\d+\./;
+
+conformance('several snapshots at once', (suite) => {
+  const { needs } = suite;
+
+  needs('snapshots')('hold the state of each volume, and are found by their group', async () => {
+    const volumes = await several(suite, 3);
+    const contents = await Promise.all(
+      volumes.map(async (name, seed) => writePattern(await suite.pool.diskPath(name), seed, 0, MiB)),
+    );
+    const references = volumes.map((name) => `${name}@s`);
+    const taken = await suite.pool.snapshot(references);
+    expect(taken).toEqual({
+      group: expect.stringMatching(/^[0-9a-f-]{36}$/),
+      snapshots: volumes.map((volume) => ({
+        reference: `${volume}@s`,
+        volume,
+        name: 's',
+        id: expect.any(String),
+        consistency: 'sync',
+      })),
+      apartMilliseconds: expect.any(Number),
+      sameInstant: suite.backend.capabilities['sameInstantSnapshots'] === true,
+    });
+    expect(taken.apartMilliseconds).toBeGreaterThan(0);
+    for (const [index, reference] of references.entries())
+      expect(digest(await suite.pool.diskPath(reference))).toBe(digestOf(contents[index] as Buffer));
+    const members = (await suite.pool.listSnapshots()).filter((snapshot) => snapshot.group === taken.group);
+    expect(members.map((member) => member.reference).sort()).toEqual([...references].sort());
+    expect((await suite.pool.show(volumes[0] ?? '')).snapshotList[0]?.group).toBe(taken.group);
+    const single = await suite.pool.snapshot(volumes[0] ?? '');
+    expect(Object.keys(single)).not.toContain('group');
+  });
+
+  needs('snapshots')('are the same whatever the order, and what is named twice is taken once', async () => {
+    const volumes = await several(suite, 4);
+    let round = 0;
+    const orders = fc.array(fc.constantFrom(...volumes), { minLength: 1, maxLength: 8 });
+    await fc.assert(
+      fc.asyncProperty(orders, async (order) => {
+        const name = `round-${++round}`;
+        const { group, snapshots } = await suite.pool.snapshot(order, { name });
+        const expected = [...new Set(order)].map((volume) => `${volume}@${name}`);
+        expect(snapshots.map((snapshot) => snapshot.reference)).toEqual(expected);
+        expect(await membersOf(suite.pool, group)).toEqual([...expected].sort());
+      }),
+      { numRuns: 20 },
+    );
+  });
+
+  needs('snapshots')('without a name get one name, which none of them has yet', async () => {
+    const volumes = await several(suite, 3);
+    const given = new Set<string>();
+    for (let round = 0; round < 4; round++) {
+      given.add((await suite.pool.snapshot(volumes[round % 3] ?? '')).name);
+      const { snapshots } = await suite.pool.snapshot([...volumes, `${volumes[0]}@own-${round}`]);
+      const names = new Set(snapshots.slice(0, 3).map((snapshot) => snapshot.name));
+      expect(names.size).toBe(1);
+      for (const name of names) expect(given).not.toContain(name);
+      for (const name of names) given.add(name);
+      expect(snapshots[3]?.name).toBe(`own-${round}`);
+    }
+  });
+
+  needs('snapshots')('are not taken when one can not be, which is named', async () => {
+    const [a = '', b = '', c = ''] = await several(suite, 3);
+    const template = suite.name('t');
+    await suite.pool.seal(b, template);
+    await suite.pool.snapshot(`${b}@taken`);
+    const before = await everything(suite.pool);
+    for (const [references, code, named] of [
+      [[a, b, c].map((name) => `${name}@taken`), 'already_exists', b],
+      [[a, 'never-made', c], 'not_found', 'never-made'],
+      [[a, template, c], 'blocked', template],
+      [[a, `${b}@s`, '../c'], 'invalid_argument', '../c'],
+      [[a, `${b}@../s`, c], 'invalid_argument', '../s'],
+      [[], 'invalid_argument', 'name a volume'],
+    ] as const) {
+      const error = await refusal(() => suite.pool.snapshot(references), code);
+      expect(error.message).toContain(named);
+      expect(await everything(suite.pool)).toEqual(before);
+      expect(staged(suite.home)).toEqual([]);
+    }
+    await refusal(() => suite.pool.snapshot([`${a}@x`, `${b}@y`], { name: 'z' }), 'invalid_argument');
+    await refusal(() => suite.pool.snapshot(`${a}@x`, { name: 'z' }), 'invalid_argument');
+    await refusal(() => suite.pool.snapshot([a], { name: 'a/b' }), 'invalid_argument');
+    expect(await everything(suite.pool)).toEqual(before);
+    expect((await suite.pool.snapshot(a, { name: 'z' })).reference).toBe(`${a}@z`);
+  });
+
+  needs('snapshots')('are not taken when somebody takes one of the names meanwhile', async () => {
+    const [a = '', b = '', c = ''] = await several(suite, 3);
+    const place = join(suite.home.path, 'volumes', b, 'snapshots', 's');
+    observeCalls((syscall) => {
+      if (syscall === 'renameat2') mkdirSync(place, { recursive: true });
+      return undefined;
+    });
+    const error = await refusal(
+      () => suite.pool.snapshot([a, b, c], { name: 's' }),
+      'already_exists',
+    ).finally(() => observeCalls(undefined));
+    expect(error.message).toContain(b);
+    expect((await suite.pool.listSnapshots(a)).concat(await suite.pool.listSnapshots(c))).toEqual([]);
+    rmdirSync(place);
+  });
+
+  describe('before they are committed', () => {
+    const begun = async (): Promise<{ names: string[]; maker: PausedChild; other: Pool }> => {
+      const names = await several(suite, 3);
+      const maker = pausedChild({ pool: suite.home.path, call: ['snapshot', names, { name: 's' }] });
+      await maker.until(committing);
+      return { names, maker, other: await openPool(suite.home.path, { lockTimeout: 0 }) };
+    };
+
+    needs('snapshots')('are not there for anybody, and their names are taken', async () => {
+      const { names, maker, other } = await begun();
+      await using _maker = maker;
+      await using pool = other;
+      const [name = ''] = names;
+      for (const volume of names) {
+        expect(await pool.listSnapshots(volume)).toEqual([]);
+        expect((await pool.show(volume)).snapshotList).toEqual([]);
+      }
+      expect(
+        (await pool.list()).filter((each) => names.includes(each.name)).map((each) => each.snapshots),
+      ).toEqual([0, 0, 0]);
+      const all = (await pool.usage()).usages.map((usage) => usage.reference);
+      expect(all.filter((reference) => names.some((each) => reference.startsWith(`${each}@`)))).toEqual([]);
+      expect(
+        (await pool.listSnapshots()).filter(({ reference }) => names.includes(reference.split('@')[0] ?? '')),
+      ).toEqual([]);
+      expect((await pool.check()).filter((finding) => finding.severity === 'error')).toEqual([]);
+      await refusal(() => pool.snapshot(`${name}@s`), 'busy');
+      await refusal(() => pool.rename(name, suite.name()), 'busy');
+      await maker.finish();
+      for (const volume of names)
+        expect((await pool.listSnapshots(volume)).map((each) => each.name)).toEqual(['s']);
+    });
+
+    needs('snapshots')(
+      'and when their maker dies, never will be, also before a pool is opened again',
+      async () => {
+        const { names, maker, other } = await begun();
+        await using _maker = maker;
+        await using pool = other;
+        await maker.kill();
+        const [a = '', b = '', c = ''] = names;
+        await refusal(() => pool.clone(`${a}@s`, suite.name()), 'not_found');
+        await refusal(() => pool.diskPath(`${a}@s`), 'not_found');
+        await refusal(() => pool.rollback(`${a}@s`), 'not_found');
+        await refusal(() => pool.remove(`${a}@s`), 'not_found');
+        await pool.snapshot(`${a}@s`);
+        const renamed = suite.name();
+        await pool.rename(b, renamed);
+        await pool.remove(c);
+        await using _swept = await openPool(suite.home.path, { inline: true });
+        expect((await pool.listSnapshots(a)).map((each) => [each.name, each.group])).toEqual([
+          ['s', undefined],
+        ]);
+        expect(await pool.listSnapshots(renamed)).toEqual([]);
+        expect(staged(suite.home)).toEqual([]);
+      },
+    );
+  });
+
+  needs('snapshots')(
+    'of a dead maker do not come back with a volume that is renamed while they are cleared up',
+    async () => {
+      const names = await several(suite, 3);
+      await using maker = pausedChild({ pool: suite.home.path, call: ['snapshot', names, { name: 's' }] });
+      await maker.until(committing);
+      await maker.kill();
+      await renameDuringSweep(suite, names[1] ?? '');
+    },
+  );
+
+  needs('snapshots')('200 at once', async () => {
+    const volumes = await several(suite, 200);
+    const { group, snapshots } = await suite.pool.snapshot(volumes);
+    expect(snapshots).toHaveLength(200);
+    expect(await membersOf(suite.pool, group)).toHaveLength(200);
+    const gone = snapshots.slice(0, 100).map((snapshot) => snapshot.reference);
+    await suite.pool.remove(gone);
+    expect(await membersOf(suite.pool, group)).toEqual(
+      snapshots
+        .slice(100)
+        .map((snapshot) => snapshot.reference)
+        .sort(),
+    );
+    await suite.pool.remove(volumes, { withSnapshots: true });
+    expect(await membersOf(suite.pool, group)).toEqual([]);
+  });
+
+  needs('snapshots')('appear and go in one step for another process that looks all the time', async () => {
+    await using watcher = await watchGroups(suite.home.path);
+    for (let round = 0; round < 12; round++) {
+      const volumes = await several(suite, 12, `w${round}`);
+      await watcher.follows(volumes);
+      const { snapshots } = await suite.pool.snapshot(volumes, { durability: 'deferred' });
+      await suite.pool.remove(
+        snapshots.map((snapshot) => snapshot.reference),
+        { durability: 'deferred' },
+      );
+      await suite.pool.remove(volumes, { durability: 'deferred' });
+    }
+    const { looks, torn } = await watcher.stop();
+    expect(torn).toEqual([]);
+    expect(looks).toBeGreaterThan(12);
+  });
+});
+
+conformance('several removals at once', (suite) => {
+  const removing = async (
+    names: readonly string[],
+    ...steps: readonly RegExp[]
+  ): Promise<{ remover: PausedChild; other: Pool }> => {
+    const call = ['remove', names, { withSnapshots: true }] as const;
+    const remover = pausedChild({ pool: suite.home.path, call });
+    for (const step of steps) await remover.until(step);
+    return { remover, other: await openPool(suite.home.path, { lockTimeout: 0 }) };
+  };
+
+  test('that are not committed leave all, also when their process dies', async () => {
+    const [a = '', b = ''] = await several(suite, 2);
+    const { remover, other } = await removing([a, b], committing);
+    await using _remover = remover;
+    await using pool = other;
+    expect(await present(pool, a, b)).toEqual([a, b]);
+    await refusal(() => pool.create(a, { bytes: MiB }), 'already_exists');
+    await remover.kill();
+    expect(await present(pool, a, b)).toEqual([a, b]);
+    await pool.grow(a, { bytes: 2 * MiB });
+    await pool.snapshot([a, b]);
+    await using swept = await openPool(suite.home.path, { inline: true });
+    expect(await present(swept, a, b)).toEqual([a, b]);
+    expect(staged(suite.home)).toEqual([]);
+    await swept.remove([a, b], { withSnapshots: true });
+    expect(await present(pool, a, b)).toEqual([]);
+  });
+
+  test('that are committed leave nothing, also while it still lies there', async () => {
+    const [a = '', b = '', kept = ''] = await several(suite, 3);
+    await suite.pool.snapshot([`${b}@s`, `${kept}@s`]);
+    const { remover, other } = await removing([a, b, `${kept}@s`], committing, moving);
+    await using _remover = remover;
+    await using pool = other;
+    expect(await present(pool, a, b)).toEqual([]);
+    expect(await pool.listSnapshots(b)).toEqual([]);
+    expect(await pool.listSnapshots(kept)).toEqual([]);
+    expect((await pool.list()).find((each) => each.name === kept)?.snapshots).toBe(0);
+    expect((await pool.tree()).map((node) => node.name).filter((name) => name === a || name === b)).toEqual(
+      [],
+    );
+    expect((await pool.check()).filter((finding) => finding.severity === 'error')).toEqual([]);
+    await refusal(() => pool.create(a, { bytes: MiB }), 'busy');
+    await remover.kill();
+    for (const name of [a, b, `${b}@s`, `${kept}@s`]) await refusal(() => pool.diskPath(name), 'not_found');
+    await refusal(() => pool.remove([a, b]), 'not_found');
+    await pool.create(a, { bytes: 3 * MiB });
+    await pool.snapshot(`${kept}@s`);
+    await pool.rename(kept, b);
+    await using swept = await openPool(suite.home.path, { inline: true });
+    expect((await swept.show(a)).bytes).toBe(3 * MiB);
+    expect((await swept.listSnapshots(b)).map((each) => each.name)).toEqual(['s']);
+    expect((await swept.describe()).tombstones).toBe(0);
+  });
+
+  test('of a dead process do not come back with a volume that is renamed while they are cleared up', async () => {
+    const names = await several(suite, 3);
+    const { snapshots } = await suite.pool.snapshot(names, { name: 's' });
+    const gone = snapshots.map((snapshot) => snapshot.reference);
+    const { remover, other } = await removing(gone, committing, moving);
+    await remover.kill();
+    await other.close();
+    await renameDuringSweep(suite, names[1] ?? '');
+  });
+
+  test('do nothing when one of them can not go', async () => {
+    const [a = '', b = '', c = ''] = await several(suite, 3);
+    await suite.pool.snapshot(`${b}@s`);
+    const before = await everything(suite.pool);
+    expect((await refusal(() => suite.pool.remove([a, b, c]), 'blocked')).message).toContain(b);
+    await refusal(() => suite.pool.remove([a, 'never-made', c]), 'not_found');
+    expect(await everything(suite.pool)).toEqual(before);
+    expect((await suite.pool.remove([c, a, 'never-made', c], { ifExists: true })).removed).toEqual([a, c]);
+  });
+
+  test('with something among them that has lost its metadata remove that, too', async () => {
+    const [a = '', b = ''] = await several(suite, 2);
+    await suite.pool.snapshot([a, b], { name: 's' });
+    {
+      using root = new Descriptor(openSync(join(suite.home.path, 'volumes', b, 'snapshots', 's'), 'r'));
+      removeAttribute(root.fd, 'user.coppice');
+    }
+    await suite.pool.remove([`${a}@s`, `${b}@s`]);
+    expect((await suite.pool.listSnapshots(a)).concat(await suite.pool.listSnapshots(b))).toEqual([]);
+  });
+});
+
+/** Renames a volume when a sweep has read the names of all and looked at none: no snapshot may be seen in it afterwards. */
+async function renameDuringSweep(suite: Suite, name: string): Promise<void> {
+  await using sweeper = pausedChild({ pool: suite.home.path, call: ['open'] });
+  await sweeper.until(/^flock/);
+  await sweeper.until(/^lgetxattr/);
+  const renamed = suite.name();
+  await suite.pool.rename(name, renamed);
+  await sweeper.finish();
+  expect(await suite.pool.listSnapshots(renamed)).toEqual([]);
+  expect(staged(suite.home)).toEqual([]);
+}
+
+async function several(suite: Suite, count: number, stem = 'v'): Promise<string[]> {
+  const names = Array.from({ length: count }, () => suite.name(stem));
+  for (const name of names) await suite.pool.create(name, { bytes: MiB, durability: 'deferred' });
+  return names;
+}
+
+async function membersOf(pool: Pool, group: string): Promise<string[]> {
+  const snapshots = await pool.listSnapshots();
+  return snapshots
+    .filter((snapshot) => snapshot.group === group)
+    .map((snapshot) => snapshot.reference)
+    .sort();
+}
+
+async function everything(pool: Pool): Promise<unknown> {
+  return [await pool.list(), await pool.listSnapshots()];
+}
+
+async function present(pool: Pool, ...names: string[]): Promise<string[]> {
+  return (await pool.list()).map((volume) => volume.name).filter((name) => names.includes(name));
+}
