@@ -8,15 +8,8 @@ import { describe, expect, test } from 'vitest';
 import { openPool } from '../../src/index.ts';
 import { digest, digestOf, patternBytes, writePattern } from '../support/content.ts';
 import { refusal } from '../support/errors.ts';
-import {
-  type Event,
-  explain,
-  findContradiction,
-  type ModelState,
-  type Operation,
-  observe,
-  perform,
-} from '../support/model.ts';
+import { type Event, findContradiction } from '../support/histories.ts';
+import { explain, type ModelState, type Operation, observe, perform } from '../support/model.ts';
 import { randomNumbers, randomOperation } from '../support/random-operations.ts';
 import { conformance, staged } from './suite.ts';
 

@@ -23,7 +23,19 @@ export type Operation =
   | { readonly kind: 'snapshot'; readonly name: string; readonly snapshot: string }
   | { readonly kind: 'rollback'; readonly name: string; readonly snapshot: string }
   | { readonly kind: 'removeSnapshot'; readonly name: string; readonly snapshot: string }
-  | { readonly kind: 'remove'; readonly name: string; readonly withSnapshots: boolean };
+  | { readonly kind: 'remove'; readonly name: string; readonly withSnapshots: boolean }
+  | Together;
+
+/** Several at once: all or none. */
+export type Together =
+  | { readonly kind: 'snapshotTogether'; readonly names: readonly string[]; readonly snapshot: string }
+  | {
+      readonly kind: 'removeTogether';
+      readonly references: readonly string[];
+      readonly withSnapshots: boolean;
+    };
+
+type Single = Exclude<Operation, Together>;
 
 /** What an operation said: a failure by its code, or the facts of a success. */
 export type Outcome =
@@ -61,6 +73,12 @@ export async function perform(pool: Pool, operation: Operation): Promise<Outcome
       case 'remove':
         await pool.remove(operation.name, { withSnapshots: operation.withSnapshots });
         return {};
+      case 'snapshotTogether':
+        await pool.snapshot(operation.names, { name: operation.snapshot });
+        return {};
+      case 'removeTogether':
+        await pool.remove(operation.references, { withSnapshots: operation.withSnapshots });
+        return {};
     }
   } catch (error) {
     const { code, message } = error as CoppiceError;
@@ -71,13 +89,45 @@ export async function perform(pool: Pool, operation: Operation): Promise<Outcome
 
 /** The state after an operation that had this outcome; undefined when it can't have had it in this state. */
 export function explain(state: ModelState, operation: Operation, outcome: Outcome): ModelState | undefined {
+  if (operation.kind === 'snapshotTogether' || operation.kind === 'removeTogether')
+    return explainTogether(state, operation, outcome);
   const refusals = refusalsOf(state, operation);
   if ('failed' in outcome) return refusals.includes(outcome.failed) ? state : undefined;
   return refusals.length === 0 ? succeed(state, operation, outcome) : undefined;
 }
 
+/** As if they were done one after the other, except that one which can't be done keeps all from being done. */
+function explainTogether(state: ModelState, operation: Together, outcome: Outcome): ModelState | undefined {
+  const { steps, start } = stepsOf(state, operation);
+  const refusals = steps.flatMap((step) => refusalsOf(start, step));
+  if ('failed' in outcome) return refusals.includes(outcome.failed) ? state : undefined;
+  if (refusals.length > 0) return undefined;
+  return steps.reduce<ModelState | undefined>((before, step) => before && succeed(before, step, {}), start);
+}
+
+/** Snapshots that are named beside their volume go with it: they are not looked at, and don't stand in its way. */
+function stepsOf(state: ModelState, operation: Together): { steps: Single[]; start: ModelState } {
+  if (operation.kind === 'snapshotTogether') {
+    const { names, snapshot } = operation;
+    return { steps: [...new Set(names)].map((name) => ({ kind: 'snapshot', name, snapshot })), start: state };
+  }
+  const { references, withSnapshots } = operation;
+  const steps: Single[] = [];
+  let start = state;
+  for (const reference of new Set(references)) {
+    const [name = '', snapshot] = reference.split('@');
+    if (snapshot === undefined) steps.push({ kind: 'remove', name, withSnapshots });
+    else if (!references.includes(name)) steps.push({ kind: 'removeSnapshot', name, snapshot });
+    else if (start[name]) {
+      const { [snapshot]: _, ...others } = start[name].snapshots;
+      start = havingSnapshots(start, name, others);
+    }
+  }
+  return { steps, start };
+}
+
 /** Every reason why this must fail now; which of several is said first is free. */
-function refusalsOf(state: ModelState, operation: Operation): ErrorCode[] {
+function refusalsOf(state: ModelState, operation: Single): ErrorCode[] {
   const reasons: ErrorCode[] = [];
   const source = state['source' in operation ? operation.source : operation.name];
   if ('source' in operation || operation.kind === 'create') {
@@ -114,7 +164,7 @@ function refusalsOf(state: ModelState, operation: Operation): ErrorCode[] {
 
 function succeed(
   state: ModelState,
-  operation: Operation,
+  operation: Single,
   outcome: Exclude<Outcome, { failed: ErrorCode }>,
 ): ModelState | undefined {
   const volume = state['source' in operation ? operation.source : operation.name] ?? empty;
@@ -141,7 +191,7 @@ function succeed(
       return { ...state, [operation.name]: { ...volume, bytes } };
     }
     case 'snapshot':
-      return withSnapshots(state, operation.name, {
+      return havingSnapshots(state, operation.name, {
         ...volume.snapshots,
         [operation.snapshot]: volume.bytes,
       });
@@ -154,7 +204,7 @@ function succeed(
     }
     case 'removeSnapshot': {
       const { [operation.snapshot]: __, ...left } = volume.snapshots;
-      return withSnapshots(state, operation.name, left);
+      return havingSnapshots(state, operation.name, left);
     }
     case 'remove':
       return others;
@@ -163,7 +213,7 @@ function succeed(
 
 const empty: ModelVolume = { bytes: 0, sealed: false, snapshots: {} };
 
-function withSnapshots(state: ModelState, name: string, snapshots: Record<string, number>): ModelState {
+function havingSnapshots(state: ModelState, name: string, snapshots: Record<string, number>): ModelState {
   return { ...state, [name]: { ...(state[name] ?? empty), snapshots } };
 }
 
@@ -184,70 +234,4 @@ export async function observe(pool: Pool): Promise<ModelState> {
       },
     ]),
   );
-}
-
-/** The same text for equal states, whatever the order of their keys. */
-export function fingerprint(state: ModelState): string {
-  const sorted = (value: unknown): unknown =>
-    typeof value === 'object' && value !== null
-      ? Object.fromEntries(
-          Object.entries(value)
-            .sort(([a], [b]) => (a < b ? -1 : 1))
-            .map(([key, inner]) => [key, sorted(inner)]),
-        )
-      : value;
-  return JSON.stringify(sorted(state));
-}
-
-export interface Event {
-  readonly operation: Operation;
-  readonly outcome: Outcome;
-  /** Nanoseconds of the clock that all processes share. */
-  readonly started: bigint;
-  readonly ended: bigint;
-}
-
-/**
- * Looks for an order of all events, one at a time, that explains every outcome and the final state. The events of one process
- * stay in their order, and what ended before another began comes before it. Returns undefined when there is one, else how far
- * the best attempt came.
- */
-export function findContradiction(
-  histories: readonly (readonly Event[])[],
-  initial: ModelState,
-  final: ModelState,
-): string | undefined {
-  const goal = fingerprint(final);
-  const seen = new Set<string>();
-  let best = { length: -1, text: '' };
-  const pending = [{ at: histories.map(() => 0), state: initial }];
-  for (let next = pending.pop(); next; next = pending.pop()) {
-    const { at, state } = next;
-    const key = `${at.join()} ${fingerprint(state)}`;
-    if (seen.has(key)) continue;
-    seen.add(key);
-    const fronts = histories.map((history, index) => history[at[index] ?? 0]);
-    const length = at.reduce((sum, each) => sum + each, 0);
-    if (fronts.every((front) => front === undefined)) {
-      if (fingerprint(state) === goal) return undefined;
-      best = { length, text: `at the end the model has ${fingerprint(state)}, the pool ${goal}` };
-      continue;
-    }
-    const firstEnd = fronts.reduce<bigint | undefined>(
-      (least, front) => (front && (least === undefined || front.ended < least) ? front.ended : least),
-      undefined,
-    );
-    for (const [index, front] of fronts.entries()) {
-      if (!front || (firstEnd !== undefined && front.started > firstEnd)) continue;
-      const after = explain(state, front.operation, front.outcome);
-      if (after) pending.push({ at: at.with(index, (at[index] ?? 0) + 1), state: after });
-    }
-    if (length > best.length) {
-      best = {
-        length,
-        text: `stuck after ${length} events in ${fingerprint(state)} before ${fronts.map((front) => front && JSON.stringify({ ...front.operation, ...front.outcome })).join(' | ')}`,
-      };
-    }
-  }
-  return best.text;
 }

@@ -18,6 +18,8 @@ const snapshots = ['x', 'y'];
 export function randomOperation(random: () => number): Operation {
   const pick = <T>(values: readonly T[]): T => values[Math.floor(random() * values.length)] as T;
   const [name, source, snapshot] = [pick(names), pick(names), pick(snapshots)];
+  const some = <T>(make: () => T): T[] => Array.from({ length: 2 + Math.floor(random() * 2) }, make);
+  const reference = (): string => (random() < 0.3 ? `${pick(names)}@${pick(snapshots)}` : pick(names));
   const blocks = 1 + Math.floor(random() * 8);
   return pick<() => Operation>([
     () => ({ kind: 'create', name, blocks }),
@@ -33,5 +35,13 @@ export function randomOperation(random: () => number): Operation {
     () => ({ kind: 'rollback', name, snapshot }),
     () => ({ kind: 'removeSnapshot', name, snapshot }),
     () => ({ kind: 'remove', name, withSnapshots: random() < 0.7 }),
+    () => ({ kind: 'snapshotTogether', names: some(() => pick(names)), snapshot }),
+    () => ({ kind: 'snapshotTogether', names: some(() => pick(names)), snapshot }),
+    () => ({
+      kind: 'removeTogether',
+      references: some(() => `${pick(names)}@${pick(snapshots)}`),
+      withSnapshots: true,
+    }),
+    () => ({ kind: 'removeTogether', references: some(reference), withSnapshots: random() < 0.7 }),
   ])();
 }

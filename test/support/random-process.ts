@@ -1,5 +1,6 @@
 import { openPool } from '../../src/index.ts';
-import { type Event, perform } from './model.ts';
+import type { Event } from './histories.ts';
+import { perform } from './model.ts';
 import { randomNumbers, randomOperation } from './random-operations.ts';
 
 /** A process that does random operations on a pool and says of each what came of it: POOL SEED COUNT inline|workers. */
