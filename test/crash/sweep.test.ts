@@ -5,7 +5,7 @@ import { Pool } from '../../src/engine/pool.ts';
 import { CoppiceError, openPool } from '../../src/index.ts';
 import { observeCalls } from '../../src/linux/libc.ts';
 import { makeTestPool, type TestPool } from '../support/test-pool.ts';
-import { disk, overwritten } from './content.ts';
+import { digest, disk, overwritten } from './content.ts';
 import { openIn } from './open-in.ts';
 import { runChild, startChild } from './run-child.ts';
 import { base, importBase, makeChain, makeVolume, prepared, type Scenario, scenarios } from './scenarios.ts';
@@ -75,6 +75,8 @@ const deaths = [
   ['while it gave the replaced state up', /^ioctl SNAP_DESTROY/, 1],
 ] as const;
 
+const likeBase = (entry: string): string => `${entry} ${base.length} ${digest(base)}`;
+
 const leftovers: readonly Leftover[] = [
   ...deaths.map(([when, call, occurrence]) => ({
     name: `a rollback that died ${when}`,
@@ -93,6 +95,23 @@ const leftovers: readonly Leftover[] = [
       await dieAfter(/^fsetxattr user.coppice$/, 2, () => pool.import('image', image));
     },
     recovered: [line('base', 'template', base)],
+  },
+  {
+    name: 'snapshots of two volumes that died before they were committed',
+    async leave(pool) {
+      await clones(pool, 'vm-a', 'vm-b');
+      await dieAfter(/^renameat2 s$/, 2, () => pool.snapshot(['vm-a@s', 'vm-b@s']));
+    },
+    recovered: ['base template', 'vm-a volume', 'vm-b volume'].map(likeBase),
+  },
+  {
+    name: 'a removal of two that died when it was committed',
+    async leave(pool) {
+      await clones(pool, 'vm-a', 'vm-b');
+      await pool.snapshot('vm-b@s');
+      await dieAfter(/^renameat2 [0-9a-f-]{36}$/, 1, () => pool.remove(['vm-a', 'vm-b@s']));
+    },
+    recovered: ['base template', 'vm-b volume'].map(likeBase),
   },
   {
     name: 'removals that died after the name was gone',
@@ -155,6 +174,10 @@ describe.each(leftovers)('recovery from $name', (leftover) => {
     }
   });
 });
+
+async function clones(pool: Pool, ...names: readonly string[]): Promise<void> {
+  for (const name of names) await pool.clone('base', name, { durability: 'deferred' });
+}
 
 /** As if the process had died right after a call: nothing that comes later reaches the storage, and its locks are gone. */
 async function dieAfter(pattern: RegExp, occurrence: number, run: () => Promise<unknown>): Promise<void> {
