@@ -29,6 +29,8 @@ const examples: readonly Metadata[] = [
     consistency: 'sync',
     reason: 'user',
     generation: '7',
+    group: '6f1c0f9e-5a4e-4b0e-9d55-0c8f6f5b7a11',
+    removal: '0d7c9f4a-98a1-4f3c-8a43-5b2f1f0f9a22',
   },
   {
     type: 'rollback',
@@ -42,6 +44,7 @@ const examples: readonly Metadata[] = [
   },
   { type: 'tombstone', id: 'i', name: 'n', removed: 'r', origin: [ancestor] },
   { type: 'work', action: 'import', volume: 'n' },
+  { type: 'group', action: 'snapshot', created: 'c' },
   { type: 'pool', format: 1, id: 'i', created: 'c', filesystem: 'f', backing: { type: 'existing' } },
   {
     type: 'pool',
@@ -129,6 +132,20 @@ describe('metadata', () => {
     expect(decodePoolFormat(Buffer.from('{'))).toBeUndefined();
   });
 
+  test.each([
+    ['snapshot', 'group'],
+    ['snapshot', 'removal'],
+    ['volume', 'removal'],
+  ] as const)(
+    'of a %s whose %s is no id is refused, because it is looked for by that name',
+    (type, field) => {
+      const example = examples.find((metadata) => metadata.type === type);
+      for (const wrong of ['../../etc', '.', '', '/', 'g', 5, null, `${'a'.repeat(36)}/x`])
+        expect(decode({ ...example, [field]: wrong })).toBeUndefined();
+      expect(decode({ ...example, [field]: 'a'.repeat(36) })).toBeDefined();
+    },
+  );
+
   test('with the longest names and all ancestors that are remembered fits into an attribute', () => {
     const longest = { id: 'x'.repeat(36), name: 'n'.repeat(63), snapshot: 's'.repeat(63) };
     const text = encodeMetadata({
@@ -145,6 +162,7 @@ describe('metadata', () => {
         changed: String(2n ** 64n),
         bytes: Number.MAX_SAFE_INTEGER,
       },
+      removal: longest.id,
     });
     expect(Buffer.byteLength(text)).toBeLessThan(8000);
   });

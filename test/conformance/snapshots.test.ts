@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { openSync, readFileSync, writeSync } from 'node:fs';
-import { describe, expect, test } from 'vitest';
+import { describe, expect } from 'vitest';
 import { Descriptor } from '../../src/linux/files.ts';
 import { digest, digestOf, patternBytes, writeAt, writePattern } from '../support/content.ts';
 import { refusal } from '../support/errors.ts';
@@ -157,7 +157,6 @@ conformance('snapshots', (suite) => {
     },
   );
 
-  test.skip('of several volumes at once, all or none (skipped: groups of volumes come later)', () => {});
   needs('sameInstantSnapshots')('of several volumes at the same instant', () => {});
   needs('treeVolumes')(
     'of a tree with nested subvolumes: included or refused, never silently missing',

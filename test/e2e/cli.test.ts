@@ -41,6 +41,11 @@ describe('each command', () => {
     );
     expect(say('snapshot', 'life-1@a')).toBe('Took snapshot life-1@a.\n');
     expect(say('snapshot', 'life-1')).toMatch(/^Took snapshot life-1@snap-\d{8}-\d{6}\.\n$/);
+    expect(say('snapshot', 'life-1', 'life-2', '--name', 'both')).toMatch(
+      /^Took snapshots life-1@both, life-2@both\.\nThey do not hold the same instant: they were taken within \d+\.\d ms; group [0-9a-f-]{36}\.\n$/,
+    );
+    expect(say('show', 'life-2')).toMatch(/\n {2}both {2}.* {2}group [0-9a-f-]{36}\n$/);
+    expect(say('remove', 'life-2@both', 'life-1@both')).toBe('Removed life-1@both, life-2@both.\n');
     expect(say('rollback', 'life-1@a', '--dry-run')).toBe(
       'Would roll life-1 back to a, and keep the replaced state as a snapshot.\n',
     );
