@@ -32,6 +32,12 @@ export function explainFailure(action: string, error: unknown): unknown {
       `${error.message}: a link, a mount or something else stands inside the pool where data should be; remove it.`,
     );
   }
+  if (hasErrno(error, 'EMFILE', 'ENFILE')) {
+    return fail(
+      'io_error',
+      'too many files would be open at the same time; name fewer volumes at once, or raise the limit with "ulimit -n".',
+    );
+  }
   if (hasErrno(error, 'ERR_INVALID_ARG_VALUE')) return fail('invalid_argument', `${error.message}.`);
   if (hasErrno(error, 'EIO', 'EUCLEAN')) return badDisk(`Could not ${action}: ${error.message}`, error);
   if ('code' in error && 'syscall' in error) return fail('io_error', `${error.message}.`);

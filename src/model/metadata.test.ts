@@ -67,7 +67,7 @@ describe('metadata', () => {
   test.each(examples)(
     'of $type with any required field missing or of another type is not taken',
     (metadata) => {
-      const optional = new Set(['sealed', 'adopted']);
+      const optional = new Set(['sealed', 'adopted', 'group', 'removal']);
       for (const field of Object.keys(metadata).filter((each) => !optional.has(each))) {
         for (const wrong of [undefined, null, {}, true])
           expect(decode({ ...metadata, [field]: wrong }), `${field}: ${String(wrong)}`).toBeUndefined();

@@ -173,6 +173,7 @@ function stable(text: string): string {
     .replace(/\/dev\/loop\d+/g, 'LOOP')
     .replace(/process \d+/g, 'process N')
     .replace(/\d+ extents?/g, 'N extents')
+    .replace(/\d+\.\d ms/g, 'N ms')
     .replace(/ +/g, ' ');
 }
 
