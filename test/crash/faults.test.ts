@@ -3,9 +3,10 @@ import { CoppiceError } from '../../src/index.ts';
 import { observeCalls } from '../../src/linux/libc.ts';
 import { backends } from '../conformance/backends.ts';
 import type { TestPool } from '../support/test-pool.ts';
+import { importBase } from './making.ts';
 import { openIn } from './open-in.ts';
 import { perform } from './perform.ts';
-import { allowed, importBase, prepared, type Scenario, scenariosOn } from './scenarios.ts';
+import { allowed, prepared, type Scenario, scenariosOn } from './scenarios.ts';
 import { stateWhenOpened } from './state.ts';
 
 /** Every system call of every operation fails once: with EIO, and with ENOSPC where the kernel could say that. */

@@ -1,8 +1,9 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { backends } from '../conformance/backends.ts';
 import type { TestPool } from '../support/test-pool.ts';
+import { importBase } from './making.ts';
 import { runChild } from './run-child.ts';
-import { allowed, importBase, prepared, scenariosOn } from './scenarios.ts';
+import { allowed, prepared, scenariosOn } from './scenarios.ts';
 import { stateWhenOpened } from './state.ts';
 import { chosenSteps } from './steps.ts';
 

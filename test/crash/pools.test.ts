@@ -25,8 +25,8 @@ import { readMounts } from '../../src/linux/mounts.ts';
 import { runProgram } from '../../src/linux/programs.ts';
 import { runDirectory } from '../support/run-directory.ts';
 import { makeTestPool } from '../support/test-pool.ts';
+import { base, importBase } from './making.ts';
 import { finished, runChild, startChild } from './run-child.ts';
-import { base, importBase } from './scenarios.ts';
 import { expectSound, line, readState } from './state.ts';
 import { chosenSteps } from './steps.ts';
 

@@ -21,8 +21,9 @@ import { runProgram } from '../../src/linux/programs.ts';
 import { type Backend, backends } from '../conformance/backends.ts';
 import { runDirectory } from '../support/run-directory.ts';
 import type { TestPool } from '../support/test-pool.ts';
+import { base, importBase } from './making.ts';
 import { perform } from './perform.ts';
-import { allowed, base, importBase, prepared, type Scenario, scenariosOn } from './scenarios.ts';
+import { allowed, prepared, type Scenario, scenariosOn } from './scenarios.ts';
 import { line, type State, stateWhenOpened } from './state.ts';
 import { torture } from './steps.ts';
 

@@ -6,8 +6,9 @@ import { hasErrno } from '../../src/linux/libc.ts';
 import { runProgram } from '../../src/linux/programs.ts';
 import { makeTestPool, type TestPool } from '../support/test-pool.ts';
 import { noise } from './content.ts';
+import { base, importBase } from './making.ts';
 import { finished, runChild, startChild } from './run-child.ts';
-import { base, importBase, prepared, type Scenario } from './scenarios.ts';
+import { prepared, type Scenario } from './scenarios.ts';
 import { expectSound, line, readState, type State } from './state.ts';
 import { chosenSteps } from './steps.ts';
 

@@ -1,10 +1,11 @@
-import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect } from 'vitest';
 import type { Pool } from '../../src/index.ts';
 import { runProgram } from '../../src/linux/programs.ts';
 import { type Backend, backends } from '../conformance/backends.ts';
-import { disk, diskBytes, extended, overwrite, overwritten } from './content.ts';
+import { diskBytes, extended, overwrite, overwritten } from './content.ts';
+import { base, first, makeChain, makeDisks, makeOriginals, makeVolume, second, third } from './making.ts';
 import { line, originalsIn, readState, type State, withLines, without } from './state.ts';
 
 /**
@@ -27,56 +28,11 @@ export interface Scenario {
   readonly damaged?: readonly string[];
 }
 
-export const base: Buffer = disk('base');
-const [first, second, third] = [
-  overwritten(base, 'first'),
-  overwritten(base, 'second'),
-  overwritten(base, 'third'),
-];
-
-/** A volume with two snapshots and a present state that is like neither. */
-export async function makeVolume(pool: Pool): Promise<void> {
-  await pool.clone('base', 'vm', { durability: 'deferred' });
-  const path = await pool.diskPath('vm');
-  overwrite(path, 'first');
-  await pool.snapshot('vm@s1', { durability: 'deferred' });
-  overwrite(path, 'second');
-  await pool.snapshot('vm@s2', { durability: 'deferred' });
-  overwrite(path, 'third');
-  await pool.sync();
-}
-
-async function makeDisks(pool: Pool, ...names: string[]): Promise<void> {
-  for (const name of names) {
-    await pool.clone('base', name, { durability: 'deferred' });
-    overwrite(await pool.diskPath(name), name);
-  }
-  await pool.sync();
-}
-
-/** A chain so long that the last do not remember the first: removing one from its middle must leave a record. */
-export async function makeChain(pool: Pool): Promise<void> {
-  let source = 'base';
-  for (let depth = 1; depth <= 18; depth++) {
-    await pool.clone(source, `depth-${depth}`, { durability: 'deferred' });
-    source = `depth-${depth}`;
-  }
-  await pool.sync();
-}
-
 const snapshotOf = (volume: string, name: string): string =>
   line(`${volume}@${name}`, 'user', overwritten(base, volume));
 
 const rolledBack = (before: State, ...kept: string[]): State =>
   withLines(without(before, 'vm'), line('vm', 'volume', first), ...kept);
-
-/** Disks beside the pool, on its file system. */
-async function makeOriginals(pool: Pool, disks: Readonly<Record<string, Buffer>>): Promise<void> {
-  const directory = originalsIn(pool.path);
-  mkdirSync(directory);
-  for (const [name, content] of Object.entries(disks)) writeFileSync(join(directory, `${name}.raw`), content);
-  runProgram('sync', ['-f', directory]);
-}
 
 export const scenarios: readonly Scenario[] = [
   {
@@ -326,12 +282,6 @@ export async function prepared(scenario: Scenario, pool: Pool, scratch: string):
   expect(await readState(pool), 'when all else was removed').toEqual([line('base', 'template', base)]);
   await scenario.prepare?.(pool, scratch);
   return readState(pool);
-}
-
-export async function importBase(pool: Pool, scratch: string): Promise<void> {
-  const file = join(scratch, 'base.raw');
-  writeFileSync(file, base);
-  await pool.import('base', file);
 }
 
 /** The states that a crash may leave. */

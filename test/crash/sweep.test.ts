@@ -5,10 +5,11 @@ import { Pool } from '../../src/engine/pool.ts';
 import { CoppiceError, openPool } from '../../src/index.ts';
 import { observeCalls } from '../../src/linux/libc.ts';
 import { makeTestPool, type TestPool } from '../support/test-pool.ts';
-import { digest, disk, overwritten } from './content.ts';
+import { digest, disk } from './content.ts';
+import { base, first, importBase, makeChain, makeVolume, second, third } from './making.ts';
 import { openIn } from './open-in.ts';
 import { runChild, startChild } from './run-child.ts';
-import { base, importBase, makeChain, makeVolume, prepared, type Scenario, scenarios } from './scenarios.ts';
+import { prepared, type Scenario, scenarios } from './scenarios.ts';
 import { line, type State, stateWhenOpened } from './state.ts';
 import { chosenSteps } from './steps.ts';
 
@@ -52,12 +53,6 @@ interface Leftover {
   /** What the pool must hold when that has been cleared up. */
   readonly recovered: State;
 }
-
-const [first, second, third] = [
-  overwritten(base, 'first'),
-  overwritten(base, 'second'),
-  overwritten(base, 'third'),
-];
 
 const rolledBack: State = [
   line('base', 'template', base),

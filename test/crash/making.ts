@@ -1,0 +1,59 @@
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Pool } from '../../src/index.ts';
+import { runProgram } from '../../src/linux/programs.ts';
+import { disk, overwrite, overwritten } from './content.ts';
+import { originalsIn } from './state.ts';
+
+/** What crash tests find in a pool before they interrupt something. */
+
+export const base: Buffer = disk('base');
+/** What the volume that `makeVolume` makes held one after the other: in its snapshots, and now. */
+export const first: Buffer = overwritten(base, 'first');
+export const second: Buffer = overwritten(base, 'second');
+export const third: Buffer = overwritten(base, 'third');
+
+/** A volume with two snapshots and a present state that is like neither. */
+export async function makeVolume(pool: Pool): Promise<void> {
+  await pool.clone('base', 'vm', { durability: 'deferred' });
+  const path = await pool.diskPath('vm');
+  overwrite(path, 'first');
+  await pool.snapshot('vm@s1', { durability: 'deferred' });
+  overwrite(path, 'second');
+  await pool.snapshot('vm@s2', { durability: 'deferred' });
+  overwrite(path, 'third');
+  await pool.sync();
+}
+
+/** Clones of `base`, each overwritten with its own name. */
+export async function makeDisks(pool: Pool, ...names: string[]): Promise<void> {
+  for (const name of names) {
+    await pool.clone('base', name, { durability: 'deferred' });
+    overwrite(await pool.diskPath(name), name);
+  }
+  await pool.sync();
+}
+
+/** A chain so long that the last do not remember the first: removing one from its middle must leave a record. */
+export async function makeChain(pool: Pool): Promise<void> {
+  let source = 'base';
+  for (let depth = 1; depth <= 18; depth++) {
+    await pool.clone(source, `depth-${depth}`, { durability: 'deferred' });
+    source = `depth-${depth}`;
+  }
+  await pool.sync();
+}
+
+/** Disks beside the pool, on its file system. */
+export async function makeOriginals(pool: Pool, disks: Readonly<Record<string, Buffer>>): Promise<void> {
+  const directory = originalsIn(pool.path);
+  mkdirSync(directory);
+  for (const [name, content] of Object.entries(disks)) writeFileSync(join(directory, `${name}.raw`), content);
+  runProgram('sync', ['-f', directory]);
+}
+
+export async function importBase(pool: Pool, scratch: string): Promise<void> {
+  const file = join(scratch, 'base.raw');
+  writeFileSync(file, base);
+  await pool.import('base', file);
+}
