@@ -2,8 +2,12 @@ import { mkdirSync, rmdirSync } from 'node:fs';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { describe, expect } from 'vitest';
+import { openRoot, poolAttribute } from '../../src/engine/pools/open.ts';
 import { openPool, type Pool } from '../../src/index.ts';
+import { writeAttribute } from '../../src/linux/attributes.ts';
 import { observeCalls } from '../../src/linux/libc.ts';
+import { lock } from '../../src/linux/locks.ts';
+import { encodeMetadata } from '../../src/model/metadata.ts';
 import { type PausedChild, pausedChild } from '../crash/paused-child.ts';
 import { digest, digestOf, writePattern } from '../support/content.ts';
 import { refusal } from '../support/errors.ts';
@@ -203,6 +207,31 @@ conformance('several snapshots at once', (suite) => {
     await suite.pool.remove(volumes, { withSnapshots: true });
     expect(await membersOf(suite.pool, group)).toEqual([]);
   });
+
+  needs('snapshots')(
+    'that others begin again and again do not keep a list from coming to an end',
+    async () => {
+      const [a = ''] = await several(suite, 1);
+      await suite.pool.snapshot([a]);
+      let begun = 0;
+      const beginAnother = (): undefined => {
+        observeCalls(undefined);
+        using root = openRoot(suite.home.path);
+        if (begun < 100 && lock(root.fd, 'exclusive', false)) {
+          const marker = { ...root.metadata, lastGroup: `another-${++begun}` };
+          writeAttribute(root.fd, poolAttribute, encodeMetadata(marker));
+        }
+        observeCalls(observe);
+      };
+      const observe = (syscall: string, subject: string): undefined =>
+        syscall === 'openat2' && subject === `${a}/snapshots` ? beginAnother() : undefined;
+      observeCalls(observe);
+      const listed = await suite.pool.list().finally(() => observeCalls(undefined));
+      expect(listed.find((volume) => volume.name === a)?.snapshots).toBe(1);
+      expect(begun).toBeGreaterThan(0);
+      expect(begun).toBeLessThan(100);
+    },
+  );
 
   needs('snapshots')('appear and go in one step for another process that looks all the time', async () => {
     await using watcher = await watchGroups(suite.home.path);
