@@ -17,6 +17,7 @@ const measures: Readonly<Record<string, () => Promise<Measured[]>>> = {
   'version-process': async () => (await import('./version-process.ts')).versionProcess(),
   crossover: async () => (await import('./crossover.ts')).crossover(),
   everyday: async () => (await import('./everyday.ts')).everyday(),
+  lxd: async () => (await import('./lxd.ts')).lxd(),
 };
 
 const { values } = parseArgs({ options: { json: { type: 'string' }, only: { type: 'string' } } });

@@ -49,6 +49,7 @@ const debianPackages = [
   { name: 'mmdebstrap', group: 'test', files: ['mmdebstrap'], why: 'tests packages on a clean Debian' },
   { name: 'dpkg', group: 'package', files: ['dpkg-deb'], why: 'makes the Debian package' },
   { name: 'gcc', group: 'bench', files: ['gcc'], why: 'builds the baseline in C' },
+  { name: 'lxd', group: 'bench', files: ['lxd'], why: 'is compared with' },
   { name: 'libc6-dev', group: 'bench', files: ['/usr/include/stdio.h'], why: 'builds the baseline in C' },
 ];
 
