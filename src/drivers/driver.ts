@@ -14,8 +14,8 @@ export interface Driver extends Disposable {
   readonly info: DriverInfo;
 
   /** Everything in the pool in one batched read. */
-  list(): readonly VolumeRecord[];
-  listSnapshots(volume: Name): readonly SnapshotRecord[];
+  list(detail?: RecordDetail): readonly VolumeRecord[];
+  listSnapshots(volume: Name, detail?: RecordDetail): readonly SnapshotRecord[];
   /** The ids of unfinished or deleted entries. */
   listEntries(area: 'staging' | 'tombstones'): readonly string[];
 
@@ -140,19 +140,23 @@ export interface CachedUsage {
   readonly at: string;
 }
 
-export interface VolumeRecord {
+/** `usage`: each record says also what was measured last, which may cost one more call for each. */
+export type RecordDetail = 'usage';
+
+export interface SnapshotRecord {
   readonly name: string;
   /** Undefined: something that is not ours, or whose metadata can't be read. */
   readonly metadata: Metadata | undefined;
   /** Undefined: the disk is not there. */
   readonly bytes: number | undefined;
-  readonly snapshots: number;
+  /** Bytes of the blocks that the disk refers to. */
+  readonly allocatedBytes: number | undefined;
+  /** Undefined also where it was not asked for. */
+  readonly measured: CachedUsage | undefined;
 }
 
-export interface SnapshotRecord {
-  readonly name: string;
-  readonly metadata: Metadata | undefined;
-  readonly bytes: number | undefined;
+export interface VolumeRecord extends SnapshotRecord {
+  readonly snapshots: number;
 }
 
 export interface Holder {

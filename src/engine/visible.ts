@@ -1,4 +1,4 @@
-import type { Place, SnapshotRecord, VolumeRecord } from '../drivers/driver.ts';
+import type { Place, RecordDetail, SnapshotRecord, VolumeRecord } from '../drivers/driver.ts';
 import type { Metadata } from '../model/metadata.ts';
 import type { Name } from '../model/names.ts';
 import type { Context } from './context.ts';
@@ -32,11 +32,12 @@ export function snapshotsOf(context: Context, volume: Name): readonly SnapshotRe
 /** All volumes, and what else lies among them, each with its snapshots. */
 export function contentsOf(
   context: Context,
+  detail?: RecordDetail,
 ): ReadonlyArray<{ readonly volume: VolumeRecord; readonly snapshots: readonly SnapshotRecord[] }> {
   return consistently(context, (groups) =>
     groups
-      .visible(context.driver.list())
-      .map((volume) => ({ volume, snapshots: snapshotsIn(context, volume, groups) })),
+      .visible(context.driver.list(detail))
+      .map((volume) => ({ volume, snapshots: snapshotsIn(context, volume, groups, detail) })),
   );
 }
 
@@ -141,6 +142,12 @@ function lastGroup(context: Context): string | undefined {
   return metadata?.type === 'pool' ? metadata.lastGroup : undefined;
 }
 
-function snapshotsIn(context: Context, volume: VolumeRecord, groups: Groups): readonly SnapshotRecord[] {
-  return volume.snapshots === 0 ? [] : groups.visible(context.driver.listSnapshots(volume.name as Name));
+function snapshotsIn(
+  context: Context,
+  volume: VolumeRecord,
+  groups: Groups,
+  detail?: RecordDetail,
+): readonly SnapshotRecord[] {
+  if (volume.snapshots === 0) return [];
+  return groups.visible(context.driver.listSnapshots(volume.name as Name, detail));
 }

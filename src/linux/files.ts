@@ -189,6 +189,38 @@ function decodeStatus(): FileStatus {
   };
 }
 
+const STATX_MNT_ID = 0x1000;
+
+/** Tells the mounts apart that there are; undefined where the kernel (before 5.8) can't. */
+export function mountIdOf(fd: number): number | undefined {
+  const [directory, path, flags] = statxArguments(fd, '');
+  call('statx', 'mount', directory, path, flags, STATX_MNT_ID, statusBuffer);
+  return mountId();
+}
+
+/**
+ * The sizes of a regular file at the end of a path that has no link in it, in one call. Undefined where there is none, and where the path
+ * leads into another mount than that.
+ */
+export function regularFileOn(
+  mount: number | undefined,
+  directory: number,
+  path: string,
+): Pick<FileStatus, 'bytes' | 'allocatedBytes'> | undefined {
+  const typeAndSizes = 0x601;
+  const [, , flags] = statxArguments(directory, path);
+  const result = attempt('statx', path, directory, path, flags, typeAndSizes | STATX_MNT_ID, statusBuffer);
+  if (unlessAbsent(result, 'statx', path) === undefined) return undefined;
+  const mode = (statusWords[0x1c / 4] ?? 0) & 0xffff;
+  if ((mode & constants.S_IFMT) !== constants.S_IFREG) return undefined;
+  if (mount === undefined || mountId() !== mount) return undefined;
+  return { bytes: longWord(0x28), allocatedBytes: longWord(0x30) * 512 };
+}
+
+function mountId(): number | undefined {
+  return ((statusWords[0] ?? 0) & STATX_MNT_ID) === 0 ? undefined : longWord(0x90);
+}
+
 /** What is mounted there does not count: that belongs elsewhere. */
 export function isRegularFile({ mode, isMountPoint }: FileStatus): boolean {
   return (mode & constants.S_IFMT) === constants.S_IFREG && !isMountPoint;

@@ -24,6 +24,7 @@ import { diskPath, type HeldDirectory, openUnlessForeign } from '../directory/pl
 import type { ClonedPayload, CloneRequest, DriverInfo, PayloadState, PayloadUsage } from '../driver.ts';
 import { destroyData } from './destroy.ts';
 import { settleDeleted } from './settle.ts';
+import { volumesInTree } from './volumes-in-tree.ts';
 
 /** The data of an entry is a subvolume, so that snapshots cost the same whatever is in it. */
 
@@ -55,6 +56,7 @@ const info: DriverInfo = {
 
 export const subvolumePayload: Payload = {
   info,
+  listVolumes: volumesInTree,
   create(entry, bytes, identity) {
     using disk = createEmptyDisk(entry, identity);
     resizeFile(disk.fd, bytes);

@@ -8,6 +8,7 @@ import * as disk from './disk.ts';
 import { holdersOf, mountsOn, pathOf } from './holders.ts';
 import type { Payload } from './payload.ts';
 import { type HeldDirectory, Places } from './places.ts';
+import { snapshotsIn, volumesIn } from './records.ts';
 import { recallUsage, rememberUsage } from './usage-cache.ts';
 
 /** The driver of a pool that is a directory. How the data in it is made, kept and destroyed differs from file system to file system. */
@@ -16,8 +17,8 @@ export function directoryDriver(root: number, path: string, payload: Payload): D
   const destroy = (held: Held) => (entry: number) => payload.destroy(entry, scopeOf(held));
   return {
     info: payload.info,
-    list: () => places.list(),
-    listSnapshots: (volume: Name) => places.listSnapshots(volume),
+    list: (detail) => payload.listVolumes?.(places.volumes) ?? volumesIn(places.volumes, detail),
+    listSnapshots: (volume: Name, detail) => snapshotsIn(places.volumes, volume, detail),
     listEntries: (area) => places.listEntries(area),
     strangers: (held) => places.strangers(directory(held)),
     hold: (place: Place, mode: LockMode, wait: boolean) => places.hold(place, mode, wait),

@@ -1,4 +1,11 @@
-import type { ClonedPayload, CloneRequest, DriverInfo, PayloadState, PayloadUsage } from '../driver.ts';
+import type {
+  ClonedPayload,
+  CloneRequest,
+  DriverInfo,
+  PayloadState,
+  PayloadUsage,
+  VolumeRecord,
+} from '../driver.ts';
 import type { Scope } from './discard.ts';
 import type { HeldDirectory } from './places.ts';
 
@@ -8,6 +15,12 @@ import type { HeldDirectory } from './places.ts';
  */
 export interface Payload {
   readonly info: DriverInfo;
+
+  /**
+   * All volumes with all details in fewer calls than one for each. Where it can't (it may need root), undefined: then they are
+   * looked at one by one.
+   */
+  listVolumes?(volumes: number): VolumeRecord[] | undefined;
 
   create(entry: number, bytes: number, identity: string): void;
   clone(source: HeldDirectory, staged: HeldDirectory, request: CloneRequest): ClonedPayload;

@@ -7,7 +7,6 @@ import {
   ensureDirectoryAt,
   type FileStatus,
   isDirectory,
-  isRegularFile,
   makeDirectoryAt,
   moveAt,
   openDirectoryAt,
@@ -19,8 +18,7 @@ import {
 import { type LockMode, lock } from '../../linux/locks.ts';
 import { randomId } from '../../linux/random.ts';
 import { decodeMetadata, encodeMetadata, type Metadata } from '../../model/metadata.ts';
-import type { Name } from '../../model/names.ts';
-import type { Held, Place, SnapshotRecord, VolumeRecord } from '../driver.ts';
+import type { Held, Place } from '../driver.ts';
 
 /**
  * Where things live in a pool that is a directory: every entry is a plain directory with its metadata in one attribute, so that
@@ -85,18 +83,9 @@ export class Places implements Disposable {
     this.#opened.dispose();
   }
 
-  list(): VolumeRecord[] {
-    const volumes = this.#volumes.fd;
-    return recordsIn(volumes).map((record) => {
-      using snapshots = openUnlessForeign(volumes, `${record.name}/snapshots`);
-      const count = snapshots ? readdirSync(descriptorPath(snapshots.fd)).length : 0;
-      return { ...record, snapshots: count };
-    });
-  }
-
-  listSnapshots(volume: Name): SnapshotRecord[] {
-    using directory = openUnlessForeign(this.#volumes.fd, `${volume}/snapshots`);
-    return directory ? recordsIn(directory.fd) : [];
+  /** The open directory of all volumes. */
+  get volumes(): number {
+    return this.#volumes.fd;
   }
 
   listEntries(area: 'staging' | 'tombstones'): string[] {
@@ -234,30 +223,6 @@ function lockedIfThere(fd: number): FileStatus | undefined {
   if (!lock(fd, 'exclusive', false)) return undefined;
   const status = statusAt(fd, '');
   return status.links > 0 ? status : undefined;
-}
-
-/** What lies in a directory of volumes or snapshots. Links are not followed and mounts not entered, wherever they stand. */
-function recordsIn(directory: number): SnapshotRecord[] {
-  const base = descriptorPath(directory);
-  return readdirSync(base).flatMap((name) => {
-    const metadata = decoded(readAttributeByPath(`${base}/${name}`, metadataAttribute));
-    // What somebody has removed since its name was read must not look like something that is not ours.
-    if (!metadata && !statusIfAny(directory, name)) return [];
-    return [{ name, metadata, bytes: diskStatus(directory, name, metadata !== undefined)?.bytes }];
-  });
-}
-
-/** @param isEntry it has metadata, which a link can't have, so that it need not be looked at for being one */
-function diskStatus(directory: number, name: string, isEntry: boolean): FileStatus | undefined {
-  if (!isEntry && !isDirectoryAt(directory, name)) return undefined;
-  if (!isDirectoryAt(directory, `${name}/data`)) return undefined;
-  const status = statusIfAny(directory, `${name}/${diskPath}`);
-  return status && isRegularFile(status) ? status : undefined;
-}
-
-function isDirectoryAt(directory: number, path: string): boolean {
-  const status = statusIfAny(directory, path);
-  return status !== undefined && isDirectory(status);
 }
 
 /** The directory, unless there is none, or something else stands there. */

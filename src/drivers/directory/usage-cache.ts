@@ -2,10 +2,14 @@ import { readAttribute, writeAttribute } from '../../linux/attributes.ts';
 import type { CachedUsage } from '../driver.ts';
 
 /** An attribute of its own, beside the metadata: it can be deleted at any time and is only an answer from the past. */
-const usageAttribute = 'user.coppice.usage';
+export const usageAttribute = 'user.coppice.usage';
 
 export function recallUsage(entry: number): CachedUsage | undefined {
-  const match = /^(\d+) (\S+)$/.exec(readAttribute(entry, usageAttribute)?.toString() ?? '');
+  return parseUsage(readAttribute(entry, usageAttribute));
+}
+
+export function parseUsage(bytes: Buffer | undefined): CachedUsage | undefined {
+  const match = bytes && /^(\d+) (\S+)$/.exec(bytes.toString());
   return match?.[1] !== undefined && match[2] !== undefined
     ? { exclusiveBytes: Number(match[1]), at: match[2] }
     : undefined;

@@ -110,7 +110,7 @@ function summarizeSnapshots(volume: string, records: readonly SnapshotRecord[]):
     }));
 }
 
-function summarize(record: VolumeRecord): VolumeSummary {
+function summarize(record: Pick<VolumeRecord, 'name' | 'metadata' | 'bytes' | 'snapshots'>): VolumeSummary {
   const { name, bytes, snapshots, metadata } = record;
   const size = bytes === undefined ? {} : { bytes };
   if (metadata?.type !== 'volume') return { name, type: 'foreign', ...size, snapshots };

@@ -1,4 +1,4 @@
-import type { Held } from '../../drivers/driver.ts';
+import type { CachedUsage, Held, SnapshotRecord } from '../../drivers/driver.ts';
 import { CoppiceError } from '../../model/errors.ts';
 import { formatReference, type Name, parseReference, type Reference } from '../../model/names.ts';
 import type { Context } from '../context.ts';
@@ -46,7 +46,8 @@ export function usage(
   control: Control,
 ): UsageReport {
   const named = references.length > 0;
-  const wanted = named ? references.map(parseReference) : everything(context);
+  if (!named && !options.exact) return { usages: everything(context).map(({ usage }) => usage) };
+  const wanted = named ? references.map(parseReference) : everything(context).map((each) => each.reference);
   const settled = options.exact ? context.driver.settle() : undefined;
   const measureOne = named ? measure : measureIfWhole;
   const usages = wanted.flatMap((reference, index) => {
@@ -78,14 +79,18 @@ function measure(context: Context, reference: Reference, exact: boolean): Usage 
     return { ...label, exclusiveBytes, exclusiveAt: cached.at };
   }
   const cached = context.driver.recallUsage(volume.source) ?? atBirth(volume.metadata, reference);
-  return { ...label, ...(cached && { exclusiveBytes: cached.exclusiveBytes, exclusiveAt: cached.at }) };
+  return withCached(label, cached);
+}
+
+function withCached(usage: Usage, cached: CachedUsage | undefined): Usage {
+  return cached ? { ...usage, exclusiveBytes: cached.exclusiveBytes, exclusiveAt: cached.at } : usage;
 }
 
 /** A clone shares everything when it is made. Of a snapshot nothing is known until it is measured. */
 function atBirth(
   metadata: { readonly created: string; readonly origin: readonly unknown[]; readonly method: string },
   reference: Reference,
-): { exclusiveBytes: number; at: string } | undefined {
+): CachedUsage | undefined {
   if (reference.snapshot || (metadata.origin.length === 0 && metadata.method !== 'create')) return undefined;
   return { exclusiveBytes: 0, at: metadata.created };
 }
@@ -98,12 +103,40 @@ function remember(context: Context, held: Held, usage: { exclusiveBytes: number;
   }
 }
 
-function everything(context: Context): Reference[] {
-  return contentsOf(context)
-    .filter(({ volume }) => volume.metadata?.type === 'volume' && volume.bytes !== undefined)
+interface Measured {
+  readonly reference: Reference;
+  readonly usage: Usage;
+}
+
+/**
+ * Every volume and snapshot with what is known without walking extents. Nothing is held for that: each number was true while this
+ * ran, and to hold each of thousands would take three times as long, and wait for whoever works on one of them.
+ */
+function everything(context: Context): Measured[] {
+  return contentsOf(context, 'usage')
     .flatMap(({ volume: record, snapshots }) => {
+      const { metadata } = record;
+      if (metadata?.type !== 'volume') return [];
       const volume = record.name as Name;
-      return [{ volume }, ...snapshots.map(({ name }) => ({ volume, snapshot: name as Name }))];
+      return [
+        known({ volume }, record, atBirth(metadata, { volume })),
+        ...snapshots.map((each) => known({ volume, snapshot: each.name as Name }, each, undefined)),
+      ];
     })
-    .sort((a, b) => (formatReference(a) < formatReference(b) ? -1 : 1));
+    .filter((each) => each !== undefined)
+    .sort((a, b) => (a.usage.reference < b.usage.reference ? -1 : 1));
+}
+
+function known(
+  reference: Reference,
+  { bytes, allocatedBytes, measured }: SnapshotRecord,
+  otherwise: CachedUsage | undefined,
+): Measured | undefined {
+  if (bytes === undefined || allocatedBytes === undefined) return undefined;
+  const usage = {
+    reference: formatReference(reference),
+    logicalBytes: bytes,
+    referencedBytes: allocatedBytes,
+  };
+  return { reference, usage: withCached(usage, measured ?? otherwise) };
 }
