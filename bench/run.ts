@@ -17,6 +17,8 @@ const measures: Readonly<Record<string, () => Promise<Measured[]>>> = {
   'version-process': async () => (await import('./version-process.ts')).versionProcess(),
   crossover: async () => (await import('./crossover.ts')).crossover(),
   everyday: async () => (await import('./everyday.ts')).everyday(),
+  'scale-list': async () => (await import('./scale-list.ts')).scaleList(),
+  usage: async () => (await import('./usage.ts')).usage(),
   lxd: async () => (await import('./lxd.ts')).lxd(),
 };
 
