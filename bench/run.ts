@@ -17,6 +17,7 @@ const measures: Readonly<Record<string, () => Promise<Measured[]>>> = {
   'version-process': async () => (await import('./version-process.ts')).versionProcess(),
   crossover: async () => (await import('./crossover.ts')).crossover(),
   everyday: async () => (await import('./everyday.ts')).everyday(),
+  'scale-clone': async () => (await import('./scale-clone.ts')).scaleClone(),
   'scale-list': async () => (await import('./scale-list.ts')).scaleList(),
   usage: async () => (await import('./usage.ts')).usage(),
   lxd: async () => (await import('./lxd.ts')).lxd(),
@@ -32,7 +33,7 @@ for (const [signal, number] of [['SIGINT', 2] as const, ['SIGTERM', 15] as const
 clearDeadRuns();
 
 const results: Measured[] = [];
-const width = 36;
+const width = 46;
 printRow(['measure', 'value', 'unit', 'target', 'ok']);
 try {
   for (const name of names) {
