@@ -116,6 +116,15 @@ export function commitInKernelThread(fd: number): void {
   call('ioctl', 'WAIT_SYNC', fd, ioctls.waitSync, transaction);
 }
 
+/** The number of the running transaction, which each commit raises, whoever asks for it. Kernels before 5.10 say 0. */
+export function runningTransaction(fd: number): bigint {
+  const withGeneration = 2n;
+  const info = Buffer.alloc(1024);
+  info.writeBigUInt64LE(withGeneration, 48);
+  call('ioctl', 'FS_INFO', fd, ioctls.fileSystemInfo, info);
+  return info.readBigUInt64LE(56);
+}
+
 /** Grows the file system to the whole of its device. */
 export function growToDevice(fd: number): void {
   const request = Buffer.alloc(4096);
