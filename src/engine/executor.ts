@@ -12,10 +12,12 @@ import {
 
 /** Where operations run: in this thread, or in worker threads. */
 export interface Executor {
+  /** @param andCommit make it durable in the same thread before it counts as done; not for long operations */
   run<N extends OperationName>(
     name: N,
     args: OperationArguments<N>,
     control?: Control,
+    andCommit?: boolean,
   ): Promise<OperationResult<N>>;
   close(): Promise<void>;
 }
@@ -28,11 +30,13 @@ export function inlineExecutor(handle: PoolHandle): Executor {
   const context = createContext(handle, true);
   let last: Promise<unknown> = Promise.resolve();
   return {
-    run(name, args, control) {
+    run(name, args, control, andCommit) {
       // One at a time: a second one would wait in the kernel for a lock of the first, which then could never go on.
       const mine = last.then(() => {
         try {
-          return perform(context, name, args, control);
+          const result = perform(context, name, args, control);
+          if (andCommit) void perform(context, 'commit', []); // which is over when it returns
+          return result;
         } finally {
           context.turn.end();
         }

@@ -1,7 +1,13 @@
 import { CoppiceError } from '../model/errors.ts';
 import type { OperationProgress } from './control.ts';
 import type { Executor } from './executor.ts';
-import { changes, type OperationArguments, type OperationName, type OperationResult } from './operations.ts';
+import {
+  changes,
+  longOperations,
+  type OperationArguments,
+  type OperationName,
+  type OperationResult,
+} from './operations.ts';
 import { pauseUnlessCancelled } from './waiting.ts';
 
 export interface Durability {
@@ -51,8 +57,11 @@ export class Runner {
       let deadline: number | undefined;
       for (let pause = 1; ; pause = Math.min(pause * 2, 50)) {
         try {
-          const result = await this.#executor.run(name, args, control);
-          if (changes.has(name) && durability !== 'deferred') await this.#commit();
+          const isDurable = changes.has(name) && durability !== 'deferred';
+          // Who is alone has nobody to share a commit with, and is spared a second thread to wake.
+          const atOnce = isDurable && this.#underWay === 1 && !longOperations.has(name);
+          const result = await this.#executor.run(name, args, control, atOnce);
+          if (isDurable && !atOnce) await this.#commit();
           return result;
         } catch (error) {
           // Another process has the lock. The kernel tells nobody when it is free but those who block, and no thread shall block for it.

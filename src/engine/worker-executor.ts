@@ -86,9 +86,10 @@ export function workerExecutor(handle: PoolHandle): Executor {
       name: N,
       args: OperationArguments<N>,
       control?: Control,
+      andCommit?: boolean,
     ): Promise<OperationResult<N>> {
       return new Promise((resolve, reject) => {
-        start({ name, args, control, resolve: resolve as Task['resolve'], reject });
+        start({ name, args, control, andCommit, resolve: resolve as Task['resolve'], reject });
       });
     },
     async close() {

@@ -11,6 +11,7 @@ export interface Task {
   readonly name: OperationName;
   readonly args: readonly unknown[];
   readonly control: Control | undefined;
+  readonly andCommit?: boolean | undefined;
   readonly resolve: (value: unknown) => void;
   readonly reject: (error: unknown) => void;
 }
@@ -67,7 +68,10 @@ export class WorkerThread {
   give(task: Task): void {
     const id = this.#next++;
     try {
-      this.#outbox.push({ id, text: encodeRequest([id, task.name, task.args]) });
+      this.#outbox.push({
+        id,
+        text: encodeRequest(task.andCommit ? [id, task.name, task.args, true] : [id, task.name, task.args]),
+      });
       this.#tasks.set(id, task);
     } catch (error) {
       task.reject(error);

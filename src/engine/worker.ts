@@ -20,7 +20,12 @@ import { bell, Ring } from './ring.ts';
  * Those that go to and fro with every operation are lists, which are read faster than fields with names.
  */
 
-export type WorkerRequest = readonly [id: number, name: OperationName, args: readonly unknown[]];
+export type WorkerRequest = readonly [
+  id: number,
+  name: OperationName,
+  args: readonly unknown[],
+  andCommit?: boolean,
+];
 
 /** What comes through the port: an order to cancel the long operation of that id, the order to end, or what the ring had no room for. */
 export type MessageToWorker = readonly WorkerRequest[] | { readonly cancel: number } | 'close';
@@ -83,11 +88,12 @@ if (port) {
     isServing = true;
     let turn = performance.now();
     for (let request = waitForNext(); request; ) {
-      const [id, name] = request;
+      const [id, name, , andCommit] = request;
       const began = performance.now();
       const outcome = serve(request);
-      const [result, failure] = outcome instanceof Promise ? await outcome : outcome;
+      const [result, failed] = outcome instanceof Promise ? await outcome : outcome;
       const ended = performance.now();
+      const failure = failed ?? (andCommit ? commit() : undefined);
       wasQuick = quickOperations.has(name);
       const following = nextIfAny();
       // Before the answer: who has been told that all clones are made finds nothing held.
@@ -134,6 +140,11 @@ if (port) {
     } catch (error) {
       return failed(error);
     }
+  };
+
+  const commit = (): WorkerFailure | undefined => {
+    const [, failure] = serve([0, 'commit', []]) as Outcome;
+    return failure;
   };
 
   const controlOf = (id: number): Control => {
