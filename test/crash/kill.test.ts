@@ -29,7 +29,7 @@ describe.each(backends)('on $name', (backend) => {
         scenario.after(before),
       );
       before = await prepared(scenario, shared.pool, shared.scratch);
-      for (const step of chosenSteps(whole.steps.length)) {
+      for (const step of chosenSteps(whole.steps.length, backend)) {
         const { died } = await runChild({ pool: shared.path, call, dieAt: step });
         const state = await stateWhenOpened(shared.path, scenario.damaged);
         const where = `killed before step ${step} of ${whole.steps.length}: ${whole.steps[step - 1]}`;
