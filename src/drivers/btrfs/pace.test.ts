@@ -29,7 +29,10 @@ test('while others commit, what is destroyed lies in commits of its own', async 
   });
   await once(other.stdout, 'data');
   const transactions = new Set<bigint>();
-  const destroy = paced(() => void transactions.add(runningTransaction(root.fd)));
+  const destroy = paced(() => {
+    transactions.add(runningTransaction(root.fd));
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1); // as long as one takes
+  });
   for (let count = 0; count < many; count++) destroy(root.fd, 'own');
   other.kill('SIGKILL');
   await once(other, 'close');

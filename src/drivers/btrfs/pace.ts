@@ -10,11 +10,14 @@ const longestPause = 20;
  * over the trees, made every single durable clone beside it take several times as long. Who is alone is not slowed down.
  */
 export function paced(destroy: Payload['destroy']): Payload['destroy'] {
-  let seen: bigint | undefined;
+  let last: bigint | undefined;
+  let othersCommit = false;
   return (entry, scope) => {
     destroy(entry, scope);
     const now = runningTransaction(entry);
-    seen = seen === undefined || seen === now ? now : afterNextCommit(entry, now);
+    othersCommit ||= last !== undefined && last !== now;
+    last = othersCommit ? afterNextCommit(entry, now) : now;
+    othersCommit = last !== now;
   };
 }
 
