@@ -47,12 +47,15 @@ export interface Driver extends Disposable {
   /** Gives a volume that has no data that of a staged place, in one atomic step. */
   adopt(volume: Held, staged: Held): void;
   grow(volume: Held, bytes: number): void;
-  /** Writes the dirty data of one disk to the storage. */
-  flush(held: Held): void;
+  /** Writes the dirty data of one disk to the storage, so that what copies it next finds little to do. Durable with the next commit. */
+  writeOut(held: Held): void;
   /** Destroys the data, the snapshots and the place itself. */
   discard(held: Held): void;
   /** Destroys the data and the snapshots, and leaves the place with its metadata. */
   discardData(held: Held): void;
+
+  /** For who destroys many and commits nothing meanwhile: something to call after each, which lets others go first. */
+  givingWay(): () => void;
 
   /** What tells the data of one place from that of another, and stays with it through an exchange; undefined when there is none. */
   payloadUuid(held: Held): string | undefined;

@@ -35,9 +35,11 @@ export function buryTogether(
   onBuried: (done: number) => void,
 ): void {
   using group = all.length > 1 ? committed(context, all) : undefined;
+  const giveWay = context.driver.givingWay();
   try {
     for (const [index, { held, name }] of all.entries()) {
       bury(context, held, name);
+      if (all.length > 1) giveWay();
       onBuried(index + 1);
     }
   } catch (error) {

@@ -243,6 +243,15 @@ export function flush(fd: number): void {
   call('fsync', 'data', fd);
 }
 
+/**
+ * Writes the dirty data of a file to its device and waits for that; the file's own record of where it lies, and the cache of the
+ * device, are left to the next commit.
+ */
+export function writeOut(fd: number): void {
+  const waitBeforeWriteWaitAfter = 7;
+  call('sync_file_range', 'data', fd, 0, 0, waitBeforeWriteWaitAfter);
+}
+
 export function resizeFile(fd: number, bytes: number): void {
   call('ftruncate', 'file', fd, bytes);
 }

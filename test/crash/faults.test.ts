@@ -13,7 +13,17 @@ import { chosenSteps } from './steps.ts';
 /** Every system call of every operation fails once: with EIO, and with ENOSPC where the kernel could say that. */
 
 const [EIO, ENOSPC] = [5, 28];
-const writing = ['openat2', 'mkdirat', 'renameat2', 'fsetxattr', 'fsync', 'ftruncate', 'unlinkat', 'ioctl'];
+const writing = [
+  'openat2',
+  'mkdirat',
+  'renameat2',
+  'fsetxattr',
+  'fsync',
+  'sync_file_range',
+  'ftruncate',
+  'unlinkat',
+  'ioctl',
+];
 
 describe.each(backends)('on $name', (backend) => {
   let shared: TestPool;

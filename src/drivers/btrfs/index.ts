@@ -25,5 +25,5 @@ export const btrfs: Backend = {
   grow: (root) => growToDevice(root),
   growCommand: (path) => `"btrfs filesystem resize max ${path}"`,
   commit: commitTransaction,
-  open: (root, path) => directoryDriver(root, path, subvolumePayload()),
+  open: (root, path) => directoryDriver(root, path, subvolumePayload),
 };

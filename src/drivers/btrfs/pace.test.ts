@@ -6,7 +6,7 @@ import { makeTestPool } from '../../../test/support/test-pool.ts';
 import { runningTransaction } from '../../linux/btrfs.ts';
 import { Descriptor } from '../../linux/files.ts';
 import { observeCalls } from '../../linux/libc.ts';
-import { paced } from './pace.ts';
+import { givingWay } from './pace.ts';
 
 const many = 50;
 
@@ -29,11 +29,12 @@ test('while others commit, what is destroyed lies in commits of its own', async 
   });
   await once(other.stdout, 'data');
   const transactions = new Set<bigint>();
-  const destroy = paced(() => {
+  const giveWay = givingWay(root.fd);
+  for (let count = 0; count < many; count++) {
     transactions.add(runningTransaction(root.fd));
     Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1); // as long as one takes
-  });
-  for (let count = 0; count < many; count++) destroy(root.fd, 'own');
+    giveWay();
+  }
   other.kill('SIGKILL');
   await once(other, 'close');
   // The first few see nobody commit, and the other may be held up now and then for longer than this waits.
@@ -48,7 +49,7 @@ test('who is alone asks once for each, and waits for nobody', async () => {
     if (subject === 'FS_INFO') asked++;
     return undefined;
   });
-  const destroy = paced(() => undefined);
-  for (let count = 0; count < many; count++) destroy(root.fd, 'own');
+  const giveWay = givingWay(root.fd);
+  for (let count = 0; count < many; count++) giveWay();
   expect(asked).toBe(many);
 });

@@ -23,7 +23,7 @@ import type { Payload } from '../directory/payload.ts';
 import { diskPath, type HeldDirectory, openUnlessForeign } from '../directory/places.ts';
 import type { ClonedPayload, CloneRequest, DriverInfo, PayloadState, PayloadUsage } from '../driver.ts';
 import { destroyData } from './destroy.ts';
-import { paced } from './pace.ts';
+import { givingWay } from './pace.ts';
 import { settleDeleted } from './settle.ts';
 import { volumesInTree } from './volumes-in-tree.ts';
 
@@ -55,7 +55,7 @@ const info: DriverInfo = {
   },
 };
 
-export const subvolumePayload = (): Payload => ({
+export const subvolumePayload: Payload = {
   info,
   listVolumes: volumesInTree,
   create(entry, bytes, identity) {
@@ -67,7 +67,8 @@ export const subvolumePayload = (): Payload => ({
     using data = openDirectoryAt(source, 'data');
     snapshotData(data.fd, entry, access);
   },
-  destroy: paced(destroyData),
+  destroy: destroyData,
+  givingWay,
   uuid(entry) {
     if (!statusIfAny(entry, 'data')) return undefined;
     using data = openDirectoryAt(entry, 'data');
@@ -82,7 +83,7 @@ export const subvolumePayload = (): Payload => ({
   usage: exactUsage,
   commit: commitTransaction,
   settle: settleDeleted,
-});
+};
 
 function createEmptyDisk(entry: number, identity: string): Descriptor {
   createSubvolume(entry, 'data');

@@ -13,6 +13,7 @@ import {
   resizeFile,
   statusAt,
   statusIfAny,
+  writeOut,
 } from '../../linux/files.ts';
 import type { FileIdentity } from '../../linux/holders.ts';
 import { isOpenElsewhere } from '../../linux/leases.ts';
@@ -89,10 +90,11 @@ export function growDisk(volume: number, bytes: number): void {
   flush(disk.fd);
 }
 
-export function flushDisk(entry: number): void {
+/** An fsync would commit a log, too, which nobody needs who takes a copy next: that is made durable by a commit of everything. */
+export function writeOutDisk(entry: number): void {
   requireDisk(entry);
   using disk = openDisk(entry, 'read').disk;
-  flush(disk.fd);
+  writeOut(disk.fd);
 }
 
 export function isEmpty(entry: number): boolean {

@@ -36,10 +36,12 @@ export function directoryDriver(root: number, path: string, payload: Payload): D
     exchange: (volume, staged) => disk.exchangeData(fd(volume), fd(staged)),
     adopt: (volume, staged) => disk.adoptData(fd(volume), fd(staged)),
     grow: (volume, bytes) => disk.growDisk(fd(volume), bytes),
-    flush: (held) => disk.flushDisk(fd(held)),
+    writeOut: (held) => disk.writeOutDisk(fd(held)),
     discardData: (held) => discardContent(fd(held), destroy(held)),
     discard: (held) =>
       places.parentOf(held.place, (parent, name) => discardEntry(parent, name, destroy(held))),
+
+    givingWay: () => payload.givingWay?.(root) ?? (() => {}),
 
     payloadUuid: (held) => payload.uuid(fd(held)),
     isEmpty: (held) => disk.isEmpty(fd(held)),

@@ -29,6 +29,9 @@ export interface Payload {
   /** Destroys the data of an entry, if there is any. Can be interrupted at any point and run again. */
   destroy(entry: number, scope: Scope): void;
 
+  /** See the driver's; absent where nobody is held up. */
+  givingWay?(root: number): () => void;
+
   /** What tells the data of one entry from that of another, and stays with it through an exchange. */
   uuid(entry: number): string | undefined;
   inspect(entry: number): PayloadState | undefined;

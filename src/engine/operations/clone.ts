@@ -52,7 +52,7 @@ export function clone(context: Context, sourceText: string, nameText: string, op
   if (volume.metadata.sealed || volume.reference.snapshot) return cloneHeld(context, volume, name, options);
   try {
     requireFree(context, name);
-    context.driver.flush(volume.source);
+    context.driver.writeOut(volume.source);
     return cloneHeld(context, volume, name, options);
   } finally {
     context.turn.end();

@@ -113,7 +113,7 @@ function requireReplaceable(context: Context, file: string): void {
 /** A read-only copy of the source in a staged entry, which stays the same while it is read. */
 function frozenCopy(context: Context, sourceText: string): ReturnType<Context['driver']['stage']> {
   using volume = holdSource(context, parseReference(sourceText));
-  context.driver.flush(volume.source);
+  context.driver.writeOut(volume.source);
   const copy = context.driver.stage();
   try {
     context.driver.write(copy, { type: 'work', action: 'export', volume: `export-${randomId()}` });

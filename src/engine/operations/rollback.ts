@@ -153,7 +153,7 @@ function keepReplaced(
 
 function keep(context: Context, volume: Held, staged: Held, intent: RollbackIntent, id: string): Name {
   // A disk that somebody has removed is no reason not to go back.
-  if (context.driver.inspect(staged)) context.driver.flush(staged);
+  if (context.driver.inspect(staged)) context.driver.writeOut(staged);
   return staging(context, (entry) => {
     context.driver.snapshot(staged, entry);
     const metadata: SnapshotMetadata = {

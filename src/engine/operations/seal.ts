@@ -41,7 +41,7 @@ export function sealDisk(
   name: Name,
   about: Pick<VolumeMetadata, 'id' | 'origin' | 'method' | 'payloadId' | 'adopted'>,
 ): Sealed {
-  context.driver.flush(source);
+  context.driver.writeOut(source);
   return staging(context, (staged) => {
     context.driver.snapshot(source, staged);
     const extents = context.driver.countExtents(staged);

@@ -44,7 +44,7 @@ export function snapshotTogether(
   requireSpace(context, `snapshot ${references.length} volumes`, 0);
   using locks = new DisposableStack();
   const members = inLockOrder(references).map((text) => hold(context, text, locks));
-  for (const { reference, volume } of members) of(reference, () => context.driver.flush(volume.held));
+  for (const { reference, volume } of members) of(reference, () => context.driver.writeOut(volume.held));
   using group = beginGroup(context, 'snapshot');
   const staged: StagedMember[] = [];
   try {

@@ -36,7 +36,7 @@ export function snapshot(
   using volume = holdVolume(context, reference.volume, 'shared');
   requireUnsealed(volume, `snapshot ${volume.name}`);
   if (reference.snapshot) requireFreeSnapshot(context, volume, reference.snapshot);
-  context.driver.flush(volume.held);
+  context.driver.writeOut(volume.held);
   return staging(context, (staged) => {
     context.driver.snapshot(volume.held, staged);
     const created = new Date();
