@@ -2,14 +2,15 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { openPool } from '../../src/index.ts';
+import { play } from '../support/actors.ts';
 import { digest, digestOf, patternBytes, writePattern } from '../support/content.ts';
 import { refusal } from '../support/errors.ts';
 import { type Event, findContradiction } from '../support/histories.ts';
-import { explain, type ModelState, type Operation, observe, perform } from '../support/model.ts';
+import { explain, type ModelState, type Operation, type Outcome } from '../support/model.ts';
+import { observe, perform } from '../support/perform.ts';
 import { randomNumbers, randomOperation } from '../support/random-operations.ts';
 import { conformance, staged } from './suite.ts';
 
@@ -33,8 +34,8 @@ conformance('concurrency', (suite) => {
           await emptied();
           let state: ModelState = {};
           for (const [index, each] of operations.entries()) {
-            const outcome = await perform(suite.pool, each);
-            const after = explain(state, each, outcome);
+            const outcome = await perform(suite.pool, each, suite.scratch);
+            const [after] = explain(state, each, outcome);
             expect(after, `step ${index}: ${JSON.stringify({ each, outcome, state })}`).toBeDefined();
             state = after ?? state;
           }
@@ -52,10 +53,16 @@ conformance('concurrency', (suite) => {
     async (mode) => {
       for (let round = 0; round < Math.ceil(2 * scale); round++) {
         await emptied();
-        const processes = [1, 2, 3, 4].map((each) =>
-          randomProcess(suite.home.path, round * 10 + each, 60, mode),
+        const played = await Promise.all(
+          [1, 2, 3, 4].map((each) =>
+            play(
+              { seed: round * 10 + each, mode, lanes: 1, operations: 60, deaths: [] },
+              suite.home.path,
+              suite.scratch,
+            ),
+          ),
         );
-        const histories = await Promise.all(processes.map(eventsOf));
+        const histories = played.flatMap((each) => each.histories);
         expect(codes(histories), 'no operation may give up').not.toContain('busy');
         expect(codes(histories)).not.toContain('io_error');
         expect(findContradiction(histories, {}, await observe(suite.pool))).toBeUndefined();
@@ -76,7 +83,7 @@ conformance('concurrency', (suite) => {
         for (let done = 0; done < 60 * scale; done++) {
           const operation = randomOperation(random);
           const started = process.hrtime.bigint();
-          const outcome = await perform(pool, operation);
+          const outcome = await perform(pool, operation, suite.scratch);
           events.push({ operation, outcome, started, ended: process.hrtime.bigint() });
         }
         return events;
@@ -87,7 +94,7 @@ conformance('concurrency', (suite) => {
   });
 
   test('the search for an explanation finds a lie', async () => {
-    const at = (operation: Operation, outcome: Event['outcome'], started: number, ended: number): Event => ({
+    const at = (operation: Operation, outcome: Outcome, started: number, ended: number): Event => ({
       operation,
       outcome,
       started: BigInt(started),
@@ -95,7 +102,7 @@ conformance('concurrency', (suite) => {
     });
     const create = { kind: 'create', name: 'a', blocks: 1 } as const;
     const both = [[at(create, { bytes: 4096 }, 0, 10)], [at(create, { bytes: 4096 }, 5, 15)]];
-    const a = { a: { bytes: 4096, sealed: false, snapshots: {} } };
+    const a = { a: { bytes: 4096, written: {}, sealed: false, snapshots: {} } };
     expect(findContradiction(both, {}, a)).toMatch(/stuck/);
     const late = { failed: 'already_exists', message: '' } as const;
     expect(findContradiction([both[0] ?? [], [at(create, late, 5, 15)]], {}, a)).toBeUndefined();
@@ -268,11 +275,6 @@ describe('an open pool', () => {
 
 const piped = { stdio: ['ignore', 'pipe', 'inherit'] } as const satisfies Parameters<typeof spawn>[2];
 
-function randomProcess(path: string, seed: number, count: number, mode: string): ChildProcess {
-  const script = fileURLToPath(new URL('../support/random-process.ts', import.meta.url));
-  return spawn(process.execPath, [script, path, String(seed), String(count), mode], piped);
-}
-
 async function linesOf(child: ChildProcess): Promise<string[]> {
   let text = '';
   child.stdout?.on('data', (chunk: Buffer) => {
@@ -283,13 +285,6 @@ async function linesOf(child: ChildProcess): Promise<string[]> {
   return text.trim().split('\n');
 }
 
-async function eventsOf(child: ChildProcess): Promise<Event[]> {
-  return (await linesOf(child)).map((line) => {
-    const event = JSON.parse(line) as Event & { started: string; ended: string };
-    return { ...event, started: BigInt(event.started), ended: BigInt(event.ended) };
-  });
-}
-
 function codes(histories: readonly (readonly Event[])[]): string[] {
-  return histories.flat().flatMap(({ outcome }) => ('failed' in outcome ? [outcome.failed] : []));
+  return histories.flat().flatMap(({ outcome }) => (outcome && 'failed' in outcome ? [outcome.failed] : []));
 }

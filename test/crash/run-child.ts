@@ -1,9 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
-import { runProgram } from '../../src/linux/programs.ts';
-import { runDirectory } from '../support/run-directory.ts';
+import { bundle } from '../support/bundle.ts';
 import type { ChildMessage, ChildRequest } from './child.ts';
 
 /** What became of a child: it died at its step, or it did what it should, and then says in which steps. */
@@ -13,31 +11,8 @@ export interface Outcome {
   readonly steps: readonly string[];
 }
 
-const root = join(import.meta.dirname, '../..');
-let bundled: string | undefined;
-
-/** Bundles the child once, so that a process starts in 60 ms instead of 200. */
 function childFile(): string {
-  if (bundled !== undefined) return bundled;
-  const directory = join(runDirectory(), 'child');
-  mkdirSync(directory, { recursive: true });
-  // The native part of koffi is found beside its own files, so it can't move into a bundle.
-  symlinkSync(join(root, 'node_modules'), join(directory, 'node_modules'));
-  writeFileSync(join(directory, 'package.json'), '{"type":"module"}');
-  // As a program, because the library leaves a process behind.
-  runProgram(join(root, 'node_modules/.bin/esbuild'), [
-    `child=${join(root, 'test/crash/child.ts')}`,
-    `worker=${join(root, 'src/engine/worker.ts')}`,
-    `--outdir=${directory}`,
-    '--bundle',
-    '--format=esm',
-    '--platform=node',
-    '--target=node24',
-    '--external:koffi',
-    '--log-level=warning',
-  ]);
-  bundled = join(directory, 'child.js');
-  return bundled;
+  return join(bundle('child', { child: 'test/crash/child.ts', worker: 'src/engine/worker.ts' }), 'child.js');
 }
 
 /** Runs a child to its end. */

@@ -1,23 +1,12 @@
-import { explain, type ModelState, type Operation, type Outcome } from './model.ts';
-
-/** The same text for equal states, whatever the order of their keys. */
-function fingerprint(state: ModelState): string {
-  const sorted = (value: unknown): unknown =>
-    typeof value === 'object' && value !== null
-      ? Object.fromEntries(
-          Object.entries(value)
-            .sort(([a], [b]) => (a < b ? -1 : 1))
-            .map(([key, inner]) => [key, sorted(inner)]),
-        )
-      : value;
-  return JSON.stringify(sorted(state));
-}
+import { canonical, explain, type ModelState, matches, type Operation, type Outcome } from './model.ts';
 
 export interface Event {
   readonly operation: Operation;
-  readonly outcome: Outcome;
+  /** Absent when nobody was told, because the process died in the operation: it was done or not. */
+  readonly outcome?: Outcome | undefined;
   /** Nanoseconds of the clock that all processes share. */
   readonly started: bigint;
+  /** Of the operation, or of its process. */
   readonly ended: bigint;
 }
 
@@ -31,20 +20,19 @@ export function findContradiction(
   initial: ModelState,
   final: ModelState,
 ): string | undefined {
-  const goal = fingerprint(final);
   const seen = new Set<string>();
   let best = { length: -1, text: '' };
   const pending = [{ at: histories.map(() => 0), state: initial }];
   for (let next = pending.pop(); next; next = pending.pop()) {
     const { at, state } = next;
-    const key = `${at.join()} ${fingerprint(state)}`;
+    const key = `${at.join()} ${canonical(state)}`;
     if (seen.has(key)) continue;
     seen.add(key);
     const fronts = histories.map((history, index) => history[at[index] ?? 0]);
     const length = at.reduce((sum, each) => sum + each, 0);
     if (fronts.every((front) => front === undefined)) {
-      if (fingerprint(state) === goal) return undefined;
-      best = { length, text: `at the end the model has ${fingerprint(state)}, the pool ${goal}` };
+      if (matches(state, final)) return undefined;
+      best = { length, text: `at the end the model has ${canonical(state)}, the pool ${canonical(final)}` };
       continue;
     }
     const firstEnd = fronts.reduce<bigint | undefined>(
@@ -53,13 +41,13 @@ export function findContradiction(
     );
     for (const [index, front] of fronts.entries()) {
       if (!front || (firstEnd !== undefined && front.started > firstEnd)) continue;
-      const after = explain(state, front.operation, front.outcome);
-      if (after) pending.push({ at: at.with(index, (at[index] ?? 0) + 1), state: after });
+      for (const after of explain(state, front.operation, front.outcome))
+        pending.push({ at: at.with(index, (at[index] ?? 0) + 1), state: after });
     }
     if (length > best.length) {
       best = {
         length,
-        text: `stuck after ${length} events in ${fingerprint(state)} before ${fronts.map((front) => front && JSON.stringify({ ...front.operation, ...front.outcome })).join(' | ')}`,
+        text: `stuck after ${length} events in ${canonical(state)} before ${fronts.map((front) => front && JSON.stringify({ ...front.operation, ...front.outcome })).join(' | ')}`,
       };
     }
   }

@@ -1,15 +1,21 @@
-import type { CoppiceError, ErrorCode, Pool } from '../../src/index.ts';
+import type { ErrorCode } from '../../src/index.ts';
 
 /**
  * What a pool should do, as a function on plain values: given a state and an operation with its result, the state after it, or
- * nothing when that result can't be explained. The size of a disk stands for its content: clones inherit it, snapshots keep it,
- * rollbacks bring it back.
+ * nothing when that result can't be explained.
  */
 
-export interface ModelVolume {
+export const blockBytes = 4096;
+
+/** Bytes, and what was written to which of its blocks. */
+export interface Disk {
   readonly bytes: number;
+  readonly written: Readonly<Record<string, number>>;
+}
+
+export interface ModelVolume extends Disk {
   readonly sealed: boolean;
-  readonly snapshots: Readonly<Record<string, number>>;
+  readonly snapshots: Readonly<Record<string, Disk>>;
 }
 
 export type ModelState = Readonly<Record<string, ModelVolume>>;
@@ -24,6 +30,11 @@ export type Operation =
   | { readonly kind: 'rollback'; readonly name: string; readonly snapshot: string }
   | { readonly kind: 'removeSnapshot'; readonly name: string; readonly snapshot: string }
   | { readonly kind: 'remove'; readonly name: string; readonly withSnapshots: boolean }
+  /** What a guest does: one block, and a number that stands for its content. */
+  | { readonly kind: 'write'; readonly name: string; readonly block: number; readonly seed: number }
+  /** An image of so many blocks, the first of which has this content. */
+  | { readonly kind: 'import'; readonly name: string; readonly blocks: number; readonly seed: number }
+  | { readonly kind: 'export'; readonly name: string; readonly snapshot?: string }
   | Together;
 
 /** Several at once: all or none. */
@@ -35,74 +46,41 @@ export type Together =
       readonly withSnapshots: boolean;
     };
 
-type Single = Exclude<Operation, Together>;
+export type Single = Exclude<Operation, Together>;
+
+export interface Success {
+  readonly bytes?: number;
+  readonly previousBytes?: number;
+  readonly undo?: string;
+  /** What an export wrote. */
+  readonly exported?: Disk;
+}
 
 /** What an operation said: a failure by its code, or the facts of a success. */
-export type Outcome =
-  | { readonly failed: ErrorCode; readonly message: string }
-  | { readonly bytes?: number; readonly previousBytes?: number; readonly undo?: string };
+export type Outcome = { readonly failed: ErrorCode; readonly message: string } | Success;
 
-export async function perform(pool: Pool, operation: Operation): Promise<Outcome> {
-  try {
-    switch (operation.kind) {
-      case 'create':
-        return { bytes: (await pool.create(operation.name, { bytes: operation.blocks * 4096 })).bytes };
-      case 'clone': {
-        const source = operation.snapshot ? `${operation.source}@${operation.snapshot}` : operation.source;
-        return { bytes: (await pool.clone(source, operation.name)).bytes };
-      }
-      case 'seal':
-        return { bytes: (await pool.seal(operation.source, operation.name)).bytes };
-      case 'rename':
-        await pool.rename(operation.source, operation.name);
-        return {};
-      case 'grow': {
-        const { bytes, previousBytes } = await pool.grow(operation.name, { bytes: operation.blocks * 4096 });
-        return { bytes, previousBytes };
-      }
-      case 'snapshot':
-        await pool.snapshot(`${operation.name}@${operation.snapshot}`);
-        return {};
-      case 'rollback': {
-        const { undo } = await pool.rollback(`${operation.name}@${operation.snapshot}`);
-        return { undo: undo?.split('@')[1] ?? '' };
-      }
-      case 'removeSnapshot':
-        await pool.remove(`${operation.name}@${operation.snapshot}`);
-        return {};
-      case 'remove':
-        await pool.remove(operation.name, { withSnapshots: operation.withSnapshots });
-        return {};
-      case 'snapshotTogether':
-        await pool.snapshot(operation.names, { name: operation.snapshot });
-        return {};
-      case 'removeTogether':
-        await pool.remove(operation.references, { withSnapshots: operation.withSnapshots });
-        return {};
-    }
-  } catch (error) {
-    const { code, message } = error as CoppiceError;
-    if (code === undefined) throw error;
-    return { failed: code, message };
-  }
-}
-
-/** The state after an operation that had this outcome; undefined when it can't have had it in this state. */
-export function explain(state: ModelState, operation: Operation, outcome: Outcome): ModelState | undefined {
-  if (operation.kind === 'snapshotTogether' || operation.kind === 'removeTogether')
-    return explainTogether(state, operation, outcome);
-  const refusals = refusalsOf(state, operation);
-  if ('failed' in outcome) return refusals.includes(outcome.failed) ? state : undefined;
-  return refusals.length === 0 ? succeed(state, operation, outcome) : undefined;
-}
-
-/** As if they were done one after the other, except that one which can't be done keeps all from being done. */
-function explainTogether(state: ModelState, operation: Together, outcome: Outcome): ModelState | undefined {
-  const { steps, start } = stepsOf(state, operation);
+/**
+ * The states that there can be after an operation that had this outcome; none when it can't have had it in this state. Without an
+ * outcome, because its process has died in it, it was done or not.
+ */
+export function explain(state: ModelState, operation: Operation, outcome?: Outcome): ModelState[] {
+  const { steps, start } =
+    operation.kind === 'snapshotTogether' || operation.kind === 'removeTogether'
+      ? stepsOf(state, operation)
+      : { steps: [operation], start: state };
   const refusals = steps.flatMap((step) => refusalsOf(start, step));
-  if ('failed' in outcome) return refusals.includes(outcome.failed) ? state : undefined;
-  if (refusals.length > 0) return undefined;
-  return steps.reduce<ModelState | undefined>((before, step) => before && succeed(before, step, {}), start);
+  if (outcome && 'failed' in outcome) {
+    // A full pool may refuse anything.
+    return refusals.includes(outcome.failed) || outcome.failed === 'no_space' ? [state] : [];
+  }
+  if (refusals.length > 0) return outcome ? [] : [state];
+  const [only] = steps;
+  if (!outcome || steps.length > 1 || !only) {
+    const after = steps.reduce((before, step) => succeed(before, step).state, start);
+    return outcome ? [after] : [state, after];
+  }
+  const { state: after, ...facts } = succeed(start, only, outcome.undo);
+  return canonical(facts) === canonical(outcome) ? [after] : [];
 }
 
 /** Snapshots that are named beside their volume go with it: they are not looked at, and don't stand in its way. */
@@ -130,19 +108,24 @@ function stepsOf(state: ModelState, operation: Together): { steps: Single[]; sta
 function refusalsOf(state: ModelState, operation: Single): ErrorCode[] {
   const reasons: ErrorCode[] = [];
   const source = state['source' in operation ? operation.source : operation.name];
-  if ('source' in operation || operation.kind === 'create') {
+  const isNew = operation.kind === 'create' || operation.kind === 'import';
+  if ('source' in operation || isNew) {
     if (state[operation.name]) reasons.push('already_exists');
-    if (operation.kind === 'create') return reasons;
+    if (isNew) return reasons;
   }
   if (!source) return [...reasons, 'not_found'];
   switch (operation.kind) {
+    case 'write':
+      if (source.sealed) reasons.push('blocked');
+      break;
     case 'clone':
+    case 'export':
       if (operation.snapshot !== undefined && source.snapshots[operation.snapshot] === undefined)
         reasons.push('not_found');
       break;
     case 'grow':
       if (source.sealed) reasons.push('blocked');
-      else if (operation.blocks * 4096 < source.bytes) reasons.push('invalid_argument');
+      else if (operation.blocks * blockBytes < source.bytes) reasons.push('invalid_argument');
       break;
     case 'snapshot':
       if (source.sealed) reasons.push('blocked');
@@ -162,76 +145,101 @@ function refusalsOf(state: ModelState, operation: Single): ErrorCode[] {
   return reasons;
 }
 
-function succeed(
-  state: ModelState,
-  operation: Single,
-  outcome: Exclude<Outcome, { failed: ErrorCode }>,
-): ModelState | undefined {
-  const volume = state['source' in operation ? operation.source : operation.name] ?? empty;
-  const { [operation.name]: _, ...others } = state;
+/** What there is after an operation that nothing keeps from being done, and what it says. */
+type Done = Success & { readonly state: ModelState };
+
+/** @param undo the name that a rollback says; nobody knows that of one whose process has died */
+function succeed(state: ModelState, operation: Single, undo?: string): Done {
+  const { name } = operation;
+  const volume = state['source' in operation ? operation.source : name] ?? empty;
+  const put = (changed: ModelVolume): ModelState => ({ ...state, [name]: changed });
   switch (operation.kind) {
-    case 'create': {
-      const bytes = Math.max(1, operation.blocks) * 4096;
-      return outcome.bytes === bytes ? { ...state, [operation.name]: { ...empty, bytes } } : undefined;
+    case 'create':
+    case 'import': {
+      const sealed = operation.kind === 'import';
+      const bytes = Math.max(1, operation.blocks) * blockBytes;
+      const written: Disk['written'] = operation.kind === 'import' ? { 0: operation.seed } : {};
+      return { state: put({ ...empty, sealed, bytes, written }), bytes };
     }
     case 'clone':
     case 'seal': {
-      const from = operation.kind === 'clone' ? operation.snapshot : undefined;
-      const bytes = from === undefined ? volume.bytes : volume.snapshots[from];
-      if (bytes === undefined || outcome.bytes !== bytes) return undefined;
-      return { ...state, [operation.name]: { ...empty, bytes, sealed: operation.kind === 'seal' } };
+      const { bytes, written } = diskOf(volume, operation.kind === 'clone' ? operation.snapshot : undefined);
+      return { state: put({ ...empty, bytes, written, sealed: operation.kind === 'seal' }), bytes };
+    }
+    case 'export':
+      return { state, exported: diskOf(volume, operation.snapshot) };
+    case 'write': {
+      const block = operation.block % (volume.bytes / blockBytes);
+      return { state: put({ ...volume, written: { ...volume.written, [block]: operation.seed } }) };
     }
     case 'rename': {
-      const { [operation.source]: moved, ...rest } = state;
-      return moved && { ...rest, [operation.name]: moved };
+      const { [operation.source]: _, ...rest } = state;
+      return { state: { ...rest, [name]: volume } };
     }
     case 'grow': {
-      const bytes = operation.blocks * 4096;
-      if (outcome.bytes !== bytes || outcome.previousBytes !== volume.bytes) return undefined;
-      return { ...state, [operation.name]: { ...volume, bytes } };
+      const bytes = operation.blocks * blockBytes;
+      return { state: put({ ...volume, bytes }), bytes, previousBytes: volume.bytes };
     }
     case 'snapshot':
-      return havingSnapshots(state, operation.name, {
-        ...volume.snapshots,
-        [operation.snapshot]: volume.bytes,
-      });
+      return {
+        state: havingSnapshots(state, name, { ...volume.snapshots, [operation.snapshot]: diskOf(volume) }),
+      };
     case 'rollback': {
-      const bytes = volume.snapshots[operation.snapshot];
-      if (bytes === undefined || !outcome.undo || volume.snapshots[outcome.undo] !== undefined)
-        return undefined;
-      const snapshots = { ...volume.snapshots, [outcome.undo]: volume.bytes };
-      return { ...state, [operation.name]: { ...volume, bytes, snapshots } };
+      const kept = undo ?? `${unknownName}${Object.keys(volume.snapshots).length}`;
+      const snapshots = { ...volume.snapshots, [kept]: diskOf(volume) };
+      const state = put({ ...volume, ...diskOf(volume, operation.snapshot), snapshots });
+      // No snapshot may have been overwritten.
+      return { state, undo: volume.snapshots[kept] ? '' : kept };
     }
     case 'removeSnapshot': {
-      const { [operation.snapshot]: __, ...left } = volume.snapshots;
-      return havingSnapshots(state, operation.name, left);
+      const { [operation.snapshot]: _, ...left } = volume.snapshots;
+      return { state: havingSnapshots(state, name, left) };
     }
-    case 'remove':
-      return others;
+    case 'remove': {
+      const { [name]: _, ...others } = state;
+      return { state: others };
+    }
   }
 }
 
-const empty: ModelVolume = { bytes: 0, sealed: false, snapshots: {} };
+const empty: ModelVolume = { bytes: 0, written: {}, sealed: false, snapshots: {} };
 
-function havingSnapshots(state: ModelState, name: string, snapshots: Record<string, number>): ModelState {
+function diskOf(volume: ModelVolume, snapshot?: string): Disk {
+  const { bytes, written } = snapshot === undefined ? volume : (volume.snapshots[snapshot] ?? empty);
+  return { bytes, written };
+}
+
+function havingSnapshots(state: ModelState, name: string, snapshots: Record<string, Disk>): ModelState {
   return { ...state, [name]: { ...(state[name] ?? empty), snapshots } };
 }
 
-/** What a pool really holds, in the model's words. */
-export async function observe(pool: Pool): Promise<ModelState> {
-  const snapshots = await pool.listSnapshots();
-  return Object.fromEntries(
-    (await pool.list()).map((volume) => [
-      volume.name,
-      {
-        bytes: volume.bytes ?? -1,
-        sealed: volume.type === 'template',
-        snapshots: Object.fromEntries(
-          snapshots
-            .filter((snapshot) => snapshot.reference.startsWith(`${volume.name}@`))
-            .map((snapshot) => [snapshot.name, snapshot.bytes ?? -1]),
-        ),
-      },
-    ]),
+/** No name that anything can have. */
+const unknownName = '?';
+
+/** Whether a pool holds what the model says, where the model does not know some of the names. */
+export function matches(model: ModelState, pool: ModelState): boolean {
+  const renamed = Object.entries(model).map(([name, volume]) => {
+    const there = pool[name]?.snapshots ?? {};
+    const free = new Set(
+      Object.keys(there).filter((each) => each.startsWith('pre-rollback-') && !volume.snapshots[each]),
+    );
+    const snapshots = Object.entries(volume.snapshots).map(([snapshot, disk]) => {
+      const found = snapshot.startsWith(unknownName)
+        ? [...free].find((each) => canonical(there[each]) === canonical(disk))
+        : snapshot;
+      free.delete(found ?? '');
+      return [found ?? snapshot, disk] as const;
+    });
+    return [name, { ...volume, snapshots: Object.fromEntries(snapshots) }] as const;
+  });
+  return canonical(Object.fromEntries(renamed)) === canonical(pool);
+}
+
+/** The same text for equal values, whatever the order of their keys. */
+export function canonical(value: unknown): string {
+  return JSON.stringify(value, (_, inner: unknown) =>
+    typeof inner === 'object' && inner !== null && !Array.isArray(inner)
+      ? Object.fromEntries(Object.entries(inner).sort(([a], [b]) => (a < b ? -1 : 1)))
+      : inner,
   );
 }

@@ -21,9 +21,16 @@ export function randomOperation(random: () => number): Operation {
   const some = <T>(make: () => T): T[] => Array.from({ length: 2 + Math.floor(random() * 2) }, make);
   const reference = (): string => (random() < 0.3 ? `${pick(names)}@${pick(snapshots)}` : pick(names));
   const blocks = 1 + Math.floor(random() * 8);
+  const seed = (): number => 1 + Math.floor(random() * 2 ** 31);
   return pick<() => Operation>([
     () => ({ kind: 'create', name, blocks }),
     () => ({ kind: 'create', name, blocks }),
+    () => ({ kind: 'import', name, blocks, seed: seed() }),
+    () => ({ kind: 'export', name }),
+    () => ({ kind: 'export', name, snapshot }),
+    () => ({ kind: 'write', name, block: blocks, seed: seed() }),
+    () => ({ kind: 'write', name, block: blocks, seed: seed() }),
+    () => ({ kind: 'write', name, block: blocks, seed: seed() }),
     () => ({ kind: 'clone', source, name }),
     () => ({ kind: 'clone', source, snapshot, name }),
     () => ({ kind: 'seal', source, name }),

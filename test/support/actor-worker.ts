@@ -1,0 +1,3 @@
+import './shifted-clock.ts';
+import './dying.ts';
+import '../../src/engine/worker.ts';

@@ -1,0 +1,107 @@
+import {
+  closeSync,
+  constants,
+  fstatSync,
+  fsyncSync,
+  openSync,
+  readFileSync,
+  statSync,
+  writeSync,
+} from 'node:fs';
+import { dirname } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import type { Pool } from '../../src/index.ts';
+import { Descriptor } from '../../src/linux/files.ts';
+import { hasErrno } from '../../src/linux/libc.ts';
+import { lock } from '../../src/linux/locks.ts';
+import { patternBytes } from './content.ts';
+import { blockBytes, type Disk, type Outcome } from './model.ts';
+
+/** What machines do with their disks, in the model's words: a block holds zeros, or what a number stands for. */
+
+export function blockOf(seed: number): Buffer {
+  const block = patternBytes(seed, blockBytes);
+  block.writeUInt32LE(seed);
+  return block;
+}
+
+/** A whole disk, as a file of it would be. */
+export function bytesOf({ bytes, written }: Disk): Buffer {
+  const content = Buffer.alloc(bytes);
+  for (const [index, seed] of Object.entries(written))
+    blockOf(seed).copy(content, Number(index) * blockBytes);
+  return content;
+}
+
+/** What a disk holds, looked at byte for byte. A block that nobody has written so is told as -1. */
+export function readDisk(path: string): Disk {
+  const content = readFileSync(path);
+  const written: Record<string, number> = {};
+  for (let offset = 0; offset < content.length; offset += blockBytes) {
+    const block = content.subarray(offset, offset + blockBytes);
+    if (block.equals(zeros)) continue;
+    const seed = block.readUInt32LE();
+    written[String(offset / blockBytes)] = block.equals(blockOf(seed)) ? seed : -1;
+  }
+  return { bytes: content.length, written };
+}
+
+const zeros = Buffer.alloc(blockBytes);
+
+/**
+ * Writes one block and flushes it, as one step: as any operation does, it has the lock of the volume that it writes to, so that
+ * this is not renamed, rolled back or removed meanwhile. Snapshots and clones are taken while it writes. Undefined when nobody
+ * can know what became of it.
+ */
+export async function writeBlock(
+  pool: Pool,
+  name: string,
+  block: number,
+  seed: number,
+): Promise<Outcome | undefined> {
+  for (;;) {
+    const path = await pool.diskPath(name);
+    using guard = await lockedDirectory(dirname(dirname(path)));
+    // The lock may be that of what had this name before.
+    if (!guard || (await pool.diskPath(name)) !== path) continue;
+    return write(path, block, seed);
+  }
+}
+
+function write(path: string, block: number, seed: number): Outcome | undefined {
+  try {
+    const fd = openSync(path, constants.O_WRONLY);
+    try {
+      const { size } = fstatSync(fd);
+      writeSync(fd, blockOf(seed), 0, blockBytes, (block % (size / blockBytes)) * blockBytes);
+      try {
+        fsyncSync(fd);
+      } catch (error) {
+        if (hasErrno(error, 'ENOSPC')) return undefined;
+        throw error;
+      }
+      return {};
+    } finally {
+      closeSync(fd);
+    }
+  } catch (error) {
+    const message = String(error);
+    if (hasErrno(error, 'EROFS', 'EPERM')) return { failed: 'blocked', message };
+    if (hasErrno(error, 'ENOSPC')) return { failed: 'no_space', message };
+    throw error;
+  }
+}
+
+/** Undefined when that is not there any more, or another one by now. */
+async function lockedDirectory(path: string): Promise<Descriptor | undefined> {
+  try {
+    const directory = new Descriptor(openSync(path, constants.O_RDONLY | constants.O_DIRECTORY));
+    while (!lock(directory.fd, 'shared', false)) await delay(1);
+    if (statSync(path).ino === fstatSync(directory.fd).ino) return directory;
+    directory[Symbol.dispose]();
+    return undefined;
+  } catch (error) {
+    if (hasErrno(error, 'ENOENT')) return undefined;
+    throw error;
+  }
+}
