@@ -6,13 +6,16 @@ import { poolPath } from './pool-path.ts';
 
 export { poolPath };
 
+/** Milliseconds: a script shall not hang for ever on a process that is stopped, and the import of a large image takes minutes. */
+const lockTimeout = 600_000;
+
 /** Opens the pool for one command, and lets go of it afterwards. The kernel is called in this thread: it has nothing else to do. */
 export async function withPool<T>(
   context: CliContext,
   flags: Pick<PoolFlags, 'pool'>,
   use: (pool: Pool) => Promise<T>,
 ): Promise<T> {
-  await using pool = await openPool(poolPath(context, flags.pool), { inline: true });
+  await using pool = await openPool(poolPath(context, flags.pool), { inline: true, lockTimeout });
   return await use(pool);
 }
 

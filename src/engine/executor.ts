@@ -24,10 +24,11 @@ export interface Executor {
 
 /**
  * Runs operations in the calling thread, which they block: right for a process with nothing else to do, such as the command
- * line. Waits in the kernel for locks.
+ * line.
+ * @param wait for locks in the kernel, where there is no end to it: for as long as the holder lives, even if it is stopped
  */
-export function inlineExecutor(handle: PoolHandle): Executor {
-  const context = createContext(handle, true);
+export function inlineExecutor(handle: PoolHandle, wait: boolean): Executor {
+  const context = createContext(handle, wait);
   let last: Promise<unknown> = Promise.resolve();
   return {
     run(name, args, control, andCommit) {

@@ -28,7 +28,7 @@ import { type Durability, type LongOptions, Runner } from './runner.ts';
 export interface OpenOptions {
   /** Run operations in the calling thread, which they block, instead of in worker threads. For short-lived processes. */
   readonly inline?: boolean;
-  /** How long to wait for a volume that another operation holds, in milliseconds. 30,000 when absent. */
+  /** How long to wait for a volume that another operation holds, in milliseconds; `Infinity` is for ever. 30,000 when absent. */
   readonly lockTimeout?: number;
 }
 
@@ -53,20 +53,21 @@ async function open(path: string, options: OpenOptions): Promise<Pool> {
   const root = openRoot(path);
   try {
     const handle = { path: root.path, root: root.fd, metadata: root.metadata };
-    const executor = await makeExecutor(handle, options.inline ?? false);
+    const { inline = false, lockTimeout = 30_000 } = options;
+    const executor = await makeExecutor(handle, inline, lockTimeout === Number.POSITIVE_INFINITY);
     await executor.run('sweep', []).catch(async (error) => {
       await executor.close();
       throw error;
     });
-    return new Pool(root.path, new Runner(executor, options.lockTimeout ?? 30_000), root);
+    return new Pool(root.path, new Runner(executor, lockTimeout), root);
   } catch (error) {
     root[Symbol.dispose]();
     throw error;
   }
 }
 
-async function makeExecutor(handle: PoolHandle, inline: boolean): Promise<Executor> {
-  if (inline) return inlineExecutor(handle);
+async function makeExecutor(handle: PoolHandle, inline: boolean, wait: boolean): Promise<Executor> {
+  if (inline) return inlineExecutor(handle, wait);
   const { workerExecutor } = await import('./worker-executor.ts');
   return workerExecutor(handle);
 }

@@ -68,6 +68,7 @@ export class Runner {
           if (!(error instanceof CoppiceError && error.code === 'busy')) throw error;
           deadline ??= performance.now() + this.#lockTimeout;
           if (performance.now() > deadline) throw error;
+          onProgress?.({ step: 'waiting', fraction: 0 });
           await pauseUnlessCancelled(pause, signal, `${name} of ${args[0]}`);
         }
       }

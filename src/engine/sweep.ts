@@ -50,8 +50,8 @@ function settle(
     if (hasErrno(error, 'EACCES', 'EPERM', 'EROFS', 'ENOSPC', 'EDQUOT', 'EIO')) return 0;
     // Links and mounts that somebody has planted are not followed, and not ours to remove.
     if (standsInTheWay(error)) return 0;
-    // Nor is what somebody has put in the place of data that a rollback replaced.
-    if (error instanceof CoppiceError && error.code === 'damaged') return 0;
+    // Nor is what somebody has put in the place of data that a rollback replaced. What a living process has can wait.
+    if (error instanceof CoppiceError && (error.code === 'damaged' || error.code === 'busy')) return 0;
     throw error;
   }
 }

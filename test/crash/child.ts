@@ -92,7 +92,10 @@ async function perform(): Promise<unknown> {
     return (library as unknown as Record<string, (...values: unknown[]) => unknown>)[method]?.(...args);
   }
   watching = method === 'open';
-  const pool = await library.openPool(request.pool, { inline: !request.workers });
+  const pool = await library.openPool(request.pool, {
+    inline: !request.workers,
+    lockTimeout: Number.POSITIVE_INFINITY,
+  });
   watching = true;
   const methods = pool as unknown as Record<string, (...values: unknown[]) => Promise<unknown>>;
   if (request.together) {

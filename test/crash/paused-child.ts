@@ -8,6 +8,7 @@ export interface PausedChild extends AsyncDisposable {
   /** Lets it go on to its end. */
   finish(): Promise<void>;
   kill(): Promise<void>;
+  signal(signal: 'SIGSTOP' | 'SIGCONT'): void;
 }
 
 export function pausedChild(request: ChildRequest): PausedChild {
@@ -38,6 +39,7 @@ export function pausedChild(request: ChildRequest): PausedChild {
       await child.outcome();
     },
     kill,
+    signal: (signal) => void child.process.kill(signal),
     [Symbol.asyncDispose]: kill,
   };
 }

@@ -19,36 +19,28 @@ export function randomOperation(random: () => number): Operation {
   const pick = <T>(values: readonly T[]): T => values[Math.floor(random() * values.length)] as T;
   const [name, source, snapshot] = [pick(names), pick(names), pick(snapshots)];
   const some = <T>(make: () => T): T[] => Array.from({ length: 2 + Math.floor(random() * 2) }, make);
-  const reference = (): string => (random() < 0.3 ? `${pick(names)}@${pick(snapshots)}` : pick(names));
+  const snapshotReference = (): string => `${pick(names)}@${pick(snapshots)}`;
+  const reference = (): string => (random() < 0.3 ? snapshotReference() : pick(names));
   const blocks = 1 + Math.floor(random() * 8);
   const seed = (): number => 1 + Math.floor(random() * 2 ** 31);
-  return pick<() => Operation>([
-    () => ({ kind: 'create', name, blocks }),
-    () => ({ kind: 'create', name, blocks }),
-    () => ({ kind: 'import', name, blocks, seed: seed() }),
-    () => ({ kind: 'export', name }),
-    () => ({ kind: 'export', name, snapshot }),
-    () => ({ kind: 'write', name, block: blocks, seed: seed() }),
-    () => ({ kind: 'write', name, block: blocks, seed: seed() }),
-    () => ({ kind: 'write', name, block: blocks, seed: seed() }),
-    () => ({ kind: 'clone', source, name }),
-    () => ({ kind: 'clone', source, snapshot, name }),
-    () => ({ kind: 'seal', source, name }),
-    () => ({ kind: 'rename', source, name }),
-    () => ({ kind: 'grow', name, blocks }),
-    () => ({ kind: 'grow', name, blocks }),
-    () => ({ kind: 'snapshot', name, snapshot }),
-    () => ({ kind: 'snapshot', name, snapshot }),
-    () => ({ kind: 'rollback', name, snapshot }),
-    () => ({ kind: 'removeSnapshot', name, snapshot }),
-    () => ({ kind: 'remove', name, withSnapshots: random() < 0.7 }),
-    () => ({ kind: 'snapshotTogether', names: some(() => pick(names)), snapshot }),
-    () => ({ kind: 'snapshotTogether', names: some(() => pick(names)), snapshot }),
-    () => ({
-      kind: 'removeTogether',
-      references: some(() => `${pick(names)}@${pick(snapshots)}`),
-      withSnapshots: true,
-    }),
-    () => ({ kind: 'removeTogether', references: some(reference), withSnapshots: random() < 0.7 }),
-  ])();
+  const kinds: ReadonlyArray<readonly [weight: number, make: () => Operation]> = [
+    [4, () => ({ kind: 'create', name, blocks })],
+    [2, () => ({ kind: 'import', name, blocks, seed: seed() })],
+    [2, () => ({ kind: 'clone', source, name })],
+    [2, () => ({ kind: 'clone', source, snapshot, name })],
+    [1, () => ({ kind: 'seal', source, name })],
+    [2, () => ({ kind: 'rename', source, name })],
+    [6, () => ({ kind: 'write', name, block: blocks, seed: seed() })],
+    [2, () => ({ kind: 'grow', name, blocks })],
+    [3, () => ({ kind: 'snapshot', name, snapshot })],
+    [4, () => ({ kind: 'rollback', name, snapshot })],
+    [1, () => ({ kind: 'export', name })],
+    [1, () => ({ kind: 'export', name, snapshot })],
+    [1, () => ({ kind: 'removeSnapshot', name, snapshot })],
+    [2, () => ({ kind: 'remove', name, withSnapshots: random() < 0.7 })],
+    [4, () => ({ kind: 'snapshotTogether', names: some(() => pick(names)), snapshot })],
+    [1, () => ({ kind: 'removeTogether', references: some(snapshotReference), withSnapshots: true })],
+    [1, () => ({ kind: 'removeTogether', references: some(reference), withSnapshots: random() < 0.7 })],
+  ];
+  return pick(kinds.flatMap(([weight, make]) => Array.from({ length: weight }, () => make)))();
 }
