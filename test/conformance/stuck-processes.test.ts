@@ -118,6 +118,35 @@ conformance('a process that is stuck', (suite) => {
     });
   });
 
+  test('a volume whose rollback has died can be removed at once, with what that has replaced', async () => {
+    const v = await prepared(suite);
+    const rollback = works.find(({ name }) => name.startsWith('a rollback')) as Work;
+    // Opened before, so that nothing is cleared up by opening it.
+    await using pool = await openPool(suite.home.path, { inline: true });
+    await using child = await stopped(suite, rollback, v);
+    await child.kill();
+    const { blockers } = await refusal(() => pool.remove(v), 'blocked');
+    expect(blockers.map(({ what }) => what)).toContainEqual(expect.stringContaining('pre-rollback'));
+    await expectContents(pool, v);
+    await pool.remove(v, { withSnapshots: true });
+    await using _sweeper = await openPool(suite.home.path, { inline: true });
+    expect(staged(suite.home)).toEqual([]);
+  });
+
+  test('what a rollback has kept that died then does not come back when it is removed', async () => {
+    const v = await prepared(suite);
+    const rollback = works.find(({ name }) => name.startsWith('a rollback')) as Work;
+    await using pool = await openPool(suite.home.path, { inline: true });
+    await using child = await stopped(suite, rollback, v);
+    await child.until(/./);
+    await child.kill();
+    const kept = (await pool.listSnapshots(v)).find(({ reason }) => reason === 'rollback');
+    await pool.remove(kept?.reference ?? '');
+    await using sweeper = await openPool(suite.home.path, { inline: true });
+    expect((await sweeper.listSnapshots(v)).map(({ name }) => name)).toEqual(['s']);
+    expect(staged(suite.home)).toEqual([]);
+  });
+
   test('neither files nor locks that others leave in a pool keep anybody waiting', async () => {
     const v = await prepared(suite);
     const { path } = suite.home;

@@ -8,6 +8,7 @@ import { type Control, progressOf } from '../control.ts';
 import { holdSnapshot, holdVolume } from '../holding.ts';
 import { inLockOrder } from '../order.ts';
 import { snapshotsOf, volumesOf } from '../visible.ts';
+import { finishRollbacksOf } from './rollback.ts';
 
 export interface RemoveOptions {
   /** Remove a volume although it has snapshots, and those with it. */
@@ -91,6 +92,7 @@ function find(context: Context, text: string, options: RemoveOptions, stack: Dis
     );
     const label = formatReference(reference);
     const { name } = volume;
+    finishRollbacksOf(context, volume);
     if (reference.snapshot) {
       const held = stack.use(holdSnapshot(context, volume, reference.snapshot, 'exclusive'));
       return [{ label, name, held, snapshots: [] }];

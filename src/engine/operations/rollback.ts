@@ -4,6 +4,7 @@ import type { RollbackIntent, SnapshotMetadata } from '../../model/metadata.ts';
 import { formatReference, type Name, parseSnapshotReference } from '../../model/names.ts';
 import { mountBlockers, openBlockers } from '../blockers.ts';
 import type { Context } from '../context.ts';
+import { busy } from '../failures.ts';
 import { type HeldVolume, holdSnapshot, holdVolume, requireUnsealed } from '../holding.ts';
 import { nestedIn, problemsOf, problemsOfSnapshot } from '../problems.ts';
 import { abandon, publishNumbered, staging, timestampName } from '../publish.ts';
@@ -115,6 +116,26 @@ export function recoverRollback(context: Context, staged: Held, intent: Rollback
   if (!volume) return false;
   keepReplaced(context, volume.held, staged, intent);
   return true;
+}
+
+/**
+ * Finishes for processes that have died what they were rolling back of a volume that is held. Whoever removes it or a snapshot of
+ * it does this first: afterwards there would be nothing left to keep the replaced state with, or it would be kept once more.
+ * @throws CoppiceError busy
+ */
+export function finishRollbacksOf(context: Context, volume: HeldVolume): void {
+  for (const id of context.driver.listEntries('staging')) {
+    const place = { area: 'staging', id } as const;
+    const intent = context.driver.peek(place);
+    if (intent?.type !== 'rollback' || intent.volumeId !== volume.metadata.id) continue;
+    // Its maker is dead, or would hold the volume. Who opens the pool may be looking at it, and does not wait for us.
+    const held = context.driver.hold(place, 'exclusive', context.wait);
+    if (held === 'busy') throw busy(volume.name);
+    if (held === 'absent') continue;
+    using staged = held;
+    if (context.driver.payloadUuid(staged) === intent.replacedUuid)
+      keepReplaced(context, volume.held, staged, intent);
+  }
 }
 
 function announce(context: Context, volume: HeldVolume, staged: Held, snapshot: Name): RollbackIntent {
