@@ -1,3 +1,4 @@
+import '../support/shifted-clock.ts';
 import childProcess from 'node:child_process';
 import fs from 'node:fs';
 import { syncBuiltinESMExports } from 'node:module';

@@ -11,8 +11,8 @@ export interface PausedChild extends AsyncDisposable {
   signal(signal: 'SIGSTOP' | 'SIGCONT'): void;
 }
 
-export function pausedChild(request: ChildRequest): PausedChild {
-  const child: RunningChild = startChild({ ...request, pause: true });
+export function pausedChild(request: ChildRequest, environment: NodeJS.ProcessEnv = {}): PausedChild {
+  const child: RunningChild = startChild({ ...request, pause: true }, environment);
   const messages = child.messages()[Symbol.asyncIterator]();
   const goOn = (): unknown => child.process.stdin?.write('.');
   let isWaiting = false;

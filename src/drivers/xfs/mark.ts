@@ -4,8 +4,10 @@ import {
   writeAttribute,
   writeAttributeByPath,
 } from '../../linux/attributes.ts';
-import { descriptorPath } from '../../linux/files.ts';
+import { closingOnFailure, type Descriptor, descriptorPath, openDirectoryAt } from '../../linux/files.ts';
+import { lock } from '../../linux/locks.ts';
 import { randomId } from '../../linux/random.ts';
+import { CoppiceError } from '../../model/errors.ts';
 
 /**
  * What the data of an entry says of itself: what btrfs knows of each subvolume, and xfs of no file. It is one attribute of the
@@ -49,9 +51,10 @@ export function readMark(entry: number): Mark | undefined {
 
 /**
  * The next place in the order in which the snapshots of a pool are made: the time, in nanoseconds, unless the clock was set back.
- * Two that are taken in one instant may get the same.
+ * @throws CoppiceError busy
  */
 export function nextOrder(root: number): bigint {
+  using _counter = holdCounter(root);
   const lastAttribute = 'user.coppice.order';
   const text = readAttribute(root, lastAttribute)?.toString() ?? '';
   const last = /^\d+$/.test(text) ? BigInt(text) : 0n;
@@ -60,6 +63,24 @@ export function nextOrder(root: number): bigint {
   writeAttribute(root, lastAttribute, String(order));
   return order;
 }
+
+/**
+ * Whoever counts does it alone: else one whose clock is behind could undo the step of one whose clock is ahead, and later snapshots
+ * would come before earlier ones. It takes microseconds, unless the process is stopped in them.
+ */
+function holdCounter(root: number): Descriptor {
+  const directory = openDirectoryAt(root, 'volumes');
+  return closingOnFailure(directory, () => {
+    for (let pause = 1; !lock(directory.fd, 'exclusive', false); pause *= 2) {
+      if (pause > 512) throw new CoppiceError('busy', takenCounter);
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, pause);
+    }
+    return directory;
+  });
+}
+
+const takenCounter =
+  'The order of the snapshots of this pool is in use by another operation; try again when that has ended.';
 
 function dataOf(entry: number): string {
   return `${descriptorPath(entry)}/data`;
