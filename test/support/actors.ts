@@ -1,21 +1,25 @@
 import { spawn } from 'node:child_process';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
+import { openPool } from '../../src/index.ts';
 import type { ActorMessage, ActorRequest } from './actor-process.ts';
-import { bundle } from './bundle.ts';
+import { actorPrograms } from './actor-programs.ts';
+import { commandPool, Died } from './command-pool.ts';
 import { dieAtVariable } from './dying.ts';
 import type { Event } from './histories.ts';
+import { perform } from './perform.ts';
+import { randomNumbers, randomOperation } from './random-operations.ts';
 import { clockVariable } from './shifted-clock.ts';
 
 /** One process after the other: each does random operations until it is killed, and the next goes on behind the one it died in. */
 export interface ActorPlan {
   readonly seed: number;
-  /** In the calling thread, one after the other; or in threads, as many at the same time as there are lanes. */
-  readonly mode: 'inline' | 'workers';
+  /** In the calling thread, one after the other; in threads, as many at the same time as there are lanes; or by the command line. */
+  readonly mode: 'inline' | 'workers' | 'command';
   readonly lanes: number;
   /** How many operations each lane does. */
   readonly operations: number;
-  /** At which of its system calls each process dies; the last, for which there is no number, lives. */
+  /** At which of its system calls each process dies; one for which there is no number, or 0, lives. */
   readonly deaths: readonly number[];
   /** Milliseconds that the clock of each process is ahead of the real one. */
   readonly clocks?: readonly number[];
@@ -28,8 +32,18 @@ export interface Played {
   readonly deaths: number;
 }
 
-/** Runs an actor to its end. */
-export async function play(plan: ActorPlan, pool: string, scratch: string): Promise<Played> {
+/**
+ * Runs an actor to its end.
+ * @param scratch a directory outside the pool
+ * @param heard is called for each operation that has ended
+ */
+export async function play(
+  plan: ActorPlan,
+  pool: string,
+  scratch: string,
+  heard: () => void = () => {},
+): Promise<Played> {
+  if (plan.mode === 'command') return playCommands(plan, pool, scratch, heard);
   const histories: Event[][] = Array.from({ length: plan.lanes }, () => []);
   for (let life = 0; ; life++) {
     const request: ActorRequest = {
@@ -42,12 +56,42 @@ export async function play(plan: ActorPlan, pool: string, scratch: string): Prom
         to: plan.operations,
       })),
     };
-    const died = await live(request, histories, {
-      [dieAtVariable]: String(plan.deaths[life] ?? 0),
-      [clockVariable]: String(plan.clocks?.[life % plan.clocks.length] ?? 0),
-    });
+    const died = await live(request, histories, environmentOf(plan, life), heard);
     if (!died) return { histories, deaths: life };
   }
+}
+
+function environmentOf(plan: ActorPlan, life: number): NodeJS.ProcessEnv {
+  return {
+    [dieAtVariable]: String(plan.deaths[life] ?? 0),
+    [clockVariable]: String(plan.clocks?.[life % plan.clocks.length] ?? 0),
+  };
+}
+
+/** Each operation is a process. What guests write, this process writes. */
+async function playCommands(
+  plan: ActorPlan,
+  path: string,
+  scratch: string,
+  heard: () => void,
+): Promise<Played> {
+  await using pool = await openPool(path, { inline: true, lockTimeout: 60_000 });
+  const events: Event[] = [];
+  const commands = commandPool(pool, () => environmentOf(plan, events.length));
+  const random = randomNumbers(plan.seed * 100);
+  let deaths = 0;
+  while (events.length < plan.operations) {
+    const operation = randomOperation(random);
+    const started = process.hrtime.bigint();
+    const outcome = await perform(commands, operation, scratch).catch((error: unknown) => {
+      if (!(error instanceof Died)) throw error;
+      deaths++;
+      return undefined;
+    });
+    events.push({ operation, outcome, started, ended: process.hrtime.bigint() });
+    heard();
+  }
+  return { histories: [events], deaths };
 }
 
 /** Adds to the histories what a process says. Returns whether it was killed. */
@@ -55,6 +99,7 @@ async function live(
   request: ActorRequest,
   histories: ReadonlyArray<Event[]>,
   environment: NodeJS.ProcessEnv,
+  heard: () => void,
 ): Promise<boolean> {
   const child = spawn(process.execPath, [join(actorPrograms(), 'actor.js'), JSON.stringify(request)], {
     stdio: ['ignore', 'pipe', 'pipe'],
@@ -79,6 +124,7 @@ async function live(
     }
     const event = begun.get(message.lane);
     begun.delete(message.lane);
+    heard();
     if (event)
       histories[message.lane]?.push({
         ...event,
@@ -100,12 +146,4 @@ function parse(line: string): ActorMessage | undefined {
   } catch {
     return undefined;
   }
-}
-
-export function actorPrograms(): string {
-  return bundle('actors', {
-    actor: 'test/support/actor-process.ts',
-    worker: 'test/support/actor-worker.ts',
-    command: 'test/support/actor-command.ts',
-  });
 }

@@ -54,7 +54,7 @@ const zeros = Buffer.alloc(blockBytes);
  * can know what became of it.
  */
 export async function writeBlock(
-  pool: Pool,
+  pool: Pick<Pool, 'diskPath' | 'sync'>,
   name: string,
   block: number,
   seed: number,
@@ -64,7 +64,10 @@ export async function writeBlock(
     using guard = await lockedDirectory(dirname(dirname(path)));
     // The lock may be that of what had this name before.
     if (!guard || (await pool.diskPath(name)) !== path) continue;
-    return write(path, block, seed);
+    const outcome = write(path, block, seed);
+    // So that the name under which it wrote is as durable as what it wrote.
+    await pool.sync();
+    return outcome;
   }
 }
 

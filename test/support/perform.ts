@@ -11,12 +11,29 @@ import {
   type Success,
 } from './model.ts';
 
+/** What operations need of a pool. */
+export type PerformingPool = Pick<
+  Pool,
+  | 'create'
+  | 'clone'
+  | 'seal'
+  | 'rename'
+  | 'grow'
+  | 'snapshot'
+  | 'rollback'
+  | 'remove'
+  | 'import'
+  | 'export'
+  | 'diskPath'
+  | 'sync'
+>;
+
 /**
  * Does an operation on a real pool. Undefined when nobody can know what became of it.
  * @param scratch a directory outside the pool
  */
 export async function perform(
-  pool: Pool,
+  pool: PerformingPool,
   operation: Operation,
   scratch: string,
 ): Promise<Outcome | undefined> {
@@ -31,7 +48,7 @@ export async function perform(
 }
 
 async function succeed(
-  pool: Pool,
+  pool: PerformingPool,
   operation: Exclude<Operation, { kind: 'write' }>,
   scratch: string,
 ): Promise<Success> {
