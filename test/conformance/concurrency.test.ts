@@ -15,9 +15,9 @@ import { randomNumbers, randomOperation } from '../support/random-operations.ts'
 import { conformance, staged } from './suite.ts';
 
 const MiB = 2 ** 20;
-const torture = process.env['COPPICE_TORTURE'] === '1';
+const long = process.env['COPPICE_LONG'] === '1';
 const quick = process.env['COPPICE_QUICK'] === '1';
-const scale = torture ? 20 : quick ? 0.25 : 1;
+const scale = long ? 20 : quick ? 0.25 : 1;
 
 conformance('concurrency', (suite) => {
   const emptied = async (): Promise<void> => {

@@ -178,7 +178,7 @@ conformance('import of a hostile image', (suite) => {
         }
         await suite.pool.remove(name);
       }),
-      { numRuns: process.env['COPPICE_TORTURE'] === '1' ? 2000 : 60 },
+      { numRuns: process.env['COPPICE_LONG'] === '1' ? 2000 : 60 },
     );
   });
 });

@@ -90,7 +90,7 @@ conformance('lineage', (suite) => {
     expect((await pool.describe()).tombstones).toBe(0);
   });
 
-  const wide = process.env['COPPICE_TORTURE'] === '1' ? 20_000 : 2000;
+  const wide = process.env['COPPICE_LONG'] === '1' ? 20_000 : 2000;
   test(`${wide} wide: each is a child of the template, listed and drawn, also after that is gone`, async () => {
     const { pool } = suite;
     await pool.create('seed', { bytes: MiB });

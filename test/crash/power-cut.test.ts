@@ -25,7 +25,7 @@ import { base, importBase } from './making.ts';
 import { perform } from './perform.ts';
 import { allowed, prepared, type Scenario, scenariosOn } from './scenarios.ts';
 import { line, type State, stateWhenOpened } from './state.ts';
-import { torture } from './steps.ts';
+import { long } from './steps.ts';
 
 /**
  * The power is cut at every step of every operation: the pool's file lies on a file system that can share blocks, so an image of
@@ -51,7 +51,7 @@ const combinations = [
   {
     backend: btrfs,
     outer: 'xfs',
-    scenarios: scenariosOn(btrfs).filter(({ name }) => torture || few.includes(name)),
+    scenarios: scenariosOn(btrfs).filter(({ name }) => long || few.includes(name)),
   },
 ] as const;
 
@@ -151,7 +151,7 @@ async function cutEverywhere(
   let [count, last]: [number, string | undefined] = [0, undefined];
   const take = (where: string, states: readonly State[]): void => {
     const found = storedState();
-    if (last !== undefined && last === found && !torture) return;
+    if (last !== undefined && last === found && !long) return;
     last = found;
     const image = join(file, `../cut-${commits ? 'commit-' : ''}${++count}.img`);
     copyFileSync(file, image, constants.COPYFILE_FICLONE_FORCE);

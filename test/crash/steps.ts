@@ -1,7 +1,7 @@
 import type { Backend } from '../conformance/backends.ts';
 
 /** Whether to take the time for every single step. */
-export const torture: boolean = process.env['COPPICE_TORTURE'] === '1';
+export const long: boolean = process.env['COPPICE_LONG'] === '1';
 
 /**
  * The steps to test: every one, or of many the first and last twenty and every third between. On the second backend, where the
@@ -9,7 +9,7 @@ export const torture: boolean = process.env['COPPICE_TORTURE'] === '1';
  */
 export function chosenSteps(count: number, backend: Pick<Backend, 'name'> = { name: 'btrfs' }): number[] {
   const all = Array.from({ length: count }, (_, index) => index + 1);
-  if (torture) return all;
+  if (long) return all;
   if (backend.name !== 'btrfs') return all.filter((step) => step % 4 === count % 4);
   return count <= 60 ? all : all.filter((step) => step <= 20 || step > count - 20 || step % 3 === 0);
 }

@@ -26,10 +26,11 @@ export const fullPool: Scene = {
       await pool.create('ballast', { bytes: 4096 });
       await pool.create('filler', { bytes: MiB });
       await writeBlock(pool, 'filler', 3, 7);
-      fillUp(await pool.diskPath('ballast'));
+      fillUp(await pool.diskPath('ballast'), between(random, 0, 4) * MiB);
       stage.count('fillers', await fillWithClones(pool));
       // Sometimes there is room for a few.
-      for (let index = 1; index <= between(random, 0, 8); index++) await pool.remove(`filler-${index}`);
+      for (let index = 1; index <= between(random, 0, 8); index++)
+        await pool.remove(`filler-${index}`, { ifExists: true });
     });
     const cast = makeCast(random, between(random, 15, 30));
     evidence.plan = cast;
@@ -66,6 +67,7 @@ export const fullPool: Scene = {
 
 async function fillWithClones(pool: Pool): Promise<number> {
   for (let made = 0; ; made++) {
+    if (made === 5000) return made;
     try {
       await pool.clone('filler', `filler-${made + 1}`, { durability: 'deferred' });
     } catch (error) {

@@ -32,6 +32,11 @@ const programme: readonly Scene[] = [
 /** The long one is not needed so often. */
 const manyEvery = 5;
 
+/** What a round depends on beside the seed and its number. */
+const again = process.argv
+  .slice(2)
+  .join(' ')
+  .replaceAll(/--(seed|round|minutes)[ =]\S+ ?/g, '');
 const options = parseOptions(process.argv.slice(2));
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => process.exit(130));
 for (const path of clearDeadRuns()) console.log(`cleared what a killed run left: ${path}`);
@@ -91,7 +96,7 @@ async function playRound(
       `\nFAILED: seed ${seed}, scene ${scene.name}, driver ${driver}, round ${round}; evidence: ${directory}`,
     );
     console.error(error);
-    console.error(`again: npm run torture -- --seed ${seed} --round ${round}`);
+    console.error(`again: npm run torture -- ${again} --seed ${seed} --round ${round}`);
     await owned.disposeAsync().catch((failure: unknown) => console.error('while clearing up:', failure));
     return false;
   }
