@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { openPool } from '../../src/index.ts';
-import { play } from '../support/actors.ts';
+import { type ActorPlan, play } from '../support/actors.ts';
 import { digest, digestOf, patternBytes, writePattern } from '../support/content.ts';
 import { refusal } from '../support/errors.ts';
 import { type Event, findContradiction } from '../support/histories.ts';
@@ -53,16 +53,10 @@ conformance('concurrency', (suite) => {
     async (mode) => {
       for (let round = 0; round < Math.ceil(2 * scale); round++) {
         await emptied();
-        const played = await Promise.all(
-          [1, 2, 3, 4].map((each) =>
-            play(
-              { seed: round * 10 + each, mode, lanes: 1, operations: 60, deaths: [] },
-              suite.home.path,
-              suite.scratch,
-            ),
-          ),
+        const cast = [1, 2, 3, 4].map(
+          (each): ActorPlan => ({ seed: round * 10 + each, mode, lanes: 1, operations: 60, deaths: [] }),
         );
-        const histories = played.flatMap((each) => each.histories);
+        const { histories } = await play(cast, suite.home.path, suite.scratch);
         expect(codes(histories), 'no operation may give up').not.toContain('busy');
         expect(codes(histories)).not.toContain('io_error');
         expect(findContradiction(histories, {}, await observe(suite.pool))).toBeUndefined();

@@ -41,8 +41,8 @@ conformance('processes that are killed', (suite) => {
   const explained = async (plans: readonly ActorPlan[]): Promise<void> => {
     const names = (await suite.pool.list()).map((volume) => volume.name);
     await suite.pool.remove(names, { withSnapshots: true });
-    const played = await Promise.all(plans.map((plan) => play(plan, suite.home.path, suite.scratch)));
-    const histories = played.flatMap((each) => each.histories);
+    const { histories, deaths } = await play(plans, suite.home.path, suite.scratch);
+    expect(deaths).toBeGreaterThan(0);
     const failures = histories
       .flat()
       .flatMap(({ outcome }) => (outcome && 'failed' in outcome ? [outcome] : []))

@@ -33,16 +33,29 @@ export interface Played {
 }
 
 /**
- * Runs an actor to its end.
+ * Runs actors at the same time, each to its end.
  * @param scratch a directory outside the pool
  * @param heard is called for each operation that has ended
  */
 export async function play(
-  plan: ActorPlan,
+  cast: readonly ActorPlan[],
   pool: string,
   scratch: string,
   heard: () => void = () => {},
 ): Promise<Played> {
+  const actors = await Promise.allSettled(cast.map((plan) => playOne(plan, pool, scratch, heard)));
+  // Only now, when none of them works in the pool any more.
+  const played = actors.map((actor) => {
+    if (actor.status === 'rejected') throw actor.reason;
+    return actor.value;
+  });
+  return {
+    histories: played.flatMap(({ histories }) => histories),
+    deaths: played.reduce((sum, { deaths }) => sum + deaths, 0),
+  };
+}
+
+async function playOne(plan: ActorPlan, pool: string, scratch: string, heard: () => void): Promise<Played> {
   if (plan.mode === 'command') return playCommands(plan, pool, scratch, heard);
   const histories: Event[][] = Array.from({ length: plan.lanes }, () => []);
   for (let life = 0; ; life++) {

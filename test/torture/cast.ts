@@ -1,6 +1,8 @@
 import type { ActorPlan } from '../support/actors.ts';
 import { between } from './scene.ts';
 
+const day = 24 * 3600 * 1000;
+
 const modes = ['inline', 'workers', 'command', 'inline'] as const;
 
 /**
@@ -17,7 +19,10 @@ export function makeCast(random: () => number, operations: number): ActorPlan[] 
       mode === 'command'
         ? Array.from({ length: each }, () => (random() < 0.3 ? between(random, 1, 90) : 0))
         : Array.from({ length: between(random, 0, 6) }, () => between(random, 1, 600));
-    return { seed: between(random, 1, 2 ** 31), mode, lanes, operations: each, deaths };
+    const seed = between(random, 1, 2 ** 31);
+    // Sometimes each process has another clock, between 1971 and 2081.
+    const clocks = random() < 0.2 ? [1, 2, 3].map(() => between(random, -20_000, 20_000) * day) : [0];
+    return { seed, mode, lanes, operations: each, deaths, clocks };
   });
 }
 

@@ -21,13 +21,9 @@ export const fullHost: Scene = {
     const first = makeCast(random, 20).map((plan) => ({ ...plan, deaths: [] }));
     const second = makeCast(random, between(random, 10, 20));
     evidence.plan = { first, second };
-    const roomy = await Promise.all(first.map((plan) => play(plan, world.path, world.scratch)));
+    const roomy = await play(first, world.path, world.scratch);
     const state = await settledState(world.path);
-    expectExplained(
-      roomy.flatMap((each) => each.histories),
-      {},
-      state,
-    );
+    expectExplained(roomy.histories, {}, state);
 
     const ballast = join(world.host, 'ballast');
     // Less than its reserve, which is 64 MiB here, and more than what the pool has still to write out itself.
@@ -36,10 +32,10 @@ export const fullHost: Scene = {
       await pool.sync();
       await expectRefusals(pool);
     });
-    const played = await Promise.all(second.map((plan) => play(plan, world.path, world.scratch)));
-    const histories = played.flatMap((each) => each.histories);
+    const { histories, deaths } = await play(second, world.path, world.scratch);
     evidence.histories = histories;
     stage.count('operations', histories.flat().length);
+    stage.count('kills', deaths);
     for (const { operation, outcome } of histories.flat())
       if (makes.has(operation.kind) && outcome && !('failed' in outcome))
         throw new Error(`was done although the host is full: ${JSON.stringify(operation)}`);

@@ -34,15 +34,11 @@ export const fullPool: Scene = {
     });
     const cast = makeCast(random, between(random, 15, 30));
     evidence.plan = cast;
-    const played = await Promise.all(cast.map((plan) => play(plan, world.path, world.scratch)));
-    const histories = played.flatMap((each) => each.histories);
+    const { histories, deaths } = await play(cast, world.path, world.scratch);
     evidence.histories = histories;
     const events = histories.flat();
     stage.count('operations', events.length);
-    stage.count(
-      'kills',
-      played.reduce((sum, { deaths }) => sum + deaths, 0),
-    );
+    stage.count('kills', deaths);
     stage.count(
       'refused for want of space',
       events.filter(({ outcome }) => outcome && 'failed' in outcome && outcome.failed === 'no_space').length,

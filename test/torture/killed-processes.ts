@@ -16,14 +16,10 @@ export const killedProcesses: Scene = {
     for (let act = 0; act < 3; act++) {
       const cast = makeCast(random, between(random, 20, 50));
       evidence.plan = cast;
-      const played = await Promise.all(cast.map((plan) => play(plan, world.path, world.scratch)));
-      const histories = played.flatMap((each) => each.histories);
+      const { histories, deaths } = await play(cast, world.path, world.scratch);
       evidence.histories = histories;
       stage.count('operations', histories.flat().length);
-      stage.count(
-        'kills',
-        played.reduce((sum, { deaths }) => sum + deaths, 0),
-      );
+      stage.count('kills', deaths);
       const after = await settledState(world.path);
       expectExplained(histories, state, after);
       state = after;

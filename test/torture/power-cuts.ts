@@ -22,14 +22,10 @@ export const powerCuts: Scene = {
       ended++;
       for (const moment of moments) if (moment === ended) images.push(world.takeImage());
     };
-    const played = await Promise.all(cast.map((plan) => play(plan, world.path, world.scratch, heard)));
-    const histories = played.flatMap((each) => each.histories);
+    const { histories, deaths } = await play(cast, world.path, world.scratch, heard);
     evidence.histories = histories;
     stage.count('operations', histories.flat().length);
-    stage.count(
-      'kills',
-      played.reduce((sum, { deaths }) => sum + deaths, 0),
-    );
+    stage.count('kills', deaths);
     expectExplained(histories, {}, await settledState(world.path));
     await expectHealthy(world.path);
     for (const image of images) {
