@@ -34,8 +34,8 @@ afterAll(() => {
 describe('a command that waits for another one', () => {
   test.each([
     ['import', () => ({ blocker: pool, opens: image, args: ['import', 't', image] })],
-    ['clone', () => ({ blocker: volume(), opens: volume(), args: ['clone', 'v', 'w'] })],
-    ['remove', () => ({ blocker: volume(), opens: volume(), args: ['remove', 'v'] })],
+    ['clone', () => ({ blocker: volume(), opens: pool, args: ['clone', 'v', 'w'] })],
+    ['remove', () => ({ blocker: volume(), opens: pool, args: ['remove', 'v'] })],
   ])('%s: ends when it is told to, with nothing left behind', async (_, how) => {
     const { blocker, opens, args } = how();
     for (const signal of ['SIGINT', 'SIGTERM'] as const) {

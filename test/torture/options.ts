@@ -13,17 +13,22 @@ export interface Options {
   readonly round?: number;
 }
 
-export const usage = `npm run torture -- [--minutes 60] [--seed N] [--driver btrfs|xfs] [--volumes 20000] [--scene NAME] [--round N]`;
+const text = { type: 'string' } as const;
+const flags = { minutes: text, seed: text, driver: text, volumes: text, scene: text, round: text } as const;
 
-export function parseOptions(args: readonly string[]): Options {
-  const text = { type: 'string' } as const;
-  const { values } = parseArgs({
-    args: [...args],
-    options: { minutes: text, seed: text, driver: text, volumes: text, scene: text, round: text },
-  });
+/** @throws Error with what to write instead */
+export function parseOptions(args: readonly string[], scenes: readonly string[]): Options {
+  const usage = `npm run torture -- [--minutes 60] [--seed N] [--driver btrfs|xfs] [--scene ${scenes.join('|')}] [--volumes 20000] [--round N]`;
+  const { values } = parse(args, usage);
   const { driver, scene } = values;
   if (driver !== undefined && driver !== 'btrfs' && driver !== 'xfs')
-    throw new Error(`${driver} is no driver; ${usage}`);
+    throw new Error(`There is no driver ${driver}: ${usage}`);
+  if (scene !== undefined && !scenes.includes(scene)) throw new Error(`There is no scene ${scene}: ${usage}`);
+  const numberOf = (name: string, value: string): number => {
+    const number = Number(value);
+    if (value.trim() !== '' && number >= 0) return number;
+    throw new Error(`--${name} ${value} is no number: ${usage}`);
+  };
   const round = values.round === undefined ? undefined : numberOf('round', values.round);
   return {
     minutes: numberOf('minutes', values.minutes ?? '60'),
@@ -35,8 +40,10 @@ export function parseOptions(args: readonly string[]): Options {
   };
 }
 
-function numberOf(name: string, value: string): number {
-  const number = Number(value);
-  if (value.trim() === '' || !(number >= 0)) throw new Error(`--${name} ${value} is no number; ${usage}`);
-  return number;
+function parse(args: readonly string[], usage: string) {
+  try {
+    return parseArgs({ args: [...args], options: flags });
+  } catch (cause) {
+    throw new Error(usage, { cause });
+  }
 }

@@ -37,13 +37,22 @@ const again = process.argv
   .slice(2)
   .join(' ')
   .replaceAll(/--(seed|round|minutes)[ =]\S+ ?/g, '');
-const options = parseOptions(process.argv.slice(2));
+const options = optionsOrEnd();
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => process.exit(130));
 for (const path of clearDeadRuns()) console.log(`cleared what a killed run left: ${path}`);
 console.log(
   `torture: seed ${options.seed}, ${options.minutes} minutes, ${options.drivers.join(' and ')}, Node ${process.version}`,
 );
 process.exitCode = (await run(options)) ? 0 : 1;
+
+function optionsOrEnd(): Options {
+  try {
+    return parseOptions(process.argv.slice(2), [...new Set(programme.map(({ name }) => name))]);
+  } catch (error) {
+    console.error((error as Error).message);
+    process.exit(2);
+  }
+}
 
 async function run({ minutes, drivers, round: only, scene: wanted, ...given }: Options): Promise<boolean> {
   const tally = new Tally();
