@@ -6,7 +6,7 @@ import { fillUp } from './ballast.ts';
 import { makeCast } from './cast.ts';
 import { expectExplained, expectHealthy, settledState } from './judge.ts';
 import { between, type Scene, type Stage } from './scene.ts';
-import { expectSpaceBack, freeBytes } from './space.ts';
+import { expectSpaceBack, usedBytes } from './space.ts';
 import { makeWorld } from './world.ts';
 
 const MiB = 2 ** 20;
@@ -21,7 +21,7 @@ export const fullPool: Scene = {
     const { random, driver, evidence } = stage;
     const world = stage.owned.use(await makeWorld(driver, 'btrfs', { bytes: 512 * MiB }));
     evidence.image = world.file;
-    const before = freeBytes(world.path);
+    const before = usedBytes(world.path);
     await world.using(async (pool) => {
       await pool.create('ballast', { bytes: 4096 });
       await pool.create('filler', { bytes: MiB });

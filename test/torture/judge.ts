@@ -1,6 +1,7 @@
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { doctor, openPool } from '../../src/index.ts';
+import { readAttributeByPath } from '../../src/linux/attributes.ts';
 import { type Event, findContradiction } from '../support/histories.ts';
 import { canonical, type ModelState } from '../support/model.ts';
 import { observe } from '../support/perform.ts';
@@ -13,16 +14,25 @@ import type { Image } from './world.ts';
  */
 export async function settledState(path: string): Promise<ModelState> {
   await using pool = await openPool(path, { inline: true, lockTimeout: 60_000 });
-  for (const area of ['.staging', '.tombstones']) {
-    const left = readdirSync(join(path, area)).filter((id) => area === '.staging' || !id.includes('.'));
-    if (left.length > 0) throw new Error(`left in ${area}: ${left.join(', ')}`);
-  }
+  const left = [...entriesOf(path, '.staging'), ...entriesOf(path, '.tombstones').filter(isNoRecord)];
+  if (left.length > 0) throw new Error(`left over: ${left.join(', ')}`);
   const wrong = (await pool.check()).filter(({ severity }) => severity === 'error');
   if (wrong.length > 0) throw new Error(`pool check: ${wrong.map(({ message }) => message).join(' ')}`);
   const [said, found] = [await observe(pool), observeFiles(path)];
   if (canonical(said) !== canonical(found))
     throw new Error(`the pool says ${canonical(said)}, and its files are ${canonical(found)}`);
   return found;
+}
+
+function entriesOf(path: string, area: string): string[] {
+  return readdirSync(join(path, area)).map((id) => join(path, area, id));
+}
+
+/** Of what was removed, only a record of lineage may stay, and that has no data. */
+function isNoRecord(entry: string): boolean {
+  const attribute = readAttributeByPath(entry, 'user.coppice')?.toString() ?? '{}';
+  const { type } = JSON.parse(attribute) as { readonly type?: unknown };
+  return type !== 'tombstone' || readdirSync(entry).length > 0;
 }
 
 /** @throws what the doctor finds wrong with a pool; what it finds on the host is not about the pool */

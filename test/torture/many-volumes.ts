@@ -4,7 +4,7 @@ import { openPool, type Pool } from '../../src/index.ts';
 import { bytesOf, writeBlock } from '../support/guest.ts';
 import { expectExplained, expectHealthy, settledState } from './judge.ts';
 import { between, type Scene, type Stage } from './scene.ts';
-import { expectSpaceBack, freeBytes } from './space.ts';
+import { expectSpaceBack, usedBytes } from './space.ts';
 import { makeWorld } from './world.ts';
 
 const MiB = 2 ** 20;
@@ -22,7 +22,7 @@ export const manyVolumes: Scene = {
       console.log(`  ${driver}: ${what} took ${seconds.toFixed(1)} s`);
       return result;
     };
-    const before = freeBytes(world.path);
+    const before = usedBytes(world.path);
     const some = Math.floor(count / 10);
     {
       await using pool = await openPool(world.path);
