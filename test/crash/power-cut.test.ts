@@ -46,7 +46,7 @@ const combinations = [
   {
     backend: xfs,
     outer: 'btrfs',
-    scenarios: scenariosOn(xfs).filter(({ name }) => torture || some.includes(name)),
+    scenarios: scenariosOn(xfs).filter(({ name }) => long || some.includes(name)),
   },
   {
     backend: btrfs,
