@@ -1,3 +1,8 @@
+// What the engine loads when it is wanted: afterwards, the checkout itself may be out of reach.
+import '../../src/engine/operations/adopt.ts';
+import '../../src/engine/operations/export.ts';
+import '../../src/engine/operations/import.ts';
+import { writeFileSync } from 'node:fs';
 import { createPool, destroyPool, growPool, openPool, type Pool, persistPool } from '../../src/index.ts';
 import { observeCalls } from '../../src/linux/libc.ts';
 
@@ -15,7 +20,7 @@ const functions: Readonly<Record<string, (...args: never[]) => unknown>> = {
   destroyPool,
   growPool,
   persistPool,
-  writeTo: async (path: string) => (await import('node:fs')).writeFileSync(path, 'x', { flag: 'r+' }),
+  writeTo: (path: string) => writeFileSync(path, 'x', { flag: 'r+' }),
 };
 
 const [uid = '', path = '', step] = process.argv.slice(2);
