@@ -6,6 +6,7 @@ import { text } from 'node:stream/consumers';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { createPool, destroyPool, openPool } from '../../src/index.ts';
 import { runProgram } from '../../src/linux/programs.ts';
+import { bundle } from '../support/bundle.ts';
 import { digest, digestOf, patternBytes } from '../support/content.ts';
 import { type MountedFileSystem, mountedFileSystem, scratchDirectory } from '../support/devices.ts';
 import type { Call } from '../support/unprivileged.ts';
@@ -171,7 +172,8 @@ describe.each(backends)('without root, on $name', (backend) => {
 });
 
 async function runAsUser(path: string, calls: readonly Call[], step?: number): Promise<Answer[]> {
-  const script = join(import.meta.dirname, '..', 'support', 'unprivileged.ts');
+  const directory = bundle('unprivileged', { unprivileged: 'test/support/unprivileged.ts' });
+  const script = join(directory, 'unprivileged.js');
   const args = [script, String(user), path, ...(step === undefined ? [] : [String(step)])];
   const child: ChildProcess = spawn(process.execPath, args, { stdio: ['pipe', 'pipe', 'inherit'] });
   child.stdin?.end(JSON.stringify(calls));

@@ -1,13 +1,9 @@
-// What the engine loads when it is wanted: afterwards, the checkout itself may be out of reach.
-import '../../src/engine/operations/adopt.ts';
-import '../../src/engine/operations/export.ts';
-import '../../src/engine/operations/import.ts';
 import { writeFileSync } from 'node:fs';
 import { createPool, destroyPool, growPool, openPool, type Pool, persistPool } from '../../src/index.ts';
 import { observeCalls } from '../../src/linux/libc.ts';
 
 /**
- * A process that loads the library as root, gives up all rights for good, and then does what standard input says: a list of calls.
+ * A process that loads the library as root (as one bundle: the checkout may be out of reach afterwards), gives up all rights for good, and then does what standard input says: a list of calls.
  * Prints one line of JSON for each: its result, or its error. UID PATH [STEP]: with a step, it dies before that system call of
  * the last.
  */
