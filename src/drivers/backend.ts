@@ -33,6 +33,8 @@ export interface Backend {
   growCommand(path: string): string;
   /** Makes everything that was done before durable. */
   commit(root: number): void;
+  /** Locks a pool as a whole, and waits for that; what is returned has the lock. */
+  lock(root: number): Disposable;
   /**
    * Opens a pool.
    * @param root its open root directory, which stays the caller's, and must stay open as long as the driver is used

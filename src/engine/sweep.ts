@@ -1,5 +1,5 @@
 import type { Held } from '../drivers/driver.ts';
-import { standsInTheWay } from '../linux/files.ts';
+import { standsInTheWay, statusAt } from '../linux/files.ts';
 import { hasErrno } from '../linux/libc.ts';
 import { CoppiceError } from '../model/errors.ts';
 import { finishRemoval } from './bury.ts';
@@ -10,9 +10,13 @@ import { recoverRollback } from './operations/rollback.ts';
 /**
  * Cleans up after processes that died: unfinished entries are destroyed, interrupted rollbacks and groups finished, deleted data freed. An
  * entry whose lock somebody has is a living process's work and is left alone; so is anything that turns out to be a user's data.
+ *
+ * Only for the owner of the pool. What lies there has been written by him: root would move and delete in his name, and with the
+ * rights of root, whatever he has put there.
  * @returns how many entries were settled
  */
 export function sweep(context: Context): number {
+  if (statusAt(context.root, '').uid !== process.geteuid?.()) return 0;
   let settled = 0;
   for (const id of context.driver.listEntries('staging')) {
     settled += settle(context, { area: 'staging', id }, (held) => {

@@ -96,23 +96,34 @@ export function createFileAt(directory: number, path: string, mode = 0o600): Des
   return openAt(directory, path, O_RDWR | O_CREAT | O_EXCL, mode);
 }
 
+/** What makes, moves and removes names takes no paths: the kernel would follow one to wherever it leads. */
+function requireName(name: string, syscall: string): void {
+  const EINVAL = 22;
+  if (name === '' || name === '.' || name === '..' || name.includes('/'))
+    throw new SystemError(EINVAL, syscall, name);
+}
+
 export function makeDirectoryAt(directory: number, name: string, mode = 0o700): void {
+  requireName(name, 'mkdirat');
   call('mkdirat', name, directory, name, mode);
 }
 
 /** The same where a directory of that name is as good. */
 export function ensureDirectoryAt(directory: number, name: string, mode: number): void {
   const EEXIST = 17;
+  requireName(name, 'mkdirat');
   const result = attempt('mkdirat', name, directory, name, mode);
   if (result < 0 && result !== -EEXIST) throw new SystemError(-result, 'mkdirat', name);
 }
 
 export function removeFileAt(directory: number, name: string): void {
+  requireName(name, 'unlinkat');
   call('unlinkat', name, directory, name, 0);
 }
 
 export function removeDirectoryAt(directory: number, name: string): void {
   const AT_REMOVEDIR = 0x200;
+  requireName(name, 'unlinkat');
   call('unlinkat', name, directory, name, AT_REMOVEDIR);
 }
 
@@ -121,11 +132,15 @@ const RENAME_EXCHANGE = 2;
 
 /** Moves a name; @throws SystemError EEXIST when the new name is taken. */
 export function moveAt(fromDirectory: number, from: string, toDirectory: number, to: string): void {
+  requireName(from, 'renameat2');
+  requireName(to, 'renameat2');
   call('renameat2', to, fromDirectory, from, toDirectory, to, RENAME_NOREPLACE);
 }
 
 /** Exchanges two names in one atomic step. */
 export function exchangeAt(directoryA: number, a: string, directoryB: number, b: string): void {
+  requireName(a, 'renameat2');
+  requireName(b, 'renameat2');
   call('renameat2', `${a} and ${b}`, directoryA, a, directoryB, b, RENAME_EXCHANGE);
 }
 

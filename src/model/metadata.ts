@@ -1,3 +1,5 @@
+import { isName } from './names.ts';
+
 /**
  * What a pool, a volume, a snapshot and an unfinished rollback say about themselves: JSON in one extended attribute of the
  * directory around the data. Anything may stand in an attribute, so it is parsed here, once, and unknown means absent.
@@ -169,6 +171,11 @@ export function decodeMetadata(bytes: Buffer): Metadata | undefined {
     case 'snapshot':
       return isIdOrAbsent(fields['group']) && isIdOrAbsent(fields['removal'])
         ? (value as SnapshotMetadata)
+        : undefined;
+    case 'rollback':
+      // Whoever owns the pool can write here what he likes, and root finishes rollbacks: these become names of directories.
+      return ['volume', 'target', 'keep'].every((field) => isName(String(fields[field])))
+        ? (value as RollbackIntent)
         : undefined;
     case 'tombstone':
       return isLineage(fields['origin']) ? (value as TombstoneMetadata) : undefined;

@@ -13,7 +13,7 @@ export function destroyData(entry: number, scope: Scope): void {
   try {
     destroySubvolume(entry, 'data');
   } catch (error) {
-    if (hasErrno(error, 'EPERM', 'EACCES', 'EROFS')) destroyAsOwner(entry);
+    if (hasErrno(error, 'EPERM', 'EACCES', 'EROFS')) destroyAsOwner(entry, scope);
     else if (!hasErrno(error, 'ENOTEMPTY', 'EINVAL', 'ENOTDIR')) throw error;
     else if (scope === 'whatever') destroyForeign(entry);
   }
@@ -23,10 +23,14 @@ export function destroyData(entry: number, scope: Scope): void {
  * Only root may destroy a subvolume; with the mount option `user_subvol_rm_allowed` its owner too, but not one that is read-only.
  * Since kernel 4.18 he may remove one that is empty as he removes a directory.
  */
-function destroyAsOwner(entry: number): void {
+function destroyAsOwner(entry: number, scope: Scope): void {
   {
     using data = openUnlessForeign(entry, 'data');
-    if (data && statusAt(data.fd, '').inode === firstInode) makeSubvolumeWritable(data.fd);
+    if (!data) return;
+    const isSubvolume = statusAt(data.fd, '').inode === firstInode;
+    // What the kernel would refuse to destroy is not ours: a plain directory, or one with subvolumes in it.
+    if (scope === 'own' && (!isSubvolume || nestedSubvolumes(data.fd).length > 0)) return;
+    if (isSubvolume) makeSubvolumeWritable(data.fd);
   }
   removeTree(entry, 'data', { removeSpecial: () => false, removeFile: removeFileAt });
 }

@@ -5,6 +5,7 @@ import { runProgram } from '../../linux/programs.ts';
 import type { Backend } from '../backend.ts';
 import { directoryDriver } from '../directory/driver.ts';
 import { areas } from '../directory/places.ts';
+import { waitForPoolLock } from '../directory/pool-lock.ts';
 import { subvolumePayload } from './payload.ts';
 
 export const btrfs: Backend = {
@@ -25,5 +26,6 @@ export const btrfs: Backend = {
   grow: (root) => growToDevice(root),
   growCommand: (path) => `"btrfs filesystem resize max ${path}"`,
   commit: commitTransaction,
+  lock: (root) => waitForPoolLock(root),
   open: (root, path) => directoryDriver(root, path, subvolumePayload),
 };

@@ -19,6 +19,7 @@ import { type LockMode, lock } from '../../linux/locks.ts';
 import { randomId } from '../../linux/random.ts';
 import { decodeMetadata, encodeMetadata, type Metadata } from '../../model/metadata.ts';
 import type { Held, Place } from '../driver.ts';
+import { lockPool } from './pool-lock.ts';
 
 /**
  * Where things live in a pool that is a directory: every entry is a plain directory with its metadata in one attribute, so that
@@ -32,13 +33,16 @@ export const areas = { volumes: 0o711, '.staging': 0o700, '.tombstones': 0o700 }
 /** An open and locked directory of the pool. The lock goes with the descriptor. */
 export class HeldDirectory implements Held {
   readonly descriptor: Descriptor;
+  /** What has the lock, where that is not the descriptor itself. */
+  readonly #guard: Disposable | undefined;
   /** As it was when it was locked. New files in an entry that was just staged have the same owner. */
   readonly status: FileStatus;
   place: Place;
   /** Its disk, once something was cloned from it: opened for that once, and closed with it. */
   source: OpenSource | undefined;
 
-  constructor(descriptor: Descriptor, place: Place, status: FileStatus) {
+  constructor(descriptor: Descriptor, place: Place, status: FileStatus, guard?: Disposable) {
+    this.#guard = guard;
     this.descriptor = descriptor;
     this.status = status;
     this.place = place;
@@ -51,6 +55,7 @@ export class HeldDirectory implements Held {
   [Symbol.dispose](): void {
     this.source?.disk[Symbol.dispose]();
     this.descriptor[Symbol.dispose]();
+    this.#guard?.[Symbol.dispose]();
   }
 }
 
@@ -109,6 +114,7 @@ export class Places implements Disposable {
   }
 
   hold(place: Place, mode: LockMode, wait: boolean): HeldDirectory | 'absent' | 'busy' {
+    if (place.area === 'pool') return this.#holdPool(mode, wait);
     return (
       this.#within(place, 'look', (parent, name) => this.#holdIn(parent, name, place, mode, wait)) ?? 'absent'
     );
@@ -161,6 +167,16 @@ export class Places implements Disposable {
   /** Runs something with the open directory that a place lies in, and the place's name there. */
   parentOf<T>(place: Place, use: (parent: number, name: string) => T): T | undefined {
     return this.#within(place, 'look', use);
+  }
+
+  /** The pool's own directory may be open to everybody, who could then lock it for ever; that of what is staged is not. */
+  #holdPool(mode: LockMode, wait: boolean): HeldDirectory | 'busy' {
+    const guard = lockPool(this.#root, mode, wait);
+    if (!guard) return 'busy';
+    return closingOnFailure(guard, () => {
+      const descriptor = openDirectoryAt(this.#root, '.');
+      return new HeldDirectory(descriptor, { area: 'pool' }, statusAt(descriptor.fd, ''), guard);
+    });
   }
 
   #holdIn(

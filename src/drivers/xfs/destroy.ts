@@ -26,7 +26,8 @@ function removeProtected(directory: number, name: string): void {
   try {
     removeFileAt(directory, name);
   } catch (error) {
-    if (!hasErrno(error, 'EPERM')) throw error;
+    // Only a disk's flag is ours to take off.
+    if (!hasErrno(error, 'EPERM') || name !== diskName) throw error;
     const { O_RDONLY, O_NONBLOCK } = constants;
     using disk = openAt(directory, name, O_RDONLY | O_NONBLOCK);
     allowRemoval(disk.fd);

@@ -5,6 +5,7 @@ import { xfsGeometry, xfsMagic } from '../../linux/xfs.ts';
 import type { Backend } from '../backend.ts';
 import { directoryDriver } from '../directory/driver.ts';
 import { areas } from '../directory/places.ts';
+import { waitForPoolLock } from '../directory/pool-lock.ts';
 import { commit, filePayload } from './payload.ts';
 
 export const xfs: Backend = {
@@ -29,5 +30,6 @@ export const xfs: Backend = {
   grow: (_root, path) => void runProgram('xfs_growfs', ['-d', '--', path]),
   growCommand: (path) => `"xfs_growfs -d ${path}"`,
   commit,
+  lock: (root) => waitForPoolLock(root),
   open: (root, path) => directoryDriver(root, path, filePayload(root)),
 };

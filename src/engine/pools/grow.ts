@@ -2,7 +2,6 @@ import { constants, fstatSync, openSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { allocateFile, Descriptor, flush } from '../../linux/files.ts';
 import { call } from '../../linux/libc.ts';
-import { lock } from '../../linux/locks.ts';
 import { loopBackingFile, mountOf } from '../../linux/mounts.ts';
 import { fileSystemSpace } from '../../linux/space.ts';
 import { CoppiceError } from '../../model/errors.ts';
@@ -28,7 +27,7 @@ export function growPool(path: string, bytesText: number): PoolGrown {
 function grow(path: string, bytesText: number): PoolGrown {
   const bytes = roundSize(checkSize(bytesText));
   using root = openRoot(path);
-  lock(root.fd, 'exclusive', true);
+  using _lock = root.backend.lock(root.fd);
   const { backing } = root.metadata;
   if (backing.type !== 'loop') {
     throw new CoppiceError(

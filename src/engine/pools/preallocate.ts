@@ -2,7 +2,6 @@ import { constants, fstatSync, openSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { writeAttribute } from '../../linux/attributes.ts';
 import { allocateFile, Descriptor, flush } from '../../linux/files.ts';
-import { lock } from '../../linux/locks.ts';
 import { runProgram } from '../../linux/programs.ts';
 import { fileSystemSpace } from '../../linux/space.ts';
 import { CoppiceError } from '../../model/errors.ts';
@@ -17,7 +16,7 @@ import { openRoot, poolAttribute, readPoolMetadata } from './open.ts';
  */
 export function preallocatePool(path: string): boolean {
   using root = openRoot(path);
-  lock(root.fd, 'exclusive', true);
+  using _lock = root.backend.lock(root.fd);
   const backing = presentBacking(path, root.metadata.backing);
   if (backing.type !== 'loop') {
     throw new CoppiceError(
