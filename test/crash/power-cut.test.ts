@@ -3,6 +3,7 @@ import {
   copyFileSync,
   mkdirSync,
   openSync,
+  readdirSync,
   readFileSync,
   readSync,
   rmSync,
@@ -16,7 +17,7 @@ import { openPool, type Pool } from '../../src/index.ts';
 import { commitInKernelThread } from '../../src/linux/btrfs.ts';
 import { Descriptor } from '../../src/linux/files.ts';
 import { observeCalls } from '../../src/linux/libc.ts';
-import { mountOf } from '../../src/linux/mounts.ts';
+import { loopBackingFile, mountOf } from '../../src/linux/mounts.ts';
 import { runProgram } from '../../src/linux/programs.ts';
 import { type Backend, backends } from '../conformance/backends.ts';
 import { runDirectory } from '../support/run-directory.ts';
@@ -225,5 +226,24 @@ const optionsOf = { btrfs: 'loop', xfs: 'loop,nouuid' } as const;
 
 function mount(file: string, path: string, options = 'loop'): Disposable {
   runProgram('mount', ['-o', options, '--', file, path]);
-  return { [Symbol.dispose]: () => void runProgram('umount', ['--', path]) };
+  return {
+    [Symbol.dispose]() {
+      runProgram('umount', ['--', path]);
+      waitUntilGone(file);
+    },
+  };
+}
+
+/**
+ * A process that was just given a mount namespace of its own has a copy of every mount, and with it keeps a file system alive that
+ * was unmounted here, until it has let go of the host's. The next image has the same id, and btrfs would give it another.
+ */
+function waitUntilGone(file: string): void {
+  const isAttached = (): boolean =>
+    readdirSync('/sys/block').some((device) => loopBackingFile(`/dev/${device}`) === file);
+  for (let waited = 0; isAttached(); waited++) {
+    if (waited === 3000)
+      throw new Error(`The file system in ${file} is still in use after it was unmounted.`);
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 10);
+  }
 }
