@@ -28,26 +28,38 @@ interface Member {
  * then destroys them can be interrupted; the next opening of the pool goes on. Where they can't be marked, because the pool is
  * full or one of them has lost its metadata, they go one after the other.
  * @param onBuried is told how many have been destroyed
+ * @returns sentences about what is removed and could not be destroyed yet
  */
 export function buryTogether(
   context: Context,
   all: readonly Doomed[],
   onBuried: (done: number) => void,
-): void {
+): string[] {
   using group = all.length > 1 ? committed(context, all) : undefined;
   const giveWay = context.driver.givingWay();
-  try {
-    for (const [index, { held, name }] of all.entries()) {
-      bury(context, held, name);
-      if (all.length > 1) giveWay();
-      onBuried(index + 1);
+  const warnings: string[] = [];
+  let allMoved = true;
+  for (const [index, { label, held, name }] of all.entries()) {
+    try {
+      const undestroyed = bury(context, held, name);
+      if (undestroyed) warnings.push(notFreeYet(label, undestroyed.reason));
+    } catch (reason) {
+      if (!group) throw reason;
+      // It is gone all the same, and the next opening of the pool finds it by the entry of its group.
+      allMoved = false;
+      warnings.push(notFreeYet(label, reason));
     }
-  } catch (error) {
-    // They are gone, and the next opening of the pool finds what could not be moved for lack of space.
-    if (group && isNoSpace(error)) return;
-    throw error;
+    if (all.length > 1) giveWay();
+    onBuried(index + 1);
   }
-  if (group) forgetGroup(context, group);
+  if (group && allMoved) forgetGroup(context, group);
+  return warnings;
+}
+
+function notFreeYet(label: string, reason: unknown): string {
+  const why = reason instanceof Error ? reason.message : String(reason);
+  const who = hasErrno(reason, 'EACCES', 'EPERM') ? 'run as root' : 'that can';
+  return `${label} is removed; its space is not free yet, because it could not be destroyed (${why}); the next command on this pool ${who} goes on with that.`;
 }
 
 function committed(context: Context, all: readonly Doomed[]): Group | undefined {

@@ -13,20 +13,31 @@ import { busy } from './failures.ts';
 import { timestamp } from './timestamp.ts';
 import { isHidden } from './visible.ts';
 
+/** What was removed, and could not be destroyed. */
+export interface Undestroyed {
+  readonly reason: unknown;
+}
+
 /**
- * One rename, and it is gone for everybody; destroying the data can be interrupted, the next opening of the pool goes on.
+ * One rename, and it is gone for everybody; destroying the data can be interrupted, the next opening of the pool goes on. It does
+ * so, too, with what can't be destroyed now, which is no failure: what has been asked for is done.
  * @param name of the volume that it is or belongs to
  */
-export function bury(context: Context, held: Held, name: Name): void {
+export function bury(context: Context, held: Held, name: Name): Undestroyed | undefined {
   try {
     // The name goes into the id, because the record of a removed volume needs it and its metadata does not have it.
     context.driver.move(held, { area: 'tombstones', id: `${name}.${randomId()}` });
   } catch (error) {
     if (!hasErrno(error, 'ENOSPC')) throw error;
     destroyInPlace(context, held, error);
-    return;
+    return undefined;
   }
-  finishRemoval(context, held);
+  try {
+    finishRemoval(context, held);
+    return undefined;
+  } catch (reason) {
+    return { reason };
+  }
 }
 
 /**

@@ -136,6 +136,30 @@ describe.each(backends)('without root, on $name', (backend) => {
     destroyPool(path, { fstab: '/dev/null', unitDirectory: scratchDirectory() });
   });
 
+  test('a removal has succeeded although what root has made in it can not be destroyed', async () => {
+    await done(
+      ['createPool', { path: home, existing: true }],
+      ['create', 'v', { bytes: MiB }],
+      ['create', 'w', { bytes: MiB }],
+      ['snapshot', 'v@u1'],
+    );
+    {
+      await using pool = await openPool(home, { inline: true });
+      await pool.snapshot('v@r1');
+    }
+    // As a version that did not give it to him, or a restored backup, has left it.
+    chownSync(join(home, 'volumes/v/snapshots/r1'), 0, 0);
+    const [removed] = (await done(['remove', ['v', 'w'], { withSnapshots: true }])) as [
+      { removed: string[]; warnings?: string[] },
+    ];
+    expect(removed.removed).toEqual(['v', 'w']);
+    expect(removed.warnings).toEqual([expect.stringMatching(/^v is removed; its space .* as root/)]);
+    expect(await done(['list'])).toEqual([[]]);
+    await using pool = await openPool(home, { inline: true });
+    expect(await pool.list()).toEqual([]);
+    expect(readdirSync(join(home, '.tombstones'))).toEqual([]);
+  });
+
   test('a removal that is killed at any step leaves a whole volume or none, and is finished later', async () => {
     await done(['createPool', { path: home, existing: true }], ['import', 'base', image]);
     const content = digestOf(patternBytes(1, MiB));

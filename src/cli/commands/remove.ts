@@ -1,5 +1,5 @@
 import { buildCommand, type Command } from '@stricli/core';
-import { print, reporting } from '../command.ts';
+import { print, reporting, warn } from '../command.ts';
 import { type CliContext, type PoolFlags, poolFlags, toggle, withExamples, word } from '../context.ts';
 
 interface Flags extends PoolFlags {
@@ -48,5 +48,6 @@ export const removeCommand: Command<CliContext> = buildCommand<Flags, string[], 
       const blockers = (result.blockers ?? []).map((blocker) => `\n  but ${blocker.what}: ${blocker.remedy}`);
       return `Would remove ${names.join(', ') || 'nothing'}.${blockers.join('')}`;
     });
+    warn(context, [result]);
   }),
 });

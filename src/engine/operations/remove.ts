@@ -27,6 +27,8 @@ export interface Removed {
   readonly snapshots: readonly string[];
   /** What stands in the way; only in a dry run, else it is an error. */
   readonly blockers?: readonly Blocker[];
+  /** What is removed and not destroyed yet, so that its space is not free; absent when there is nothing of that kind. */
+  readonly warnings?: readonly string[];
 }
 
 interface Found extends Doomed {
@@ -46,7 +48,13 @@ export function remove(
 ): Removed {
   const result = removeAll(context, references, options, control);
   // Only now, when their locks are gone, can the records of what was just removed be looked at.
-  if (!options.dryRun) collectTombstones(context);
+  if (!options.dryRun) {
+    try {
+      collectTombstones(context);
+    } catch {
+      // What was asked for is removed; the next removal looks at the records again.
+    }
+  }
   return result;
 }
 
@@ -70,10 +78,10 @@ function removeAll(
   };
   if (options.dryRun) return { ...result, blockers };
   if (blockers.length > 0) throw blockedBy(`Could not remove ${references.join(', ')}`, blockers);
-  buryTogether(context, doomed, (done) => {
+  const warnings = buryTogether(context, doomed, (done) => {
     if (doomed.length > 1) control.report(progressOf('removing', done, doomed.length));
   });
-  return result;
+  return warnings.length > 0 ? { ...result, warnings } : result;
 }
 
 /** Snapshots of a volume that goes, go with it. */
