@@ -1,4 +1,5 @@
 import { openPool, type Pool } from '../engine/pool.ts';
+import type { PoolDescription } from '../engine/pools/describe.ts';
 import { formatSize } from '../model/sizes.ts';
 import { note } from './command.ts';
 import type { CliContext, PoolFlags } from './context.ts';
@@ -21,7 +22,8 @@ export async function withPool<T>(
 
 /** After a change: a word of warning while there is still time to do something about the space. */
 export async function warnOfSpace(context: CliContext, pool: Pool): Promise<void> {
-  const { space } = await pool.describe();
+  const space = await spaceIfKnown(pool);
+  if (!space) return;
   if (space.host && space.host.freeBytes < 2 * space.host.reserveBytes) {
     note(
       context,
@@ -32,5 +34,14 @@ export async function warnOfSpace(context: CliContext, pool: Pool): Promise<void
       context,
       `coppice: warning: the pool has only ${formatSize(space.freeBytes)} of ${formatSize(space.totalBytes)} free.`,
     );
+  }
+}
+
+/** The command has succeeded: that the pool can't be described now must not make a failure of it. */
+async function spaceIfKnown(pool: Pool): Promise<PoolDescription['space'] | undefined> {
+  try {
+    return (await pool.describe()).space;
+  } catch {
+    return undefined;
   }
 }
