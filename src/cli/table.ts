@@ -36,7 +36,9 @@ export function table<T>(rows: readonly T[], columns: readonly Column<T>[], widt
 
 /** Names and values, one pair a line. */
 export function properties(pairs: ReadonlyArray<readonly [name: string, value: string | undefined]>): string {
-  const shown = pairs.filter(([, value]) => value !== undefined);
+  const shown = pairs.flatMap(([name, value]) =>
+    value === undefined ? [] : [[name, printable(value)] as const],
+  );
   const width = Math.max(...shown.map(([name]) => name.length));
   return shown.map(([name, value]) => `${`${name}:`.padEnd(width + 2)}${value}`).join('\n');
 }

@@ -238,6 +238,12 @@ describe('as a citizen of the shell', () => {
     }
     mkdirSync(join(evil, 'volumes', 'x\x1b[31m\ny'));
     expect(done(coppice(evil, 'list'))).toMatch(/^x\\u001b\[31m\\u000ay +foreign /m);
+    const forged = 'x\nerror: all is lost\x1b[31m';
+    mkdirSync(join(evil, 'volumes/v', forged));
+    for (const { stdout } of [coppice(evil, 'pool', 'check'), coppice(evil, 'show', 'v')]) {
+      expect(stdout).toContain('x\\u000aerror: all is lost\\u001b[31m');
+      expect(stdout).not.toMatch(/^error/m);
+    }
     runProgram('umount', ['--', evil]);
   });
 

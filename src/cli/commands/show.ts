@@ -1,4 +1,5 @@
 import { buildCommand, type Command } from '@stricli/core';
+import { printable } from '../../model/printable.ts';
 import { formatSize } from '../../model/sizes.ts';
 import { print, reporting } from '../command.ts';
 import { type CliContext, type PoolFlags, poolFlags, withExamples, word } from '../context.ts';
@@ -43,13 +44,14 @@ export const showCommand: Command<CliContext> = buildCommand<PoolFlags, [string]
         ...(details.snapshotList.length > 0
           ? [
               'Snapshots:',
-              ...details.snapshotList.map(
-                (entry) =>
+              ...details.snapshotList.map((entry) =>
+                printable(
                   `  ${entry.name}  ${entry.created ?? ''}  ${entry.consistency ?? ''}${entry.reason === 'rollback' ? '  kept by a rollback' : ''}${entry.group === undefined ? '' : `  group ${entry.group}`}`,
+                ),
               ),
             ]
           : []),
-        ...details.problems.map((problem) => `PROBLEM: ${problem}`),
+        ...details.problems.map((problem) => printable(`PROBLEM: ${problem}`)),
       ].join('\n'),
     );
   }),

@@ -1,4 +1,5 @@
 import { buildCommand, type Command } from '@stricli/core';
+import { printable } from '../../../model/printable.ts';
 import { print, reporting } from '../../command.ts';
 import { type CliContext, type PoolFlags, poolFlags, poolPathArgument, withExamples } from '../../context.ts';
 
@@ -19,7 +20,7 @@ export const poolCheckCommand: Command<CliContext> = buildCommand<PoolFlags, [st
     print(context, flags, findings, () =>
       findings.length === 0
         ? 'All is well.'
-        : findings.map((finding) => `${finding.severity}: ${finding.message}`).join('\n'),
+        : findings.map((finding) => printable(`${finding.severity}: ${finding.message}`)).join('\n'),
     );
     if (findings.some((finding) => finding.severity === 'error')) context.process.exitCode = 11;
     else if (findings.length > 0) context.process.exitCode = 10;
