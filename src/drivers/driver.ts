@@ -159,7 +159,9 @@ export interface SnapshotRecord {
 }
 
 export interface VolumeRecord extends SnapshotRecord {
+  /** None, too, where this user can't read them. */
   readonly snapshots: number;
+  readonly snapshotsUnreadable?: true;
 }
 
 export interface Holder {

@@ -53,11 +53,12 @@ export function forgetGroup(context: Context, group: Group): void {
  */
 export function settleGroup(context: Context, entry: Held, id: string): boolean {
   let complete = true;
-  for (const { name, metadata, snapshots } of context.driver.list()) {
+  for (const { name, metadata, snapshots, snapshotsUnreadable } of context.driver.list()) {
     const volume = name as Name;
     const place = { area: 'volumes', name: volume } as const;
     if (belongs(metadata, id)) complete = buryMember(context, place, volume, id) && complete;
-    else if (snapshots > 0) complete = buryMembersOf(context, place, id) && complete;
+    // A member among those that can't be read would come back if its group were forgotten: then this fails, and waits for root.
+    else if (snapshots > 0 || snapshotsUnreadable) complete = buryMembersOf(context, place, id) && complete;
   }
   if (complete) context.driver.discard(entry);
   return complete;

@@ -1,5 +1,6 @@
-import type { Held, PayloadState } from '../drivers/driver.ts';
+import type { Held, PayloadState, SnapshotRecord } from '../drivers/driver.ts';
 import { standsInTheWay } from '../linux/files.ts';
+import { hasErrno } from '../linux/libc.ts';
 import { payloadIdOf, type VolumeMetadata } from '../model/metadata.ts';
 import type { Name } from '../model/names.ts';
 import type { Context } from './context.ts';
@@ -27,8 +28,32 @@ export function problemsIn(
   return [
     ...messages.map((message): Problem => ({ severity: 'error', subject: name, message })),
     ...strangersIn(context, volume),
-    ...snapshotsOf(context, name).flatMap((record) => problemsOfListed(context, volume, record.name as Name)),
+    ...problemsOfSnapshots(context, volume),
   ];
+}
+
+/** The snapshots of a volume; undefined where this user can't read them, which `problemsIn` tells. */
+export function readableSnapshotsOf(context: Context, name: Name): readonly SnapshotRecord[] | undefined {
+  try {
+    return snapshotsOf(context, name);
+  } catch (error) {
+    if (hasErrno(error, 'EACCES', 'EPERM')) return undefined;
+    throw error;
+  }
+}
+
+function problemsOfSnapshots(
+  context: Context,
+  volume: Pick<HeldVolume, 'name' | 'metadata' | 'held'>,
+): Problem[] {
+  const { name } = volume;
+  const records = readableSnapshotsOf(context, name);
+  if (!records) return [unreadable(name, `The snapshots of ${name}`)];
+  return records.flatMap((record) => problemsOfListed(context, volume, record.name as Name));
+}
+
+function unreadable(subject: string, what: string): Problem {
+  return { severity: 'warning', subject, message: `${what} can't be read by this user; run it as root.` };
 }
 
 export function problemsOf(
@@ -89,6 +114,7 @@ function problemsOfListed(
     using snapshot = held;
     return problemsOfSnapshot(context, volume, subject, snapshot).map(error);
   } catch (failure) {
+    if (hasErrno(failure, 'EACCES', 'EPERM')) return [unreadable(subject, subject)];
     if (!standsInTheWay(failure)) throw failure;
     return [error(`${subject} was not made by Coppice, and is no snapshot.`)];
   }

@@ -160,6 +160,44 @@ describe.each(backends)('without root, on $name', (backend) => {
     expect(readdirSync(join(home, '.tombstones'))).toEqual([]);
   });
 
+  test('what he may not read fails no listing, and is told of', async () => {
+    await done(
+      ['createPool', { path: home, existing: true }],
+      ['create', 'alpha', { bytes: MiB }],
+      ['create', 'beta', { bytes: MiB }],
+      ['snapshot', 'beta@u1'],
+    );
+    {
+      await using pool = await openPool(home, { inline: true });
+      for (const reference of ['alpha@r1', 'beta@r1']) await pool.snapshot(reference);
+      await pool.create('of-root', { bytes: MiB });
+    }
+    for (const path of ['alpha/snapshots', 'beta/snapshots/r1', 'of-root'])
+      chownSync(join(home, 'volumes', path), 0, 0);
+    const [volumes, , , , alpha, beta, findings] = (await done(
+      ['list'],
+      ['listSnapshots'],
+      ['tree'],
+      ['usage'],
+      ['show', 'alpha'],
+      ['show', 'beta'],
+      ['check'],
+      ['describe'],
+    )) as [object[], unknown, unknown, unknown, { problems: string[] }, { problems: string[] }, object[]];
+    expect(volumes).toMatchObject([{ name: 'alpha' }, { name: 'beta' }, { name: 'of-root' }]);
+    expect(alpha.problems).toEqual([expect.stringMatching(/snapshots of alpha can't be read by this user/)]);
+    expect(beta.problems).toEqual([expect.stringMatching(/beta@r1 can't be read by this user/)]);
+    expect(findings).toMatchObject([
+      { message: expect.stringMatching(/of-root .*or can't be read by this user/) },
+      { subject: 'alpha' },
+      { subject: 'beta@r1' },
+    ]);
+    // What can't be seen may be there.
+    expect(await refused(['remove', 'alpha'])).toMatch(/Could not remove alpha/);
+    await using pool = await openPool(home, { inline: true });
+    await pool.remove(['alpha', 'beta', 'of-root'], { withSnapshots: true });
+  });
+
   test('a removal that is killed at any step leaves a whole volume or none, and is finished later', async () => {
     await done(['createPool', { path: home, existing: true }], ['import', 'base', image]);
     const content = digestOf(patternBytes(1, MiB));

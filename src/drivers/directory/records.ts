@@ -7,6 +7,7 @@ import {
   isRegularFile,
   statusIfAny,
 } from '../../linux/files.ts';
+import { hasErrno } from '../../linux/libc.ts';
 import { decodeMetadata } from '../../model/metadata.ts';
 import type { Name } from '../../model/names.ts';
 import type { RecordDetail, SnapshotRecord, VolumeRecord } from '../driver.ts';
@@ -36,9 +37,20 @@ export function volumeRecordOf(
 ): VolumeRecord | undefined {
   const record = recordOf(volumes, name, detail);
   if (!record) return undefined;
-  using snapshots = openUnlessForeign(volumes, `${name}/snapshots`);
-  const count = snapshots ? readdirSync(descriptorPath(snapshots.fd)).length : 0;
-  return { ...record, snapshots: count };
+  const snapshots = countSnapshots(volumes, name);
+  if (snapshots === 'unreadable') return { ...record, snapshots: 0, snapshotsUnreadable: true };
+  return { ...record, snapshots };
+}
+
+/** One volume with what its user may not read, such as what root has made in it, must not fail the listing of all. */
+function countSnapshots(volumes: number, name: string): number | 'unreadable' {
+  try {
+    using snapshots = openUnlessForeign(volumes, `${name}/snapshots`);
+    return snapshots ? readdirSync(descriptorPath(snapshots.fd)).length : 0;
+  } catch (error) {
+    if (hasErrno(error, 'EACCES', 'EPERM')) return 'unreadable';
+    throw error;
+  }
 }
 
 function recordOf(

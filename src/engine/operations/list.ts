@@ -4,7 +4,7 @@ import type { Ancestor, Consistency } from '../../model/metadata.ts';
 import { parseName, parseReference } from '../../model/names.ts';
 import type { Context } from '../context.ts';
 import { holdSnapshot, holdVolume } from '../holding.ts';
-import { problemsIn } from '../problems.ts';
+import { problemsIn, readableSnapshotsOf } from '../problems.ts';
 import { contentsOf, snapshotsOf, volumesOf } from '../visible.ts';
 
 export interface VolumeSummary {
@@ -60,7 +60,7 @@ export function show(context: Context, nameText: string): VolumeDetails {
   const { volume: name, snapshot } = parseReference(nameText);
   using volume = holdVolume(context, name, 'shared');
   if (snapshot) holdSnapshot(context, volume, snapshot, 'shared')[Symbol.dispose]();
-  const snapshots = summarizeSnapshots(name, snapshotsOf(context, name)).filter(
+  const snapshots = summarizeSnapshots(name, readableSnapshotsOf(context, name) ?? []).filter(
     (entry) => !snapshot || entry.name === snapshot,
   );
   const state = context.driver.inspect(volume.held);

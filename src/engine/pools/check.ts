@@ -1,6 +1,7 @@
 import { readdirSync } from 'node:fs';
 import type { Held, Place } from '../../drivers/driver.ts';
 import { descriptorPath, standsInTheWay } from '../../linux/files.ts';
+import { hasErrno } from '../../linux/libc.ts';
 import { presentFile } from '../../linux/loops.ts';
 import { mountOf } from '../../linux/mounts.ts';
 import type { Name } from '../../model/names.ts';
@@ -93,7 +94,7 @@ function foreignEntries(context: Context): Finding[] {
     findings.push({
       severity: 'warning',
       subject: `${context.path}/volumes/${record.name}`,
-      message: `${context.path}/volumes/${record.name} was not made by Coppice, or has lost its metadata; it is left alone.`,
+      message: `${context.path}/volumes/${record.name} was not made by Coppice, has lost its metadata, or can't be read by this user; it is left alone.`,
     });
   }
   return findings;
@@ -136,6 +137,10 @@ function holding(
     using entry = held;
     return look(entry);
   } catch (error) {
+    if (hasErrno(error, 'EACCES', 'EPERM')) {
+      const message = `${subject} can't be read by this user; run it as root.`;
+      return [{ severity: 'warning', subject, message }];
+    }
     if (!standsInTheWay(error)) throw error;
     const message = `A link, a mount or a file stands in the place of ${subject}; remove it.`;
     return [{ severity: 'error', subject, message }];
