@@ -19,7 +19,7 @@ const examples: readonly Metadata[] = [
     origin: [ancestor, { ...ancestor, snapshot: 's' }],
     method: 'import',
     sealed: { at: 'a', extents: 3, generation: '7' },
-    adopted: { file: 'f', inode: '1', changed: '2', bytes: 3 },
+    adopted: { file: 'f', filesystem: 'x', inode: '1', changed: '2', bytes: 3 },
   },
   {
     type: 'snapshot',
@@ -158,6 +158,7 @@ describe('metadata', () => {
       sealed: { at: new Date(0).toISOString(), extents: 2 ** 32, generation: String(2n ** 64n) },
       adopted: {
         file: '\u0001'.repeat(255),
+        filesystem: 'btrfs'.repeat(20),
         inode: String(2n ** 64n),
         changed: String(2n ** 64n),
         bytes: Number.MAX_SAFE_INTEGER,

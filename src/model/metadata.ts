@@ -47,6 +47,8 @@ export interface VolumeMetadata {
  */
 export interface AdoptedFile {
   readonly file: string;
+  /** Whose inode number it is. Absent where that can't be told: then the file can't be recognised later. */
+  readonly filesystem?: string;
   readonly inode: string;
   /** Nanoseconds since 1970. */
   readonly changed: string;
@@ -229,7 +231,10 @@ function isSeal(value: unknown): boolean {
 
 function isAdoptedFile(value: unknown): boolean {
   return (
-    value === undefined || (hasStrings(value, ['file', 'inode', 'changed']) && hasNumber(value, 'bytes'))
+    value === undefined ||
+    (hasStrings(value, ['file', 'inode', 'changed']) &&
+      hasNumber(value, 'bytes') &&
+      isStringOrAbsent((value as Record<string, unknown>)['filesystem']))
   );
 }
 

@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process';
 import {
   chmodSync,
   chownSync,
@@ -6,8 +7,10 @@ import {
   lstatSync,
   mkdirSync,
   readdirSync,
+  rmSync,
   statSync,
   symlinkSync,
+  truncateSync,
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
@@ -69,6 +72,28 @@ conformance('adopt', (suite) => {
   const only = <T>(list: readonly T[]): T => {
     expect(list).toHaveLength(1);
     return list[0] as T;
+  };
+
+  const mounted = (image: string): { readonly path: string } & Disposable => {
+    if (image.endsWith('-other.img')) {
+      spawnSync('e2fsck', ['-fy', image]); // 1: the journal was played
+      runProgram('tune2fs', ['-U', 'random', image]);
+    }
+    const path = `${image}.mnt`;
+    mkdirSync(path);
+    runProgram('mount', ['-o', 'loop', '--', image, path]);
+    return { path, [Symbol.dispose]: () => void runProgram('umount', ['--', path]) };
+  };
+  /** Changes what a volume says of the file that it was made from. */
+  const rewriteRecord = async (
+    name: string,
+    change: (record: Record<string, unknown>) => Record<string, unknown>,
+  ): Promise<void> => {
+    const entry = join(await suite.pool.diskPath(name), '..', '..');
+    const text = runProgram('getfattr', ['--only-values', '-n', 'user.coppice', '--absolute-names', entry]);
+    const metadata = JSON.parse(text) as { adopted: Record<string, unknown> };
+    const value = JSON.stringify({ ...metadata, adopted: change(metadata.adopted) });
+    runProgram('setfattr', ['-n', 'user.coppice', '-v', value, entry]);
   };
 
   describe('of templates and of disks that were made from them', () => {
@@ -430,6 +455,49 @@ conformance('adopt', (suite) => {
       const renamed = await suite.pool.adopt(file, { rename: { [`${name}.raw`]: `${name}-2` } });
       expect(only(renamed.adopted).name).toBe(`${name}-2`);
       expect(await content(`${name}-2`)).toBe(digest(file));
+    });
+
+    test('a file of another file system with the same number, size and time is not taken for it; after a new mount it is', async () => {
+      const name = suite.name('number');
+      const copies = [join(suite.scratch, `${name}-same.img`), join(suite.scratch, `${name}-other.img`)];
+      {
+        using origin = mountedFileSystem('ext4', 64 * MiB);
+        disk(join(origin.path, `${name}.raw`));
+        await suite.pool.adopt(origin.path, { copy: true });
+        runProgram('fsfreeze', ['--freeze', origin.path]);
+        for (const copy of copies) copyFileSync(origin.file, copy);
+        runProgram('fsfreeze', ['--unfreeze', origin.path]);
+      }
+      for (const [index, copy] of copies.entries()) {
+        using place = mounted(copy);
+        const [same, file] = [index === 0, join(place.path, `${name}.raw`)];
+        if (same) await suite.pool.adopt(place.path, { removeOriginals: true });
+        else expect(await refused(file, { copy: true, removeOriginals: true })).toContain('not known');
+        expect(readdirSync(place.path)).toEqual(same ? ['lost+found'] : ['lost+found', `${name}.raw`]);
+      }
+    });
+
+    test('a record that does not say of which file system is not believed', async () => {
+      const name = suite.name('unsaid');
+      const file = disk(join(directory(), `${name}.raw`));
+      await suite.pool.adopt(file);
+      await rewriteRecord(name, ({ filesystem: _, ...rest }) => rest);
+      expect(await refused(file, { removeOriginals: true })).toContain('not known');
+      expect(statSync(file).size).toBe(8 * MiB);
+    });
+
+    test('a volume whose disk is gone or smaller keeps its original', async () => {
+      const names = [suite.name('cut'), suite.name('gone')];
+      for (const [index, name] of names.entries()) {
+        const file = disk(join(directory(), `${name}.raw`));
+        await suite.pool.adopt(file);
+        const path = await suite.pool.diskPath(name);
+        if (index === 0) truncateSync(path, 4 * MiB);
+        else rmSync(path);
+        const message = await refused(file, { removeOriginals: true });
+        expect(message).toContain(index === 0 ? `the disk of ${name} is smaller` : `${name} has no disk`);
+        expect(statSync(file).size).toBe(8 * MiB);
+      }
     });
 
     test('a volume of that name which was made otherwise is never taken for it', async () => {

@@ -4,11 +4,12 @@ import { backingFileOf } from '../../images/qcow2.ts';
 import type { FileIdentity } from '../../linux/holders.ts';
 import { isOpenElsewhere, isOpenForWriting } from '../../linux/leases.ts';
 import { type Blocker, CoppiceError } from '../../model/errors.ts';
+import type { AdoptedFile } from '../../model/metadata.ts';
 import { printable } from '../../model/printable.ts';
 import { explainFailure } from '../failures.ts';
 import { readSourceImage, type SourceImage } from '../source-image.ts';
 import type { Entry } from './entries.ts';
-import { openOriginal, whyNoFile } from './original.ts';
+import { identityOf, openOriginal, whyNoFile } from './original.ts';
 import { whyNotShared } from './sharing.ts';
 
 /** What a file says of itself, when it was looked at. */
@@ -17,6 +18,8 @@ export interface Look {
   /** Absent when it can't be read as an image; then there are blockers. */
   readonly image?: Omit<SourceImage, 'fd'>;
   readonly identity?: FileIdentity;
+  /** What a volume that is made from it will say of it. */
+  readonly record?: AdoptedFile;
   /** Why its blocks can't be shared. */
   readonly whyCopied?: string;
   /** Whether somebody writes to it, and whether anybody has it open; undefined when the kernel won't say. */
@@ -67,6 +70,7 @@ export function look(entry: Entry, probe: number): Look {
     entry,
     image: read.image,
     identity: { device: dev, inode: ino, path: entry.label },
+    record: identityOf(entry.file, source.fd, read.image.status),
     ...(whyCopied !== undefined && { whyCopied }),
     isWritten: isOpenForWriting(source.fd),
     isOpen: isOpenElsewhere(source.fd),

@@ -28,9 +28,8 @@ export async function makeDisk(context: Context, disk: PlannedDisk, control: Con
   const { entry, inUse } = disk;
   using source = openOriginal(entry);
   const image = readSourceImage(source.fd, entry.label, disk.image?.format);
-  const file = identityOf(entry.file, image.status);
-  if (!inUse && !(disk.image && isSameFile(file, identityOf(entry.file, disk.image.status))))
-    throw changed(entry.label);
+  const file = identityOf(entry.file, source.fd, image.status);
+  if (!inUse && !(disk.record && isSameFile(file, disk.record))) throw changed(entry.label);
 
   using work = await takingLocks(context, control, `adoption of ${name}`, (open) =>
     beginWork(open, 'adopt', name),

@@ -7,6 +7,7 @@ import {
   removeFileAt,
   statusIfAny,
 } from '../../linux/files.ts';
+import { fileSystemIdentity } from '../../linux/filesystem-identity.ts';
 import { isOpenElsewhere } from '../../linux/leases.ts';
 import { hasErrno } from '../../linux/libc.ts';
 import { CoppiceError } from '../../model/errors.ts';
@@ -37,17 +38,29 @@ export function whyNoFile({ directory, file }: Pick<Entry, 'directory' | 'file'>
   return isRegularFile(status) ? undefined : 'it is not a regular file';
 }
 
-export function identityOf(file: string, status: SourceStatus): AdoptedFile {
+export function identityOf(file: string, fd: number, status: SourceStatus): AdoptedFile {
+  const filesystem = fileSystemIdentity(fd);
   return {
     file,
+    ...(filesystem !== undefined && { filesystem }),
     inode: String(status.ino),
     changed: String(status.ctimeNs),
     bytes: Number(status.size),
   };
 }
 
+/** Whether a file that was looked at is still the same, in a directory that has stayed open since. */
 export function isSameFile(a: AdoptedFile, b: AdoptedFile): boolean {
-  return a.inode === b.inode && a.changed === b.changed && a.bytes === b.bytes;
+  return hasSameInode(a, b) && a.changed === b.changed && a.bytes === b.bytes;
+}
+
+/** Whether a file is the one that a record of earlier speaks of. Where that does not say of which file system, it is not believed. */
+export function isRecordOf(record: AdoptedFile, file: AdoptedFile): boolean {
+  return record.filesystem !== undefined && isSameFile(record, file);
+}
+
+export function hasSameInode(a: AdoptedFile, b: AdoptedFile): boolean {
+  return a.inode === b.inode && a.filesystem === b.filesystem;
 }
 
 /**
@@ -59,7 +72,8 @@ export function removeOriginal(entry: Entry, adopted: AdoptedFile): void {
     new CoppiceError('blocked', `${entry.label} was adopted, but not removed: ${why}; ${what}.`);
   {
     using original = openOriginal(entry);
-    if (!isSameFile(identityOf(entry.file, fstatSync(original.fd, { bigint: true })), adopted))
+    const status = fstatSync(original.fd, { bigint: true });
+    if (!isSameFile(identityOf(entry.file, original.fd, status), adopted))
       throw keep('it has changed meanwhile', 'look at what is in it, and remove it yourself');
     // Undefined: the kernel won't say, and what can't be told is taken for the worse.
     if (isOpenElsewhere(original.fd) !== false)

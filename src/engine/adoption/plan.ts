@@ -12,9 +12,10 @@ import { type AdoptedBefore, adoptedIn } from './adopted.ts';
 import { clashesOf } from './clashes.ts';
 import type { Entry } from './entries.ts';
 import { extensionOf, type Look, look, whySkipped } from './look.ts';
-import { identityOf, isSameFile } from './original.ts';
+import { hasSameInode, isRecordOf } from './original.ts';
 import { overlaysIn } from './overlays.ts';
 import { usersOf } from './users.ts';
+import { volumeBlockers } from './volumes.ts';
 
 export type DiskType = 'template' | 'volume';
 
@@ -55,8 +56,8 @@ export function planAdoption(
     .filter((entry) => !isSkipped.has(entry))
     .map((entry) => {
       const seen = look(entry, probe.fd);
-      const file = seen.image && identityOf(entry.file, seen.image.status);
-      const known = file && before.find((disk) => isSameFile(disk.file, file));
+      const { record } = seen;
+      const known = record && before.find((disk) => isRecordOf(disk.file, record));
       return {
         ...seen,
         name: known?.name ?? names.get(entry) ?? nameFrom(entry.file),
@@ -93,6 +94,7 @@ function decide(
       blockers: [
         ...disk.blockers,
         ...(clash ? [clash] : []),
+        ...(options.removeOriginals || disk.before?.bytes === undefined ? volumeBlockers(disk) : []),
         ...(disk.before ? [] : nameBlockers(context, disk, before)),
         ...(disk.before ? [] : copyBlockers(disk, open.length > 0, options)),
         ...(options.force ? [] : open),
@@ -132,7 +134,7 @@ function typeFrom({ path }: Entry): DiskType {
 }
 
 function nameBlockers(context: Context, disk: Found, before: readonly AdoptedBefore[]): Blocker[] {
-  const { entry, image, name } = disk;
+  const { entry, name, record } = disk;
   const blocker = (what: string, remedy: string): Blocker[] => [{ kind: 'source', what, remedy }];
   try {
     const valid = parseVolumeName(name);
@@ -144,11 +146,13 @@ function nameBlockers(context: Context, disk: Found, before: readonly AdoptedBef
       'give it another name with --rename FILE=NAME',
     );
   }
-  const isOlder = before.some((each) => each.name === name && each.file.inode === String(image?.status.ino));
+  const isOlder =
+    record?.filesystem !== undefined &&
+    before.some((each) => each.name === name && hasSameInode(each.file, record));
   return blocker(
     isOlder
       ? `${entry.label} has changed since ${name} was adopted from it`
-      : `there is already a volume or template named ${name}, which was not made from ${entry.label}`,
+      : `there is already a volume or template named ${name}, which is not known to be made from ${entry.label}`,
     'give the file another name with --rename FILE=NAME',
   );
 }

@@ -9,6 +9,7 @@ import { openEntries } from '../adoption/entries.ts';
 import { type MadeDisk, makeDisk } from '../adoption/make.ts';
 import { removeOriginal } from '../adoption/original.ts';
 import { type DiskType, type PlannedDisk, planAdoption } from '../adoption/plan.ts';
+import { holdVolumeOf } from '../adoption/volumes.ts';
 import type { Context } from '../context.ts';
 import type { Control } from '../control.ts';
 import { announceWork } from '../disk-work.ts';
@@ -134,6 +135,7 @@ async function adoptAll(
       const made = disk.before ?? (await makeDisk(context, disk, ownControl));
       adopted.push(summary(disk, false, made));
       if (!willRemove(disk, options)) continue;
+      using _volume = await holdVolumeOf(context, disk, made.id, ownControl);
       context.driver.commit();
       removeOriginal(disk.entry, made.file);
       adopted[adopted.length - 1] = summary(disk, true, made);
