@@ -217,6 +217,23 @@ conformance('adopt', (suite) => {
         { name: other, format: 'qcow2', shared: false },
       ]);
       for (const each of [name, other]) expect(await content(each)).toBe(digest(raw));
+      const removing = { copy: true, removeOriginals: true };
+      const message = await refused(file, removing);
+      expect(message).toContain('1 snapshot inside');
+      expect(message).toContain('qemu-img convert -l SNAPSHOT');
+      await suite.pool.adopt(place, { ...removing, keepGoing: true });
+      expect(readdirSync(place)).toEqual([`${name}.qcow2`]);
+    });
+
+    test('a format that is not taken is told with what adopt can do about it', async () => {
+      const name = suite.name('vmdk');
+      const raw = disk(join(suite.scratch, `${name}.raw`));
+      const file = join(directory(), `${name}.raw`);
+      runProgram('qemu-img', ['convert', '-f', 'raw', '-O', 'vmdk', raw, file]);
+      const message = await refused(file);
+      expect(message).toContain('looks like VMDK');
+      expect(message).toContain('convert or unpack it first');
+      expect(message).toContain(`coppice import NAME ${file} --format raw`);
     });
 
     test('a qcow2 that is based on another is refused, and what it is based on stays', async () => {
@@ -235,6 +252,78 @@ conformance('adopt', (suite) => {
       expect(failed.map(({ file }) => file)).toEqual([base, overlay]);
       runProgram('qemu-img', ['check', '-q', overlay]);
       expect(only((await suite.pool.adopt(base, { copy: true })).adopted).originalRemoved).toBe(false);
+    });
+  });
+
+  describe('what a qcow2 file beside it needs', () => {
+    const overlay = (place: string, backing: string, file = 'overlay.qcow2'): string => {
+      const path = join(place, file);
+      runProgram('qemu-img', ['create', '-q', '-u', '-f', 'qcow2', '-b', backing, '-F', 'raw', path, '8M']);
+      return path;
+    };
+    const keeps = async (place: string, file: string, why: string): Promise<void> => {
+      const before = readdirSync(place);
+      expect(await refused(file, { removeOriginals: true })).toContain(why);
+      await suite.pool.adopt(place, { removeOriginals: true, keepGoing: true, copy: true });
+      expect(readdirSync(place)).toEqual(before);
+    };
+    const lost = 'would be lost';
+
+    test('is not removed, by whatever path that refers to it', async () => {
+      const paths: ReadonlyArray<(file: string, place: string) => string> = [
+        (file) => file,
+        (file) => `file:${file}`,
+        (file, place) => join(place, file),
+        (file, place) => `file:${join(place, file)}`,
+        (file) => `./../disks/./${file}`,
+        (file, place) => {
+          symlinkSync(file, join(place, 'current.raw'));
+          return 'current.raw';
+        },
+        (file, place) => {
+          symlinkSync(place, join(place, 'here'));
+          return `here/${file}`;
+        },
+      ];
+      for (const path of paths) {
+        const place = directory();
+        const name = `${suite.name('base')}.raw`;
+        const file = disk(join(place, name));
+        overlay(place, path(name, place));
+        await keeps(place, file, lost);
+      }
+    });
+
+    test('is not removed when it is the data of that, or a link leads to that', async () => {
+      const place = directory();
+      const name = suite.name('data');
+      const file = join(place, `${name}.raw`);
+      const options = ['-o', `data_file=${file},data_file_raw=on`];
+      runProgram('qemu-img', ['create', '-q', '-f', 'qcow2', ...options, join(place, `${name}.qcow2`), '8M']);
+      await keeps(place, file, lost);
+      const linked = directory();
+      const base = disk(join(linked, `${suite.name('linked')}.raw`));
+      const elsewhere = overlay(directory(), base);
+      symlinkSync(elsewhere, join(linked, 'link.qcow2'));
+      await keeps(linked, base, lost);
+    });
+
+    test('is not known: nothing beside it is removed', async () => {
+      const unclear: ReadonlyArray<[backing: string, why: string]> = [
+        ['json:{"driver":"raw","file":{"driver":"file","filename":"x.raw"}}', 'not the path of a file'],
+        ['nbd://localhost/x', 'not the path of a file'],
+        ['never-made.raw', 'never-made.raw, which is not there'],
+      ];
+      for (const [backing, why] of unclear) {
+        const place = directory();
+        const file = disk(join(place, `${suite.name('beside')}.raw`));
+        overlay(place, backing, 'overlay.other');
+        await keeps(place, file, why);
+      }
+      const place = directory();
+      const file = disk(join(place, `${suite.name('beside')}.raw`));
+      writeFileSync(join(place, 'cut.qcow2'), Buffer.from('QFI\xfb\0\0\0\x03', 'latin1'));
+      await keeps(place, file, 'ends in the middle of its header');
     });
   });
 
@@ -351,12 +440,9 @@ conformance('adopt', (suite) => {
     writeAt(join(place, 'cut.qcow2'), Buffer.from('QFI\xfb', 'latin1'), 0);
     const error = await refusal(() => suite.pool.adopt(place, { copy: true }), 'blocked');
     expect(error.blockers).toHaveLength(5);
-    const { adopted, failed } = await suite.pool.adopt(place, {
-      copy: true,
-      keepGoing: true,
-      removeOriginals: true,
-    });
-    expect(only(adopted)).toMatchObject({ name, originalRemoved: true });
+    const options = { copy: true, keepGoing: true };
+    const { adopted, failed } = await suite.pool.adopt(place, options);
+    expect(only(adopted)).toMatchObject({ name, originalRemoved: false });
     expect(failed.map(({ file }) => file.slice(place.length + 1))).toEqual([
       'cut.qcow2',
       'empty.ext4',
@@ -364,7 +450,11 @@ conformance('adopt', (suite) => {
       'packed.img',
       'raw-inside.qcow2',
     ]);
-    expect(readdirSync(place)).toHaveLength(5);
+    expect(readdirSync(place)).toHaveLength(6);
+    rmSync(join(place, 'cut.qcow2')); // which might need any of the others
+    const again = await suite.pool.adopt(place, { ...options, removeOriginals: true });
+    expect(only(again.adopted)).toMatchObject({ name, originalRemoved: true });
+    expect(readdirSync(place)).toHaveLength(4);
   });
 
   test('the disk of a volume, by whatever path, is refused', async () => {

@@ -2,7 +2,6 @@ import { basename, dirname } from 'node:path';
 import type { Held } from '../../drivers/driver.ts';
 import { type Blocker, CoppiceError } from '../../model/errors.ts';
 import { parseVolumeName } from '../../model/names.ts';
-import { printable } from '../../model/printable.ts';
 import type { Context } from '../context.ts';
 import { createDisk } from '../disk-work.ts';
 import type { AdoptOptions } from '../operations/adopt.ts';
@@ -13,7 +12,7 @@ import { clashesOf } from './clashes.ts';
 import type { Entry } from './entries.ts';
 import { extensionOf, type Look, look, whySkipped } from './look.ts';
 import { hasSameInode, isRecordOf } from './original.ts';
-import { overlaysIn } from './overlays.ts';
+import { overlayBlockers } from './overlays.ts';
 import { usersOf } from './users.ts';
 import { volumeBlockers } from './volumes.ts';
 
@@ -82,9 +81,7 @@ function decide(
   const users = usersOf(found, (disk) =>
     options.removeOriginals ? 'open' : disk.before ? 'never' : 'written',
   );
-  const overlays = options.removeOriginals
-    ? overlaysIn(new Set(found.map(({ entry }) => entry.directory)))
-    : undefined;
+  const overlays = options.removeOriginals ? overlayBlockers(found) : undefined;
   return found.map((disk) => {
     const clash = clashes.get(disk);
     const open = users.get(disk) ?? [];
@@ -98,7 +95,7 @@ function decide(
         ...(disk.before ? [] : nameBlockers(context, disk, before)),
         ...(disk.before ? [] : copyBlockers(disk, open.length > 0, options)),
         ...(options.force ? [] : open),
-        ...overlayBlockers(disk, overlays?.get(disk.entry.file)),
+        ...(overlays?.get(disk) ?? []),
       ],
     };
   });
@@ -167,17 +164,6 @@ function copyBlockers({ entry, whyCopied }: Found, isOpen: boolean, options: Ado
     `${entry.label} is open, and a copy of it would mix parts from different moments`,
     'stop what uses it',
   );
-}
-
-function overlayBlockers({ entry }: Found, overlay: string | undefined): Blocker[] {
-  if (overlay === undefined) return [];
-  return [
-    {
-      kind: 'source',
-      what: `${entry.label} can't be removed, because ${printable(overlay)} is only what was changed of it, and would be lost`,
-      remedy: 'adopt without --remove-originals',
-    },
-  ];
 }
 
 /** Each copy is looked at again when its turn comes; this is about all of them together. */
