@@ -96,6 +96,7 @@ function decide(
         ...(disk.before ? [] : copyBlockers(disk, open.length > 0, options)),
         ...(options.force ? [] : open),
         ...(overlays?.get(disk) ?? []),
+        ...(options.removeOriginals ? snapshotBlockers(disk) : []),
       ],
     };
   });
@@ -164,6 +165,20 @@ function copyBlockers({ entry, whyCopied }: Found, isOpen: boolean, options: Ado
     `${entry.label} is open, and a copy of it would mix parts from different moments`,
     'stop what uses it',
   );
+}
+
+/** They are left out of the volume, so the file is the only place where they are. */
+function snapshotBlockers({ entry, image }: Found): Blocker[] {
+  if (!image || image.snapshots === 0) return [];
+  const snapshots = image.snapshots === 1 ? '1 snapshot' : `${image.snapshots} snapshots`;
+  return [
+    {
+      kind: 'source',
+      what: `${entry.label} can't be removed, because it has ${snapshots} inside, which would be lost`,
+      remedy:
+        'take them out first with "qemu-img convert -l SNAPSHOT", and out of the file with "qemu-img snapshot -d", or adopt without --remove-originals',
+    },
+  ];
 }
 
 /** Each copy is looked at again when its turn comes; this is about all of them together. */
