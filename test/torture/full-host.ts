@@ -1,11 +1,13 @@
 import { readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { CoppiceError, type Pool } from '../../src/index.ts';
+import { runProgram } from '../../src/linux/programs.ts';
 import { play } from '../support/actors.ts';
 import { fillUp } from './ballast.ts';
 import { makeCast } from './cast.ts';
 import { expectExplained, settledState } from './judge.ts';
 import { between, type Scene, type Stage } from './scene.ts';
+import { freeBytes } from './space.ts';
 import { makeWorld } from './world.ts';
 
 const [MiB, GiB] = [2 ** 20, 2 ** 30];
@@ -18,6 +20,7 @@ export const fullHost: Scene = {
     const world = stage.owned.use(
       await makeWorld(driver, random() < 0.5 ? 'xfs' : 'ext4', { bytes: 8 * GiB, hostBytes: 3 * GiB }),
     );
+    evidence.image = world.file;
     const first = makeCast(random, 20).map((plan) => ({ ...plan, deaths: [] }));
     const second = makeCast(random, between(random, 10, 20));
     evidence.plan = { first, second };
@@ -42,6 +45,8 @@ export const fullHost: Scene = {
     if (/\sro[,\s]/.test(mountLine(world.path))) throw new Error('the pool has become read-only');
 
     rmSync(ballast);
+    // The blocks of a file that was removed are free a moment later.
+    while (freeBytes(world.host) < GiB) runProgram('sync', ['-f', world.host]);
     const after = await settledState(world.path);
     expectExplained(histories, state, after);
     await world.using(async (pool) => {

@@ -35,8 +35,9 @@ const manyEvery = 5;
 /** What a round depends on beside the seed and its number. */
 const again = process.argv
   .slice(2)
-  .join(' ')
-  .replaceAll(/--(seed|round|minutes)[ =]\S+ ?/g, '');
+  .map((argument) => ` ${argument}`)
+  .join('')
+  .replaceAll(/ --(seed|round|minutes)[ =]\S+/g, '');
 const options = optionsOrEnd();
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => process.exit(130));
 for (const path of clearDeadRuns()) console.log(`cleared what a killed run left: ${path}`);
@@ -105,7 +106,7 @@ async function playRound(
       `\nFAILED: seed ${seed}, scene ${scene.name}, driver ${driver}, round ${round}; evidence: ${directory}`,
     );
     console.error(error);
-    console.error(`again: npm run torture -- ${again} --seed ${seed} --round ${round}`);
+    console.error(`again: npm run torture -- --seed ${seed} --round ${round}${again}`);
     await owned.disposeAsync().catch((failure: unknown) => console.error('while clearing up:', failure));
     return false;
   }
