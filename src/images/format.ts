@@ -29,10 +29,8 @@ export const qcow2Magic = 'QFI\xfb';
  * @throws CoppiceError invalid_image
  */
 export function detectFormat(fd: number, path: string, declared: ImageFormat | undefined): ImageFormat {
-  const head = Buffer.alloc(32);
-  readSync(fd, head, 0, head.length, 0);
-  const start = head.toString('latin1');
-  const other = foreign.find(([magic]) => start.startsWith(magic))?.[1];
+  const start = startOf(fd);
+  const other = foreignFormat(fd);
   const found = start.startsWith(qcow2Magic) ? 'qcow2' : 'raw';
   if (other && declared !== 'raw') {
     throw new CoppiceError(
@@ -47,4 +45,16 @@ export function detectFormat(fd: number, path: string, declared: ImageFormat | u
     );
   }
   return found;
+}
+
+/** What a file is that can't be taken as it is; undefined when nothing says that it can't. */
+export function foreignFormat(fd: number): string | undefined {
+  const start = startOf(fd);
+  return foreign.find(([magic]) => start.startsWith(magic))?.[1];
+}
+
+function startOf(fd: number): string {
+  const head = Buffer.alloc(32);
+  readSync(fd, head, 0, head.length, 0);
+  return head.toString('latin1');
 }

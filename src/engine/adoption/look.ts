@@ -1,5 +1,5 @@
 import { fstatSync } from 'node:fs';
-import type { ImageFormat } from '../../images/format.ts';
+import { foreignFormat, type ImageFormat } from '../../images/format.ts';
 import { backingFileOf } from '../../images/qcow2.ts';
 import type { FileIdentity } from '../../linux/holders.ts';
 import { isOpenElsewhere, isOpenForWriting } from '../../linux/leases.ts';
@@ -86,6 +86,8 @@ function readEntry(
   let backing: string | undefined;
   try {
     const source = opened.use(openOriginal(entry));
+    const foreign = foreignFormat(source.fd);
+    if (foreign !== undefined) return foreignBlocker(entry, foreign);
     backing = backingFileOf(source.fd);
     const image = readSourceImage(source.fd, entry.label, undefined);
     opened.move();
@@ -115,6 +117,14 @@ function formatBlockers({ file, label }: Entry, found: ImageFormat): Blocker[] {
       remedy: `rename it to end in .${found} if you know that it is`,
     },
   ];
+}
+
+function foreignBlocker({ label, path }: Entry, format: string): Blocker {
+  return {
+    kind: 'source',
+    what: `${label} looks like ${format}, and only raw and qcow2 disks are adopted`,
+    remedy: `convert or unpack it first; if it really is a raw disk, use "coppice import NAME ${printable(path)} --format raw"`,
+  };
 }
 
 function leftOut(what: string): Blocker {
