@@ -11,14 +11,13 @@ import { recoverRollback } from './operations/rollback.ts';
  * Cleans up after processes that died: unfinished entries are destroyed, interrupted rollbacks and groups finished, deleted data freed. An
  * entry whose lock somebody has is a living process's work and is left alone; so is anything that turns out to be a user's data.
  *
- * Only for the owner of the pool. What lies there has been written by him: root would move and delete in his name, and with the
- * rights of root, whatever he has put there.
+ * What is staged, only for the owner of the pool: it says what is to be done with it, and root would do that with the rights of root.
  * @returns how many entries were settled
  */
 export function sweep(context: Context): number {
-  if (statusAt(context.root, '').uid !== process.geteuid?.()) return 0;
+  const isOurs = statusAt(context.root, '').uid === process.geteuid?.();
   let settled = 0;
-  for (const id of context.driver.listEntries('staging')) {
+  for (const id of isOurs ? context.driver.listEntries('staging') : []) {
     settled += settle(context, { area: 'staging', id }, (held) => {
       const metadata = context.driver.read(held);
       if (metadata?.type === 'rollback') return recoverRollback(context, held, metadata);

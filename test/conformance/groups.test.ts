@@ -2,11 +2,11 @@ import { mkdirSync, rmdirSync } from 'node:fs';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { describe, expect } from 'vitest';
+import { lockPool } from '../../src/drivers/directory/pool-lock.ts';
 import { openRoot, poolAttribute } from '../../src/engine/pools/open.ts';
 import { openPool, type Pool } from '../../src/index.ts';
 import { writeAttribute } from '../../src/linux/attributes.ts';
 import { observeCalls } from '../../src/linux/libc.ts';
-import { lock } from '../../src/linux/locks.ts';
 import { encodeMetadata } from '../../src/model/metadata.ts';
 import { type PausedChild, pausedChild } from '../crash/paused-child.ts';
 import { digest, digestOf, writePattern } from '../support/content.ts';
@@ -217,7 +217,8 @@ conformance('several snapshots at once', (suite) => {
       const beginAnother = (): undefined => {
         observeCalls(undefined);
         using root = openRoot(suite.home.path);
-        if (begun < 100 && lock(root.fd, 'exclusive', false)) {
+        using guard = begun < 100 ? lockPool(root.fd, 'exclusive', false) : undefined;
+        if (guard) {
           const marker = { ...root.metadata, lastGroup: `another-${++begun}` };
           writeAttribute(root.fd, poolAttribute, encodeMetadata(marker));
         }

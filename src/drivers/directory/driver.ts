@@ -1,3 +1,4 @@
+import { statusAt } from '../../linux/files.ts';
 import type { LockMode } from '../../linux/locks.ts';
 import { fileSystemSpace } from '../../linux/space.ts';
 import type { Metadata } from '../../model/metadata.ts';
@@ -14,7 +15,8 @@ import { recallUsage, rememberUsage } from './usage-cache.ts';
 /** The driver of a pool that is a directory. How the data in it is made, kept and destroyed differs from file system to file system. */
 export function directoryDriver(root: number, path: string, payload: Payload): Driver {
   const places = new Places(root);
-  const destroy = (held: Held) => (entry: number) => payload.destroy(entry, scopeOf(held));
+  const isOurs = statusAt(root, '').uid === process.geteuid?.();
+  const destroy = (held: Held) => (entry: number) => payload.destroy(entry, scopeOf(held, isOurs));
   return {
     info: payload.info,
     list: (detail) => payload.listVolumes?.(places.volumes) ?? volumesIn(places.volumes, detail),
@@ -63,9 +65,12 @@ export function directoryDriver(root: number, path: string, payload: Payload): D
   };
 }
 
-/** In staging may lie what a rollback replaced, and with it what its snapshot leaves out. */
-function scopeOf({ place }: Held): Scope {
-  return place.area === 'tombstones' ? 'whatever' : 'own';
+/**
+ * In staging may lie what a rollback replaced, and with it what its snapshot leaves out. And in a pool of somebody else's, root
+ * would delete whatever he has moved there.
+ */
+function scopeOf({ place }: Held, isOurs: boolean): Scope {
+  return isOurs && place.area === 'tombstones' ? 'whatever' : 'own';
 }
 
 /** Every held place of this driver is a directory that it opened itself. */
