@@ -37,11 +37,13 @@ export function holdSource(context: Context, reference: Reference): HeldSource {
 }
 
 function lockVolume(context: Context, name: Name, mode: LockMode): LockedVolume {
-  for (;;) {
+  for (let wasNobodyAtWork = false; ; ) {
     const held = context.driver.hold({ area: 'volumes', name }, mode, context.wait);
     if (held === 'busy') throw busy(name);
     if (held !== 'absent') return withMetadata(context, held, name);
-    if (!waitForWork(context, name)) throw noSuchVolume(context, name);
+    if (wasNobodyAtWork) throw noSuchVolume(context, name);
+    // An import may have come to its end between the two looks: the name is there before its work is gone, so it is looked for again.
+    wasNobodyAtWork = !waitForWork(context, name);
   }
 }
 
