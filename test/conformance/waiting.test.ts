@@ -28,7 +28,7 @@ conformance('waiting for another operation', (suite) => {
       const file = join(suite.scratch, suite.name('out'));
       const attempts = {
         import: {
-          blockedBy: suite.home.path,
+          blockedBy: join(suite.home.path, '.staging'),
           run: (options: object) => pool.import(template, image, options),
         },
         export: {
@@ -69,7 +69,7 @@ conformance('waiting for another operation', (suite) => {
       await using pool = await openPool(suite.home.path, { inline, lockTimeout: 60_000 });
       const image = join(suite.scratch, suite.name('image'));
       writeFileSync(image, patternBytes(2, MiB));
-      const lock = locked(suite.home.path);
+      const lock = locked(join(suite.home.path, '.staging'));
       const imported = pool.import(suite.name('t'), image);
       setTimeout(() => lock[Symbol.dispose](), 200);
       expect(await imported).toMatchObject({ bytes: MiB });

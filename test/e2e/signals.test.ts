@@ -33,7 +33,7 @@ afterAll(() => {
 
 describe('a command that waits for another one', () => {
   test.each([
-    ['import', () => ({ blocker: pool, opens: image, args: ['import', 't', image] })],
+    ['import', () => ({ blocker: join(pool, '.staging'), opens: image, args: ['import', 't', image] })],
     ['clone', () => ({ blocker: volume(), opens: pool, args: ['clone', 'v', 'w'] })],
     ['remove', () => ({ blocker: volume(), opens: pool, args: ['remove', 'v'] })],
   ])('%s: ends when it is told to, with nothing left behind', async (_, how) => {
@@ -51,7 +51,7 @@ describe('a command that waits for another one', () => {
   });
 
   test.skipIf(!script)(`says so on a terminal${unlessScript}, where Ctrl-C ends it`, async () => {
-    using _lock = locked(pool);
+    using _lock = locked(join(pool, '.staging'));
     const { code, screen } = await onTerminal(pool, `coppice import t ${image}`, 'waiting', '\x03');
     expect(screen).toContain('coppice: The import of t was cancelled while it waited for another operation');
     expect(code).toBe(130);
