@@ -175,7 +175,8 @@ export class Places implements Disposable {
     if (!guard) return 'busy';
     return closingOnFailure(guard, () => {
       const descriptor = openDirectoryAt(this.#root, '.');
-      return new HeldDirectory(descriptor, { area: 'pool' }, statusAt(descriptor.fd, ''), guard);
+      const status = closingOnFailure(descriptor, () => statusAt(descriptor.fd, ''));
+      return new HeldDirectory(descriptor, { area: 'pool' }, status, guard);
     });
   }
 
