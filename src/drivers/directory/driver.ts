@@ -14,8 +14,8 @@ import { recallUsage, rememberUsage } from './usage-cache.ts';
 
 /** The driver of a pool that is a directory. How the data in it is made, kept and destroyed differs from file system to file system. */
 export function directoryDriver(root: number, path: string, payload: Payload): Driver {
-  const places = new Places(root);
   const isOurs = statusAt(root, '').uid === process.geteuid?.();
+  const places = new Places(root);
   const destroy = (held: Held) => (entry: number) => payload.destroy(entry, scopeOf(held, isOurs));
   return {
     info: payload.info,
