@@ -21,7 +21,9 @@ export type Trait =
   /** Snapshots hold whatever lies beside the disk, too. */
   | 'wholeDirectories'
   /** A copy by other tools is not what Coppice makes. */
-  | 'copiesDiffer';
+  | 'copiesDiffer'
+  /** That what is freed is given back to the device can be ended by a remount. */
+  | 'discardChangesWhileMounted';
 
 export const backends: readonly Backend[] = [
   {
@@ -38,7 +40,12 @@ export const backends: readonly Backend[] = [
       replicableClones: true,
       dataChecksums: true,
     },
-    traits: { wholeExtents: true, wholeDirectories: true, copiesDiffer: true },
+    traits: {
+      wholeExtents: true,
+      wholeDirectories: true,
+      copiesDiffer: true,
+      discardChangesWhileMounted: true,
+    },
     tools: btrfsTools,
     makePool: (options) => makeTestPool({ driver: 'btrfs', ...options }),
     createPool: (options) => createPool({ driver: 'btrfs', ...options }),
@@ -62,6 +69,7 @@ export const backends: readonly Backend[] = [
       wholeDirectories:
         'A snapshot on xfs is a copy of the disk alone; a rollback that would lose more is refused.',
       copiesDiffer: 'On xfs a copy of a directory is as good as the original.',
+      discardChangesWhileMounted: 'xfs takes it from its first mount, and ignores it later.',
     },
     tools: xfsTools,
     makePool: (options) => makeTestPool({ driver: 'xfs', ...options }),

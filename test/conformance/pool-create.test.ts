@@ -147,14 +147,23 @@ describe.each(backends)('on $name', (backend) => {
         const { path, file, boot } = home;
         const { id } = createPool({ path, file, bytes: GiB });
         await fillAndEmpty(path);
-        if (state === 'unmounted') runProgram('umount', ['--', path]);
+        if (state === 'mounted' && backend.traits.discardChangesWhileMounted !== true) {
+          const { message } = await refusal(() => createPool({ path, preallocate: true }), 'blocked');
+          expect(message).toContain(
+            `Run "umount ${path}", and then "coppice pool create ${path} --file ${file} --preallocate"`,
+          );
+        }
+        if (state === 'unmounted' || backend.traits.discardChangesWhileMounted !== true)
+          runProgram('umount', ['--', path]);
         const reserved = createPool({ path, file, preallocate: true });
         expect(reserved).toMatchObject({ id, backing: { preallocated: true } });
         expect(reserved.steps.at(-1)).toContain('reserved');
         expect(reserved.warnings.join()).toContain('pool persist');
         expect(createPool({ path, preallocate: true })).toMatchObject({ steps: [], warnings: [] });
         await fillAndEmpty(path);
+        runProgram('umount', ['--', path]); // then the kernel has given back what it wanted to
         expect(allocated(file)).toBeGreaterThanOrEqual(GiB);
+        createPool({ path, file });
         expect(persistPool(path, boot).text).toContain('nodiscard');
         destroyPool(path, boot);
       },

@@ -41,8 +41,9 @@ export function claimLoopFile(
     options,
     did,
   );
-  // The kernel trims preallocated blocks away again if it is let; also when a pool that was made earlier is only mounted again.
-  const preallocated = isAllocated(descriptor.fd);
+  // The kernel trims preallocated blocks away again if it is let; also when a pool that was made earlier is only mounted again,
+  // and then is preallocated.
+  const preallocated = options.preallocate || isAllocated(descriptor.fd);
   return {
     source: file,
     backend,

@@ -2,13 +2,14 @@ import { constants, fstatSync, openSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { writeAttribute } from '../../linux/attributes.ts';
 import { allocateFile, Descriptor, flush } from '../../linux/files.ts';
+import { mountOf } from '../../linux/mounts.ts';
 import { runProgram } from '../../linux/programs.ts';
 import { fileSystemSpace } from '../../linux/space.ts';
 import { CoppiceError } from '../../model/errors.ts';
 import { encodeMetadata } from '../../model/metadata.ts';
 import { formatSize } from '../../model/sizes.ts';
 import { presentBacking } from './beneath.ts';
-import { openRoot, poolAttribute, readPoolMetadata } from './open.ts';
+import { type OpenRoot, openRoot, poolAttribute, readPoolMetadata } from './open.ts';
 
 /**
  * Reserves all blocks of the file under a mounted pool. Discard is turned off first: with it the kernel would give blocks back
@@ -27,7 +28,7 @@ export function preallocatePool(path: string): boolean {
   using file = new Descriptor(openSync(backing.file, constants.O_RDWR | constants.O_NOFOLLOW));
   if (backing.preallocated && isAllocated(file.fd)) return false;
   requireRoom(file.fd, backing.file);
-  runProgram('mount', ['-o', 'remount,nodiscard', '--', path]);
+  stopDiscard(path, root, backing.file);
   allocateFile(file.fd, fstatSync(file.fd).size);
   flush(file.fd);
   const recorded = root.metadata.backing.type === 'loop' ? root.metadata.backing : backing;
@@ -37,6 +38,22 @@ export function preallocatePool(path: string): boolean {
   writeAttribute(root.fd, poolAttribute, encodeMetadata(metadata));
   root.backend.commit(root.fd);
   return true;
+}
+
+/**
+ * What was freed before is given back at the next commit. And xfs takes the option from a first mount only: from a later one it
+ * is ignored without a word, so one looks.
+ */
+function stopDiscard(path: string, { fd, backend }: OpenRoot, file: string): void {
+  runProgram('mount', ['-o', 'remount,nodiscard', '--', path]);
+  const mount = mountOf(path);
+  if (mount?.options.includes('discard')) {
+    throw new CoppiceError(
+      'blocked',
+      `${path} can't be preallocated while it is mounted with discard: ${mount.type} would give the blocks back. Run "umount ${mount.mountPoint}", and then "coppice pool create ${path} --file ${file} --preallocate".`,
+    );
+  }
+  backend.commit(fd);
 }
 
 /** Whether every block of a file is reserved. */
