@@ -164,7 +164,7 @@ describe.each(backends)('on $name', (backend) => {
         runProgram('umount', ['--', path]); // then the kernel has given back what it wanted to
         expect(allocated(file)).toBeGreaterThanOrEqual(GiB);
         createPool({ path, file });
-        expect(persistPool(path, boot).text).toContain('nodiscard');
+        expect(persistPool(path, boot).text).toContain('nodiscard,X-fstrim.notrim');
         destroyPool(path, boot);
       },
     );

@@ -28,11 +28,14 @@ export interface Claim extends Disposable {
   readonly backing: Backing;
 }
 
+/** That neither the file system gives reserved blocks back, nor the weekly fstrim of many hosts, which reads fstab. */
+const keepingBlocks = ['nodiscard', 'X-fstrim.notrim'];
+
 /** What mount(8) is told of a pool's file system. */
 export function mountOptions(backing: Backing, backend: Backend): string[] {
   const always = ['noatime', 'nodev', 'nosuid'];
   if (backing.type !== 'loop') return always;
-  return ['loop', ...always, ...(backing.preallocated ? ['nodiscard'] : backend.discardOptions)];
+  return ['loop', ...always, ...(backing.preallocated ? keepingBlocks : backend.discardOptions)];
 }
 
 /** The label of the file systems that Coppice makes, by which an interrupted run knows its own work while nothing else is in it. */
