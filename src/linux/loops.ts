@@ -1,4 +1,4 @@
-import { existsSync, openSync, statSync } from 'node:fs';
+import { existsSync, openSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { closingOnFailure, Descriptor } from './files.ts';
 import { call, hasErrno } from './libc.ts';
 import { loopBackingFile } from './mounts.ts';
@@ -48,6 +48,24 @@ export function attachReadOnly(file: number): LoopDevice {
     closingOnFailure(opened, () => call('ioctl', path, opened.fd, LOOP_SET_STATUS64, info));
     return { path, [Symbol.dispose]: () => opened[Symbol.dispose]() };
   }
+}
+
+/**
+ * Lets what is written to a loop device reach its file in few large pieces, and past the page cache, where all of it would be a
+ * second time. The kernel's defaults are neither. Both last while the device is attached, the scheduler longer, which harms nobody.
+ * A scheduler that somebody has chosen stays. Does nothing where it is so already.
+ * @throws where the kernel, or the file's file system, can't
+ */
+export function speedUpLoop(device: string): void {
+  const LOOP_SET_DIRECT_IO = 0x4c08n;
+  const settings = `/sys/block/${device.slice('/dev/'.length)}`;
+  const scheduler = `${settings}/queue/scheduler`;
+  const schedulers = readFileSync(scheduler, 'utf8');
+  if (schedulers.includes('[none]') && schedulers.includes('mq-deadline'))
+    writeFileSync(scheduler, 'mq-deadline');
+  if (readFileSync(`${settings}/loop/dio`, 'utf8').trim() === '1') return;
+  using loop = new Descriptor(openSync(device, 'r'));
+  call('ioctlValue', device, loop.fd, LOOP_SET_DIRECT_IO, 1);
 }
 
 export interface LoopDevice extends Disposable {
