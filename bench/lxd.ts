@@ -2,11 +2,12 @@ import { closeSync, fsyncSync, globSync, openSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { Lxd } from './support/lxd.ts';
 import { compare, type Measured, measured, type Target, time } from './support/measure.ts';
-import { type BenchPool, benchPool, GiB, makeImage } from './support/pool.ts';
+import { type BenchPool, benchPool, GiB, library, makeImage } from './support/pool.ts';
 
 const volumes = 300;
 const rounds = 15;
 const warmUp = 20;
+const atATime = 8;
 
 const pools = '/1.0/storage-pools';
 const custom = `${pools}/bench/volumes/custom`;
@@ -34,6 +35,19 @@ export async function lxd(): Promise<Measured[]> {
   await clone('vm', volumes - 1 - warmUp - rounds);
   const clones = await clone('clone', rounds);
 
+  const inline = await library.openPool(bench.path, { inline: true });
+  const inlineClones = await compare(
+    rounds,
+    (round) => time(() => inline.clone('template', `inline-${round}`)),
+    (round) => time(() => copyVolume(rival, `inline-${round}`)),
+  );
+  await inline.close();
+  const together = await compare(
+    rounds,
+    (round) => time(() => atOnce((one) => bench.pool.clone('template', `together-${round}-${one}`))),
+    (round) => time(() => atOnce((one) => copyVolume(rival, `together-${round}-${one}`))),
+  );
+
   const disks = { ours: await bench.pool.diskPath('vm-0'), theirs: diskIn(rival, 'vm-0') };
   const snapshots = await compare(
     rounds + 3,
@@ -52,6 +66,8 @@ export async function lxd(): Promise<Measured[]> {
   );
   return [
     ...rows('clone', clones, { atLeast: 10 }),
+    ...rows('clone, inline', inlineClones),
+    ...rows(`clone, ${atATime} at once`, together, { atLeast: 10 }),
     ...rows('snapshot, 1 MiB dirty', snapshots.slice(3), { atLeast: 1 }),
     ...rows('restore', restores.slice(3), { atLeast: 1 }),
     ...rows(`list of ${volumes} with sizes`, lists.slice(3), { atLeast: 1 }),
@@ -84,6 +100,10 @@ function rows(name: string, times: readonly Pair[], target?: Target): Measured[]
       times.map(({ b }) => b),
     ),
   ];
+}
+
+function atOnce(run: (one: number) => Promise<unknown>): Promise<unknown> {
+  return Promise.all(Array.from({ length: atATime }, (_, index) => run(index)));
 }
 
 /** A disk with the same content as ours. */

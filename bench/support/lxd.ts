@@ -22,14 +22,14 @@ interface Answer {
 }
 
 /**
- * A daemon of LXD for one measure: started without systemd, in a directory of this run, and spoken to over its socket through one
- * connection that stays open. With it go its mounts, and its pools' loop devices with those.
+ * A daemon of LXD for one measure: started without systemd, in a directory of this run, and spoken to over its socket through
+ * connections that stay open, one for each request at once. With it go its mounts, and its pools' loop devices with those.
  */
 export class Lxd implements AsyncDisposable {
   readonly directory: string;
   readonly #process: ChildProcess;
   readonly #ended: Promise<unknown>;
-  readonly #agent = new Agent({ keepAlive: true, maxSockets: 1 });
+  readonly #agent = new Agent({ keepAlive: true, maxSockets: 8 });
   readonly #killAtExit = (): void => killAndWait(this.#process);
 
   private constructor(directory: string) {
