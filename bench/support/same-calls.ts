@@ -70,7 +70,7 @@ function sharedCalls(calls: readonly string[]): boolean[] {
   const descriptors = new Set<string>();
   return calls.map((call) => {
     const on = /^\w+\((?:"\/proc\/self\/fd\/)?(\d+)/.exec(call)?.[1] ?? '';
-    const opened = /^openat2\(.*("template"|"data\/disk\.raw").* = (\d+)$/.exec(call)?.[2];
+    const opened = /^openat2\((?!.*O_CREAT).*("template"|"data\/disk\.raw").* = (\d+)$/.exec(call)?.[2];
     if (opened !== undefined) descriptors.add(opened);
     const isShared = call.startsWith('fstatfs(') || call.includes('"template"') || descriptors.has(on);
     if (call.startsWith('close(')) descriptors.delete(on);
