@@ -10,7 +10,7 @@ import {
 } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { writeAttribute } from '../../src/linux/attributes.ts';
+import { readAttribute, writeAttribute } from '../../src/linux/attributes.ts';
 import { Descriptor } from '../../src/linux/files.ts';
 import { runProgram } from '../../src/linux/programs.ts';
 import { digest, digestOf, writePattern } from '../support/content.ts';
@@ -238,6 +238,30 @@ conformance('what somebody planted in the pool', (suite) => {
       await suite.pool.tree();
       await suite.pool.usage();
     }
+  });
+
+  test('volumes whose lineage leads in a circle are drawn, each once', async () => {
+    const [a, b, c] = [await suite.volume(), await suite.volume(), await suite.volume()];
+    const parents = [
+      [a, b],
+      [b, a],
+      [c, c],
+    ] as const;
+    for (const [child, parent] of parents) {
+      using directory = new Descriptor(openSync(planted('volumes', child.name), 'r'));
+      const metadata = JSON.parse(String(readAttribute(directory.fd, 'user.coppice')));
+      const { id } = await suite.pool.show(parent.name);
+      writeAttribute(
+        directory.fd,
+        'user.coppice',
+        JSON.stringify({ ...metadata, origin: [{ id, name: parent.name }] }),
+      );
+    }
+    const drawn = JSON.stringify(await suite.pool.tree()).matchAll(/"name":"([^"]*)"/g);
+    const circular = [...drawn]
+      .map((match) => match[1])
+      .filter((name) => [a, b, c].some((volume) => volume.name === name));
+    expect(circular.sort()).toEqual([a.name, b.name, c.name].sort());
   });
 
   test('a disk that was copied over another, and a template made writable, are reported', async () => {

@@ -85,6 +85,20 @@ describe('each command', () => {
     expect(say('--version')).toMatch(/^\d+\.\d+\.\d+\n$/);
   });
 
+  test('names of many are cut short where they say what was done, and not where they say what would be', () => {
+    const names = Array.from({ length: 12 }, (_, index) => `crowd-${10 + index}`);
+    for (const name of names) done(coppice(pool, 'create', name, '--size', '1M'));
+    const first = names.slice(0, 10);
+    const say = (...args: string[]): string => done(coppice(pool, ...args));
+    expect(say('snapshot', ...names, '--name', 's')).toContain(
+      `Took snapshots ${first.map((name) => `${name}@s`).join(', ')} and 2 more.\n`,
+    );
+    expect(say('remove', '--with-snapshots', '--dry-run', ...names)).toMatch(
+      /^Would remove 24:\n( {2}\S+\n){24}$/,
+    );
+    expect(say('remove', '--with-snapshots', ...names)).toBe(`Removed ${first.join(', ')} and 14 more.\n`);
+  });
+
   test('a changed snapshot is used, with a warning beside the result', () => {
     done(coppice(pool, 'create', 'changed', '--size', '1M'));
     done(coppice(pool, 'snapshot', 'changed@s'));

@@ -1,6 +1,7 @@
 import { buildCommand, type Command } from '@stricli/core';
 import { print, reporting, warn } from '../command.ts';
 import { type CliContext, type PoolFlags, poolFlags, toggle, withExamples, word } from '../context.ts';
+import { eachNamed, named } from '../names.ts';
 
 interface Flags extends PoolFlags {
   readonly withSnapshots: boolean;
@@ -44,9 +45,9 @@ export const removeCommand: Command<CliContext> = buildCommand<Flags, string[], 
     });
     print(context, flags, result, () => {
       const names = [...result.removed, ...result.snapshots];
-      if (!dryRun) return names.length === 0 ? 'Nothing to remove.' : `Removed ${names.join(', ')}.`;
+      if (!dryRun) return names.length === 0 ? 'Nothing to remove.' : `Removed ${named(names)}.`;
       const blockers = (result.blockers ?? []).map((blocker) => `\n  but ${blocker.what}: ${blocker.remedy}`);
-      return `Would remove ${names.join(', ') || 'nothing'}.${blockers.join('')}`;
+      return `Would remove ${eachNamed(names)}${blockers.join('')}`;
     });
     warn(context, [result]);
   }),

@@ -2,6 +2,7 @@ import { buildCommand, type Command } from '@stricli/core';
 import type { SnapshotGroup } from '../../engine/operations/snapshot-together.ts';
 import { print, reporting } from '../command.ts';
 import { type CliContext, optionalText, type PoolFlags, poolFlags, withExamples, word } from '../context.ts';
+import { named } from '../names.ts';
 
 interface Flags extends PoolFlags {
   readonly name?: string;
@@ -47,7 +48,7 @@ export const snapshotCommand: Command<CliContext> = buildCommand<Flags, string[]
 
 function describe({ group, snapshots, apartMilliseconds, sameInstant }: SnapshotGroup): string {
   if (snapshots.length < 2) return `Took snapshot ${snapshots[0]?.reference}.`;
-  const taken = `Took snapshots ${snapshots.map((snapshot) => snapshot.reference).join(', ')}.`;
+  const taken = `Took snapshots ${named(snapshots.map((snapshot) => snapshot.reference))}.`;
   const apart = sameInstant
     ? 'They hold the same instant'
     : `They do not hold the same instant: they were taken within ${apartMilliseconds.toFixed(1)} ms`;

@@ -46,7 +46,7 @@ export function whySkipped(entry: Entry): string | undefined {
 }
 
 export function extensionOf(file: string): string | undefined {
-  return [...extensions.keys()].find((extension) => file.endsWith(extension));
+  return [...extensions.keys()].find((extension) => file.toLowerCase().endsWith(extension));
 }
 
 /**

@@ -33,8 +33,9 @@ export function tree(context: Context, nameText?: string): TreeNode[] {
     if (siblings) siblings.push(id);
     else children.set(parent, [id]);
   }
-  const roots = nameText === undefined ? (children.get(undefined) ?? []) : [idOf(context, entries, nameText)];
-  return build(roots, entries, children);
+  if (nameText !== undefined) return build([idOf(context, entries, nameText)], entries, children);
+  // What no root leads to comes last: lineages that somebody has written in a circle.
+  return build([...(children.get(undefined) ?? []), ...entries.keys()], entries, children);
 }
 
 /** Everything that lives, and every ancestor that one of them remembers. */
@@ -72,7 +73,10 @@ function collect(context: Context): Map<string, Entry> {
   return entries;
 }
 
-/** Without recursion: a lineage may be thousands deep. */
+/**
+ * Without recursion: a lineage may be thousands deep.
+ * @param roots what is drawn below one of those before it is not drawn again
+ */
 function build(
   roots: readonly string[],
   entries: ReadonlyMap<string, Entry>,
@@ -80,7 +84,9 @@ function build(
 ): TreeNode[] {
   type Open = TreeNode & { children: TreeNode[] };
   const result: Open[] = [];
-  const pending: Array<{ id: string; into: TreeNode[] }> = roots.map((id) => ({ id, into: result }));
+  const pending: Array<{ id: string; into: TreeNode[] }> = roots
+    .toReversed()
+    .map((id) => ({ id, into: result }));
   const seen = new Set<string>();
   for (let next = pending.pop(); next; next = pending.pop()) {
     const entry = entries.get(next.id);
