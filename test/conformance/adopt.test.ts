@@ -350,6 +350,15 @@ conformance('adopt', (suite) => {
         expect(await content(name)).toBe(digest(join(place, odd[index] ?? '')));
     });
 
+    test('ends in capitals mean the same', async () => {
+      const place = directory();
+      const [raw, image] = [suite.name('RAW'), suite.name('Img')];
+      disk(join(place, `${raw}.RAW`), 1, MiB);
+      disk(join(place, `${image}.Img`), 2, MiB);
+      const { adopted } = await suite.pool.adopt(place);
+      expect(adopted.map(({ name }) => name).sort()).toEqual([raw, image].sort());
+    });
+
     test('any file name is adopted under a valid name, or refused with it', async () => {
       const place = directory();
       const anything = fc
