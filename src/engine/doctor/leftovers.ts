@@ -79,10 +79,11 @@ function loopDevices({ rootRights }: Situation): DoctorFinding[] {
   if (!rootRights) return []; // devices are root's to read
   return loopNodes().flatMap((device): DoctorFinding[] => {
     const file = presentFile(device);
-    if (!file || !carriesPoolLabel(device)) return [];
+    if (!file) return [];
     const mount = readMounts().find(({ source }) => source === device);
-    if (!mount && detachesItself(device)) return [];
-    if (mount && file.state !== 'deleted') return [];
+    if (mount ? file.state !== 'deleted' : detachesItself(device)) return [];
+    // Last: whoever reads a device of somebody else's waits as long as that hangs.
+    if (!carriesPoolLabel(device)) return [];
     if (mount) {
       return [
         warning(
