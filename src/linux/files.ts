@@ -258,6 +258,11 @@ export function flush(fd: number): void {
   call('fsync', 'data', fd);
 }
 
+/** Sets the times of an open file or directory to now. */
+export function touch(fd: number): void {
+  call('futimens', 'times', fd, null);
+}
+
 /**
  * Writes the dirty data of a file to its device and waits for that; the file's own record of where it lies, and the cache of the
  * device, are left to the next commit.

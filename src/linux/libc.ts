@@ -62,6 +62,7 @@ const prototypes = {
   flock: 'int flock(int, int)',
   fcntl: 'int fcntl(int, int, int)',
   fsync: 'int fsync(int)',
+  futimens: 'int futimens(int, const void *)',
   sync_file_range: 'int sync_file_range(int, int64_t, int64_t, unsigned int)',
   ftruncate: 'int ftruncate(int, int64_t)',
   fallocate: 'int fallocate(int, int, int64_t, int64_t)',

@@ -1,4 +1,14 @@
-import { openSync, readdirSync, rmSync, statfsSync, statSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  fsyncSync,
+  openSync,
+  readdirSync,
+  rmSync,
+  statfsSync,
+  statSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, describe, expect, test } from 'vitest';
 import { writeQcow2 } from '../../src/images/qcow2.ts';
@@ -120,6 +130,19 @@ describe.each(backends)('no space on $name', (backend) => {
     await pool.usage(['t'], { exact: true });
     await pool.clone('t', 'again');
     expect((await pool.check()).filter((finding) => finding.severity === 'error')).toEqual([]);
+  });
+
+  test('a pool that is full to the last block: what was done can be made durable, and deletes work', async () => {
+    const { pool } = await poolOf(512 * MiB);
+    for (const name of ['v', 'w']) await pool.create(name, { bytes: MiB });
+    const stuffing = join(pool.path, 'stuffing');
+    writeFileSync(stuffing, '');
+    for (let bytes = 16 * MiB; bytes >= 4096; bytes /= 2) appendUntilFull(stuffing, bytes);
+    for (let round = 0; round < 3; round++) await pool.sync();
+    await pool.remove('v');
+    await pool.remove('w', { durability: 'deferred' });
+    await pool.sync();
+    expect(await pool.list()).toEqual([]);
   });
 
   test('a pool without room for an import refuses before it writes, and a larger pool takes it', async () => {
@@ -271,3 +294,17 @@ describe.each(backends)('no space on $name', (backend) => {
     });
   });
 });
+
+function appendUntilFull(file: string, bytes: number): void {
+  const descriptor = openSync(file, 'a');
+  try {
+    for (;;) {
+      writeSync(descriptor, patternBytes(1, bytes));
+      fsyncSync(descriptor);
+    }
+  } catch (error) {
+    expect(String(error)).toContain('ENOSPC');
+  } finally {
+    closeSync(descriptor);
+  }
+}
