@@ -9,13 +9,6 @@ import { CoppiceError } from '../model/errors.ts';
 import type { PoolMetadata } from '../model/metadata.ts';
 import { Turn } from './turn.ts';
 
-export interface Host {
-  readonly fd: number;
-  readonly path: string;
-  /** The loop device. */
-  readonly device: string;
-}
-
 /** What every operation works with: an open, verified pool, as one thread sees it. */
 export interface Context extends Disposable {
   readonly path: string;
@@ -24,7 +17,7 @@ export interface Context extends Disposable {
   readonly backend: Backend;
   readonly driver: Driver;
   /** The open directory of the file under a loop pool, whose file system must not fill up. */
-  readonly host: Host | undefined;
+  readonly host: { readonly fd: number; readonly path: string } | undefined;
   /** Whether to wait in the kernel for a lock (a process with nothing else to do) or to fail with `busy`. */
   readonly wait: boolean;
   readonly turn: Turn;
@@ -52,7 +45,7 @@ export function createContext(handle: PoolHandle, wait: boolean): Context {
     backend,
     driver,
     wait,
-    host: host && { fd: host.directory.fd, path: host.path, device: host.device },
+    host: host && { fd: host.directory.fd, path: host.path },
     turn,
     [Symbol.dispose]: () => owned.dispose(),
   };
@@ -64,24 +57,23 @@ function backendOf({ root, path }: PoolHandle): Backend {
   throw new CoppiceError('unsupported', `${path} lies on a file system that pools can't be on.`);
 }
 
-interface OpenHost {
-  readonly directory: Descriptor;
-  readonly path: string;
-  readonly device: string;
-}
-
-/** Of a loop pool whose file can be found. Nothing where others may not look: then the space of the host is not watched. */
-function openHost(poolPath: string): OpenHost | undefined {
-  const device = mountOf(poolPath)?.source;
-  const file = device && loopBackingFile(device);
-  const path = file && backingDirectory(file);
-  if (!path) return undefined;
+/** Nothing where others may not look: then the space of the host is not watched. */
+function openHost(poolPath: string): { readonly directory: Descriptor; readonly path: string } | undefined {
+  const path = hostDirectoryOf(poolPath);
+  if (path === undefined) return undefined;
   try {
     // Only to ask for its space, which takes no right to read it.
     const O_PATH = 0o10000000;
-    return { directory: new Descriptor(openSync(path, O_PATH)), path, device };
+    return { directory: new Descriptor(openSync(path, O_PATH)), path };
   } catch (error) {
     if (hasErrno(error, 'EACCES', 'EPERM', 'ENOENT')) return undefined;
     throw error;
   }
+}
+
+/** The directory of the file under a loop pool; undefined for a pool on a device, or when the file can't be found. */
+function hostDirectoryOf(poolPath: string): string | undefined {
+  const mount = mountOf(poolPath);
+  const file = mount && loopBackingFile(mount.source);
+  return file === undefined ? undefined : backingDirectory(file);
 }

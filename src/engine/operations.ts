@@ -1,4 +1,3 @@
-import { begin } from './begin.ts';
 import type { Context } from './context.ts';
 import type { Control } from './control.ts';
 import type { adopt } from './operations/adopt.ts';
@@ -18,6 +17,7 @@ import { tree } from './operations/tree.ts';
 import { usage } from './operations/usage.ts';
 import { checkPool } from './pools/check.ts';
 import { describePool } from './pools/describe.ts';
+import { sweep } from './sweep.ts';
 
 /**
  * Every operation by its name: what a worker thread is asked for. Each runs whole in one thread.
@@ -43,7 +43,7 @@ export interface Operations {
   readonly import: typeof importImage;
   readonly adopt: typeof adopt;
   readonly export: typeof exportImage;
-  readonly begin: typeof begin;
+  readonly sweep: typeof sweep;
   readonly commit: (context: Context) => void;
 }
 
@@ -69,7 +69,7 @@ export const operations: Operations = {
   import: async (...args) => (await import('./operations/import.ts')).importImage(...args),
   adopt: async (...args) => (await import('./operations/adopt.ts')).adopt(...args),
   export: async (...args) => (await import('./operations/export.ts')).exportImage(...args),
-  begin,
+  sweep,
   commit: (context) => context.driver.commit(),
 };
 

@@ -55,7 +55,7 @@ async function open(path: string, options: OpenOptions): Promise<Pool> {
     const handle = { path: root.path, root: root.fd, metadata: root.metadata };
     const { inline = false, lockTimeout = 30_000 } = options;
     const executor = await makeExecutor(handle, inline, lockTimeout === Number.POSITIVE_INFINITY);
-    await executor.run('begin', []).catch(async (error) => {
+    await executor.run('sweep', []).catch(async (error) => {
       await executor.close();
       throw error;
     });

@@ -51,19 +51,25 @@ export function attachReadOnly(file: number): LoopDevice {
 }
 
 /**
- * Lets what is written to a loop device reach its file in few large pieces, and past the page cache, where all of it would be a
- * second time. The kernel's defaults are neither. Both last while the device is attached, the scheduler longer, which harms nobody.
- * A scheduler that somebody has chosen stays. Does nothing where it is so already.
- * @throws where the kernel, or the file's file system, can't
+ * Gives a loop device a scheduler that merges neighbouring requests; the kernel gives it none. The kernel leaves it at the device's
+ * number when the file is detached. One that somebody has chosen stays.
+ * @throws where the kernel can't
  */
-export function speedUpLoop(device: string): void {
-  const LOOP_SET_DIRECT_IO = 0x4c08n;
-  const settings = `/sys/block/${device.slice('/dev/'.length)}`;
-  const scheduler = `${settings}/queue/scheduler`;
+export function mergeRequests(device: string): void {
+  const scheduler = `/sys/block/${device.slice('/dev/'.length)}/queue/scheduler`;
   const schedulers = readFileSync(scheduler, 'utf8');
   if (schedulers.includes('[none]') && schedulers.includes('mq-deadline'))
     writeFileSync(scheduler, 'mq-deadline');
-  if (readFileSync(`${settings}/loop/dio`, 'utf8').trim() === '1') return;
+}
+
+/**
+ * Has a loop device read and write its file without the page cache, where everything would be a second time, until it is detached.
+ * What is dirty in the cache is written first.
+ * @throws where the kernel, or the file's file system, can't
+ */
+export function goPastPageCache(device: string): void {
+  const LOOP_SET_DIRECT_IO = 0x4c08n;
+  if (readFileSync(`/sys/block/${device.slice('/dev/'.length)}/loop/dio`, 'utf8').trim() === '1') return;
   using loop = new Descriptor(openSync(device, 'r'));
   call('ioctlValue', device, loop.fd, LOOP_SET_DIRECT_IO, 1);
 }

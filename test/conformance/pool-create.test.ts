@@ -10,6 +10,7 @@ import {
 import { dirname, join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { destroyPool, growPool, openPool, persistPool } from '../../src/index.ts';
+import { mountOf } from '../../src/linux/mounts.ts';
 import { runProgram } from '../../src/linux/programs.ts';
 import { digest, writePattern } from '../support/content.ts';
 import { loopDevice, mountedFileSystem, sparseFile } from '../support/devices.ts';
@@ -150,7 +151,7 @@ describe.each(backends)('on $name', (backend) => {
         if (state === 'mounted' && backend.traits.discardChangesWhileMounted !== true) {
           const { message } = await refusal(() => createPool({ path, preallocate: true }), 'blocked');
           expect(message).toContain(
-            `Run "umount ${path}", and then "coppice pool create ${path} --file ${file} --preallocate"`,
+            `run umount ${path}, and then coppice pool create ${path} --file ${file} --preallocate.`,
           );
         }
         if (state === 'unmounted' || backend.traits.discardChangesWhileMounted !== true)
@@ -178,6 +179,16 @@ describe.each(backends)('on $name', (backend) => {
       const error = await refusal(() => createPool({ path, preallocate: true }), 'no_space');
       expect(error.neededBytes).toBeGreaterThan(error.availableBytes ?? 0);
       expect(allocated(file)).toBeLessThan(before + 64 * MiB);
+    });
+
+    test('of an unmounted one that does not fit: refused before it is mounted', async () => {
+      using home = poolPlace();
+      const { path, file } = home;
+      const { bavail, bsize } = statfsSync(home.directory);
+      createPool({ path, file, bytes: bavail * bsize + 64 * GiB });
+      runProgram('umount', ['--', path]);
+      await refusal(() => createPool({ path, file, preallocate: true }), 'no_space');
+      expect(mountOf(path)?.mountPoint).not.toBe(path);
     });
 
     test('frees a pool from the reserve of its host', async () => {

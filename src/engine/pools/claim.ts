@@ -26,16 +26,22 @@ export interface Claim extends Disposable {
   /** The descriptor that has the lock. */
   readonly lock: number;
   readonly backing: Backing;
+  /** Whether the kernel must not give blocks of a file back, because they are reserved or will be. */
+  readonly keepBlocks?: boolean;
 }
 
 /** That neither the file system gives reserved blocks back, nor the weekly fstrim of many hosts, which reads fstab. */
 const keepingBlocks = ['nodiscard', 'X-fstrim.notrim'];
 
 /** What mount(8) is told of a pool's file system. */
-export function mountOptions(backing: Backing, backend: Backend): string[] {
+export function mountOptions(
+  backing: Backing,
+  backend: Backend,
+  keepBlocks: boolean = backing.type === 'loop' && backing.preallocated,
+): string[] {
   const always = ['noatime', 'nodev', 'nosuid'];
   if (backing.type !== 'loop') return always;
-  return ['loop', ...always, ...(backing.preallocated ? keepingBlocks : backend.discardOptions)];
+  return ['loop', ...always, ...(keepBlocks ? keepingBlocks : backend.discardOptions)];
 }
 
 /** The label of the file systems that Coppice makes, by which an interrupted run knows its own work while nothing else is in it. */

@@ -16,6 +16,7 @@ import { defaultPoolPath } from './default-path.ts';
 import { claimDevice } from './device.ts';
 import { adopt, initialise, type Made, requireDriver } from './initialise.ts';
 import { claimLoopFile } from './loop-file.ts';
+import { speedUp } from './loop-speed.ts';
 import { type OpenRoot, openRoot } from './open.ts';
 import { overcommitWarnings, preallocatePool } from './preallocate.ts';
 import { mountsOf } from './recognise.ts';
@@ -43,7 +44,10 @@ function create(options: CreatePoolOptions): PoolCreated {
     const backing = presentBacking(path, present.metadata.backing);
     requireDriver(path, present.backend, options);
     checkSame(path, backing, options);
-    if (backing.type === 'loop') requireSizeReached(path, backing.file, options.bytes);
+    if (backing.type === 'loop') {
+      requireSizeReached(path, backing.file, options.bytes);
+      if (process.geteuid?.() === 0 && statSync(path).uid === 0) speedUp(path);
+    }
     return finish({ path, id: present.metadata.id, backing, steps: [] }, options);
   }
   const steps: string[] = [];
@@ -65,10 +69,11 @@ function create(options: CreatePoolOptions): PoolCreated {
   requireNotMountedElsewhere(claim.source, path);
   const isOurs = mkdirSync(path, { recursive: true, mode: 0o755 }) !== undefined;
   if (!mountsOf(claim.source).some((mount) => mount.mountPoint === path)) {
-    const options = mountOptions(claim.backing, claim.backend).join(',');
+    const options = mountOptions(claim.backing, claim.backend, claim.keepBlocks).join(',');
     const args = ['-t', claim.backend.name, '-o', options, '--', claim.source, path];
     runProgram('mount', args, [claim.lock]);
     did(`mounted ${claim.source} on ${path}`);
+    speedUp(path);
   }
   using root = new Descriptor(openSync(path, constants.O_RDONLY | constants.O_DIRECTORY));
   return finish(

@@ -3,6 +3,7 @@ import { basename, dirname, join, resolve } from 'node:path';
 import type { Backend } from '../../drivers/backend.ts';
 import {
   allocateFile,
+  closingOnFailure,
   Descriptor,
   flush,
   moveAt,
@@ -17,7 +18,7 @@ import { fileSystemSpace } from '../../linux/space.ts';
 import { CoppiceError } from '../../model/errors.ts';
 import { checkSize, formatSize, roundSize } from '../../model/sizes.ts';
 import { type Claim, type CreatePoolOptions, poolLabel } from './claim.ts';
-import { isAllocated } from './preallocate.ts';
+import { isAllocated, requireRoom } from './preallocate.ts';
 import { recognisePool } from './recognise.ts';
 
 const defaultBytes = 50 * 2 ** 30;
@@ -41,14 +42,17 @@ export function claimLoopFile(
     options,
     did,
   );
-  // The kernel trims preallocated blocks away again if it is let; also when a pool that was made earlier is only mounted again,
-  // and then is preallocated.
-  const preallocated = options.preallocate || isAllocated(descriptor.fd);
+  const preallocated = isAllocated(descriptor.fd);
+  // Before anything is mounted.
+  if (options.preallocate && !preallocated)
+    closingOnFailure(descriptor, () => requireRoom(descriptor.fd, file));
   return {
     source: file,
     backend,
     lock: descriptor.fd,
     backing: { type: 'loop', file, preallocated },
+    // The kernel trims reserved blocks away again if it is let; also when a pool that was made earlier is only mounted again.
+    keepBlocks: preallocated || (options.preallocate ?? false),
     [Symbol.dispose]: () => descriptor[Symbol.dispose](),
   };
 }

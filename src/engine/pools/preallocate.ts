@@ -7,6 +7,7 @@ import { runProgram } from '../../linux/programs.ts';
 import { fileSystemSpace } from '../../linux/space.ts';
 import { CoppiceError } from '../../model/errors.ts';
 import { encodeMetadata } from '../../model/metadata.ts';
+import { shellWord } from '../../model/shell-word.ts';
 import { formatSize } from '../../model/sizes.ts';
 import { presentBacking } from './beneath.ts';
 import { type OpenRoot, openRoot, poolAttribute, readPoolMetadata } from './open.ts';
@@ -50,7 +51,7 @@ function stopDiscard(path: string, { fd, backend }: OpenRoot, file: string): voi
   if (mount?.options.includes('discard')) {
     throw new CoppiceError(
       'blocked',
-      `${path} can't be preallocated while it is mounted with discard: ${mount.type} would give the blocks back. Run "umount ${mount.mountPoint}", and then "coppice pool create ${path} --file ${file} --preallocate".`,
+      `${path} can't be preallocated while it is mounted with discard: ${mount.type} would give the blocks back. Stop what uses it, run umount ${shellWord(mount.mountPoint)}, and then coppice pool create ${shellWord(path)} --file ${shellWord(file)} --preallocate.`,
     );
   }
   backend.commit(fd);
@@ -62,7 +63,8 @@ export function isAllocated(fd: number): boolean {
   return size > 0 && blocks * 512 >= size;
 }
 
-function requireRoom(fd: number, file: string): void {
+/** @throws CoppiceError no_space */
+export function requireRoom(fd: number, file: string): void {
   const needed = missingBytes(fd);
   const { freeBytes } = fileSystemSpace(fd);
   if (freeBytes >= needed) return;

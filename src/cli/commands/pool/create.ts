@@ -1,4 +1,5 @@
 import { buildCommand, type Command } from '@stricli/core';
+import { shellWord } from '../../../model/shell-word.ts';
 import { parseSize } from '../../../model/sizes.ts';
 import { note, print, reporting } from '../../command.ts';
 import {
@@ -77,7 +78,7 @@ export const poolCreateCommand: Command<CliContext> = buildCommand<Flags, [strin
     if (!flags.json && created.steps.length > 0 && created.backing.type !== 'existing')
       note(
         context,
-        `To mount it at every boot: coppice pool persist${pathText === undefined ? '' : ` ${created.path}`}`,
+        `To mount it at every boot: coppice pool persist${pathText === undefined ? '' : ` ${shellWord(created.path)}`}`,
       );
   }),
 });

@@ -1,5 +1,6 @@
 import { basename } from 'node:path';
 import { buildCommand, type Command } from '@stricli/core';
+import { shellWord } from '../../../model/shell-word.ts';
 import { print, reporting } from '../../command.ts';
 import {
   type CliContext,
@@ -79,8 +80,3 @@ export const poolPersistCommand: Command<CliContext> = buildCommand<Flags, [stri
     });
   }),
 });
-
-/** As a shell reads it back: systemd's names of units have backslashes. */
-function shellWord(text: string): string {
-  return /^[\w.:@-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
-}
