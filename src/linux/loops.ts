@@ -69,9 +69,13 @@ export function mergeRequests(device: string): void {
  */
 export function goPastPageCache(device: string): void {
   const LOOP_SET_DIRECT_IO = 0x4c08n;
-  if (readFileSync(`/sys/block/${device.slice('/dev/'.length)}/loop/dio`, 'utf8').trim() === '1') return;
+  if (isPastPageCache(device)) return;
   using loop = new Descriptor(openSync(device, 'r'));
   call('ioctlValue', device, loop.fd, LOOP_SET_DIRECT_IO, 1);
+}
+
+export function isPastPageCache(device: string): boolean {
+  return readFileSync(`/sys/block/${device.slice('/dev/'.length)}/loop/dio`, 'utf8').trim() === '1';
 }
 
 export interface LoopDevice extends Disposable {

@@ -20,7 +20,7 @@ import {
 } from '../../src/index.ts';
 import { writeAttributeByPath } from '../../src/linux/attributes.ts';
 import { hasErrno, observeCalls } from '../../src/linux/libc.ts';
-import { readMounts } from '../../src/linux/mounts.ts';
+import { mountOf, readMounts } from '../../src/linux/mounts.ts';
 import { runProgram } from '../../src/linux/programs.ts';
 import { patternBytes, writeAt } from '../support/content.ts';
 import { loopDevice, mountedFileSystem, scratchDirectory, sparseFile } from '../support/devices.ts';
@@ -158,6 +158,27 @@ describe('a pool', () => {
     expect(find(compressed, 'btrfs.compress').severity).toBe('info');
     expect(find(compressed, 'space.discard').severity).toBe('info');
   });
+
+  test.each(['btrfs', 'xfs'] as const)(
+    'on %s, mounted as a boot mounts it without discard, is told what helps',
+    async (driver) => {
+      using host = mountedFileSystem('ext4', 2 * GiB);
+      using place = poolPlace(host.path);
+      createPool({ path: place.path, file: place.file, bytes: GiB, driver });
+      const ids = (diagnosis: Diagnosis): string[] => diagnosis.findings.map(({ id }) => id);
+      expect(ids(await doctor(place.path, place.boot))).not.toContain('loop.page-cache');
+      runProgram('umount', ['--', place.path]);
+      runProgram('mount', ['-o', 'loop,nodiscard', '--', place.file, place.path]);
+      runProgram('losetup', ['--direct-io=off', String(mountOf(place.path)?.source)]);
+      const diagnosis = await doctor(place.path, place.boot);
+      expect(find(diagnosis, 'loop.page-cache')).toMatchObject({
+        severity: 'info',
+        remedy: `coppice pool create ${place.path} sets it to direct I/O`,
+      });
+      const { remedy } = find(diagnosis, 'space.discard');
+      expect(remedy?.includes('remount')).toBe(driver === 'btrfs');
+    },
+  );
 
   test('whose file was deleted is told so, also when another pool is looked at', async () => {
     using place = loopPool();

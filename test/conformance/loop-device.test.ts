@@ -28,10 +28,11 @@ describe.each(backends)('the loop device under a pool on $name', ({ name, create
     restore.push(() => writeFileSync(settings, 'none'));
   };
 
-  /** As a boot mounts it. */
+  /** As a boot mounts it. While somebody looks at the device, it stays attached as it was, and mount(8) takes it again. */
   const mountedAgain = (path: string, file: string): void => {
     runProgram('umount', ['--', path]);
     runProgram('mount', ['-o', 'loop', '--', file, path]);
+    runProgram('losetup', ['--direct-io=off', String(mountOf(path)?.source)]);
   };
 
   test.each(['ext4', 'xfs'] as const)('on a host with %s goes past its page cache', async (type) => {

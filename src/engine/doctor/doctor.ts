@@ -7,7 +7,7 @@ import { mountFindings } from './btrfs-mount.ts';
 import { type DoctorFinding, error, warning } from './finding.ts';
 import { kernelFindings } from './kernel.ts';
 import { leftoverFindings } from './leftovers.ts';
-import { loopDeviceFindings } from './loop-devices.ts';
+import { loopDeviceFindings, loopSpeedFindings } from './loop-devices.ts';
 import { nodatacowFindings } from './nodatacow.ts';
 import { placeFindings } from './place.ts';
 import { poolProbeFindings } from './pool-probe.ts';
@@ -48,6 +48,7 @@ const checks: readonly Check[] = [
   { topic: 'rights', about: 'rights', look: rightsFindings },
   { topic: 'kernel', about: 'the kernel', look: kernelFindings },
   { topic: 'loop', about: 'loop devices', look: loopDeviceFindings },
+  { topic: 'loop', about: 'how fast the loop device is', look: loopSpeedFindings },
   { topic: 'tools', about: 'programs', look: toolFindings },
 ];
 

@@ -1,4 +1,4 @@
-import { constants, existsSync, openSync, readdirSync, readFileSync } from 'node:fs';
+import { constants, openSync, readdirSync, readFileSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { Descriptor } from '../../linux/files.ts';
 import { isOpenElsewhere } from '../../linux/leases.ts';
@@ -109,8 +109,12 @@ function loopDevices({ rootRights }: Situation): DoctorFinding[] {
 
 /** A device that detaches itself when nobody has it open, and is attached: it is mounted where it is not seen from here, or soon will be. */
 function detachesItself(device: string): boolean {
-  const file = `/sys/block/${basename(device)}/loop/autoclear`;
-  return existsSync(file) && readFileSync(file, 'utf8').trim() === '1';
+  try {
+    return readFileSync(`/sys/block/${basename(device)}/loop/autoclear`, 'utf8').trim() === '1';
+  } catch (failure) {
+    if (hasErrno(failure, 'ENOENT', 'ENXIO', 'ENODEV')) return true; // it just has
+    throw failure;
+  }
 }
 
 function namesIn(directory: string): string[] {

@@ -1,7 +1,9 @@
 import { closeSync, existsSync, openSync, readdirSync } from 'node:fs';
 import { hasErrno } from '../../linux/libc.ts';
 import { loopBackingFile, readMounts } from '../../linux/mounts.ts';
-import { type DoctorFinding, error, ok, warning } from './finding.ts';
+import { shellWord } from '../../model/shell-word.ts';
+import { cachingLoop } from '../pools/loop-speed.ts';
+import { type DoctorFinding, error, info, ok, warning } from './finding.ts';
 import type { Situation } from './situation.ts';
 
 const control = '/dev/loop-control';
@@ -36,6 +38,20 @@ export function loopDeviceFindings({ kind, pool, rootRights }: Situation): Docto
     ];
   }
   return [ok('loop.control', control, 'There are loop devices for pools in files.')];
+}
+
+/** A mount at boot can't set it. */
+export function loopSpeedFindings({ path, pool }: Situation): DoctorFinding[] {
+  const device = pool?.backing.type === 'loop' ? cachingLoop(path) : undefined;
+  if (device === undefined) return [];
+  return [
+    info(
+      'loop.page-cache',
+      device,
+      `${device} under ${path} keeps all that is read and written in the host's page cache a second time.`,
+      `coppice pool create ${shellWord(path)} sets it to direct I/O`,
+    ),
+  ];
 }
 
 /** Opening it makes nothing. */

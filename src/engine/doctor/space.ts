@@ -5,6 +5,7 @@ import { hasErrno } from '../../linux/libc.ts';
 import { presentFile } from '../../linux/loops.ts';
 import { readMounts } from '../../linux/mounts.ts';
 import { fileSystemSpace } from '../../linux/space.ts';
+import { shellWord } from '../../model/shell-word.ts';
 import { formatSize } from '../../model/sizes.ts';
 import { readPoolMetadata } from '../pools/open.ts';
 import { type DoctorFinding, info, ok, warning } from './finding.ts';
@@ -62,7 +63,10 @@ function discardFindings({ pool, mount }: Situation): DoctorFinding[] {
       'space.discard',
       mount.mountPoint,
       `${mount.mountPoint} is mounted without discard: the file under the pool grows, and never gives back to its host what is freed in it.`,
-      `Mount it with discard: mount -o remount,discard ${mount.mountPoint}`,
+      // xfs takes it from a first mount only.
+      mount.type === 'xfs'
+        ? `Unmount it, and mount it with discard`
+        : `Mount it with discard: mount -o remount,discard ${shellWord(mount.mountPoint)}`,
     ),
   ];
 }

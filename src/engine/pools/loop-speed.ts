@@ -1,5 +1,5 @@
 import { realpathSync, statfsSync } from 'node:fs';
-import { goPastPageCache, mergeRequests, presentFile } from '../../linux/loops.ts';
+import { goPastPageCache, isPastPageCache, mergeRequests, presentFile } from '../../linux/loops.ts';
 import { mountOf } from '../../linux/mounts.ts';
 import { xfsMagic } from '../../linux/xfs.ts';
 
@@ -13,16 +13,27 @@ const ext4Magic = 0xef53;
  * is written; btrfs does without direct I/O for that reason from kernel 6.15 on) and breaks the file into pieces.
  */
 export function speedUp(path: string): void {
-  const mount = mountOf(path);
-  const file = mount?.mountPoint === realpathSync(path) ? presentFile(mount.source) : undefined;
-  if (!mount || file?.state !== 'there') return;
-  const { type } = statfsSync(file.path);
-  if (type !== ext4Magic && type !== xfsMagic) return;
+  const device = improvable(path);
+  if (device === undefined) return;
   for (const improve of [mergeRequests, goPastPageCache]) {
     try {
-      improve(mount.source);
+      improve(device);
     } catch {
       // It works without: in a container, or where the host's blocks are larger.
     }
   }
+}
+
+/** The loop device under a pool that keeps everything in the page cache, too, and need not; undefined when there is none. */
+export function cachingLoop(path: string): string | undefined {
+  const device = improvable(path);
+  return device === undefined || isPastPageCache(device) ? undefined : device;
+}
+
+function improvable(path: string): string | undefined {
+  const mount = mountOf(path);
+  const file = mount?.mountPoint === realpathSync(path) ? presentFile(mount.source) : undefined;
+  if (!mount || file?.state !== 'there') return undefined;
+  const { type } = statfsSync(file.path);
+  return type === ext4Magic || type === xfsMagic ? mount.source : undefined;
 }
