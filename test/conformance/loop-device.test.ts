@@ -45,8 +45,11 @@ describe.each(backends)('the loop device under a pool on $name', ({ name, create
     choose(place.path, 'none');
     await (await openPool(place.path, { inline: true })).close();
     expect(settings(place.path)).toEqual({ directIo: false, scheduler: 'none' });
-    createPool({ path: place.path, file });
+    expect(createPool({ path: place.path, file }).steps.join()).toMatch(
+      /^set \/dev\/loop\d+ to direct I\/O$/,
+    );
     expect(settings(place.path)).toEqual({ directIo: true, scheduler: 'mq-deadline' });
+    expect(createPool({ path: place.path, file }).steps).toEqual([]);
   });
 
   test('keeps a scheduler that somebody has chosen', () => {

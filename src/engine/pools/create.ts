@@ -44,11 +44,10 @@ function create(options: CreatePoolOptions): PoolCreated {
     const backing = presentBacking(path, present.metadata.backing);
     requireDriver(path, present.backend, options);
     checkSame(path, backing, options);
-    if (backing.type === 'loop') {
-      requireSizeReached(path, backing.file, options.bytes);
-      if (process.geteuid?.() === 0 && statSync(path).uid === 0) speedUp(path);
-    }
-    return finish({ path, id: present.metadata.id, backing, steps: [] }, options);
+    if (backing.type === 'loop') requireSizeReached(path, backing.file, options.bytes);
+    const isRoots = process.geteuid?.() === 0 && statSync(path).uid === 0;
+    const steps = backing.type === 'loop' && isRoots ? speedUp(path) : [];
+    return finish({ path, id: present.metadata.id, backing, steps }, options);
   }
   const steps: string[] = [];
   const did = (step: string): void => void steps.push(step);

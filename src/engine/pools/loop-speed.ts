@@ -11,10 +11,12 @@ const ext4Magic = 0xef53;
  *
  * Not on hosts that copy on write themselves: there direct I/O can spoil checksums (a file system above may change a page while it
  * is written; btrfs does without direct I/O for that reason from kernel 6.15 on) and breaks the file into pieces.
+ * @returns what was done, for who has not just mounted it
  */
-export function speedUp(path: string): void {
+export function speedUp(path: string): string[] {
   const device = improvable(path);
-  if (device === undefined) return;
+  if (device === undefined) return [];
+  const wasCaching = !isPastPageCache(device);
   for (const improve of [mergeRequests, goPastPageCache]) {
     try {
       improve(device);
@@ -22,6 +24,7 @@ export function speedUp(path: string): void {
       // It works without: in a container, or where the host's blocks are larger.
     }
   }
+  return wasCaching && isPastPageCache(device) ? [`set ${device} to direct I/O`] : [];
 }
 
 /** The loop device under a pool that keeps everything in the page cache, too, and need not; undefined when there is none. */
