@@ -19,7 +19,13 @@ import { Descriptor } from '../../src/linux/files.ts';
 import { readMounts } from '../../src/linux/mounts.ts';
 import { runProgram } from '../../src/linux/programs.ts';
 import { digest, digestOf, patternBytes, writePattern } from '../support/content.ts';
-import { loopDevice, mountedFileSystem, scratchDirectory, sparseFile } from '../support/devices.ts';
+import {
+  loopDevice,
+  mountedFileSystem,
+  reservedLoopDevice,
+  scratchDirectory,
+  sparseFile,
+} from '../support/devices.ts';
 import { refusal } from '../support/errors.ts';
 import { holdOpen } from '../support/holder.ts';
 import { backends } from './backends.ts';
@@ -116,11 +122,12 @@ describe.each(backends)('pools on $name', (backend) => {
       const { path, directory } = place();
       const disk = sparseFile(1 * GiB, join(directory, 'disk'));
       const stranger = sparseFile(1 * GiB, join(directory, 'stranger'));
-      const first = loopDevice(disk);
+      using first = reservedLoopDevice();
+      runProgram('losetup', ['--', first.device, disk]);
       createPool({ path, device: first.device });
       runProgram('umount', ['--', path]);
       using moved = loopDevice(disk);
-      first[Symbol.dispose]();
+      runProgram('losetup', ['--detach', first.device]);
       runProgram('mkfs.ext4', ['-q', stranger]);
       runProgram('losetup', ['--', first.device, stranger]);
       try {

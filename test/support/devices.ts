@@ -1,5 +1,7 @@
 import { closeSync, ftruncateSync, mkdirSync, openSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
+import { Descriptor } from '../../src/linux/files.ts';
+import { call, hasErrno } from '../../src/linux/libc.ts';
 import { runProgram } from '../../src/linux/programs.ts';
 import { runDirectory } from './run-directory.ts';
 
@@ -28,6 +30,28 @@ export interface LoopDevice extends Disposable {
 export function loopDevice(file: string): LoopDevice {
   const device = runProgram('losetup', ['--find', '--show', '--', file]).trim();
   return { device, [Symbol.dispose]: () => void runProgram('losetup', ['--detach', device]) };
+}
+
+/** A loop device without a file, of a number so high that nobody else is given it while it is free. */
+export function reservedLoopDevice(): LoopDevice {
+  const [LOOP_CTL_ADD, LOOP_CTL_REMOVE] = [0x4c80n, 0x4c81n];
+  using control = new Descriptor(openSync('/dev/loop-control', 'r+'));
+  const lowest = 1000;
+  for (let number = lowest + (process.pid % 1000); ; number++) {
+    try {
+      call('ioctlValue', 'loop-control', control.fd, LOOP_CTL_ADD, number);
+    } catch (error) {
+      if (hasErrno(error, 'EEXIST')) continue;
+      throw error;
+    }
+    return {
+      device: `/dev/loop${number}`,
+      [Symbol.dispose]() {
+        using opened = new Descriptor(openSync('/dev/loop-control', 'r+'));
+        call('ioctlValue', 'loop-control', opened.fd, LOOP_CTL_REMOVE, number);
+      },
+    };
+  }
 }
 
 export interface MountedFileSystem extends Disposable {
