@@ -110,13 +110,13 @@ export const jsonFlag: Toggle = toggle(
 );
 
 export const poolFlags: { readonly pool: Text & { readonly optional: true }; readonly json: Toggle } = {
-  pool: optionalText('PATH', `Directory of the pool ${defaultPool}`, 'directory'),
+  pool: optionalText('PATH', `Directory of the pool, or zfs:DATASET ${defaultPool}`, 'directory'),
   json: jsonFlag,
 };
 
 export const poolPathArgument: Word & { readonly optional: true } = optionalWord(
   'PATH',
-  `Directory of the pool ${defaultPool}`,
+  `Directory of the pool, or zfs:DATASET ${defaultPool}`,
   'directory',
 );
 

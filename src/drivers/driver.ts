@@ -1,5 +1,6 @@
+import type { Descriptor } from '../linux/files.ts';
 import type { LockMode } from '../linux/locks.ts';
-import type { Metadata } from '../model/metadata.ts';
+import type { Metadata, SnapshotMetadata } from '../model/metadata.ts';
 import type { Name } from '../model/names.ts';
 
 /**
@@ -19,6 +20,10 @@ export interface Driver extends Disposable {
   /** The ids of unfinished or deleted entries. */
   listEntries(area: 'staging' | 'tombstones'): readonly string[];
 
+  /** The names of what lies at the top of a pool, beside what Coppice keeps there. */
+  foreign(): readonly string[];
+  /** What a person calls a place. */
+  label(place: Place): string;
   /** The names of what is in a place and was not made by Coppice, also where it stands in the place of something that was. */
   strangers(held: Held): readonly string[];
 
@@ -27,6 +32,12 @@ export interface Driver extends Disposable {
   exists(place: Place): boolean;
   /** A new, empty, exclusively locked place that nobody sees. */
   stage(): Held;
+  /**
+   * Takes read-only copies of several volumes at the same instant and gives them their names, in one step; all or none. Absent where
+   * the storage can't.
+   * @throws SystemError EEXIST when a name is taken
+   */
+  snapshotTogether?(members: readonly SnapshotMember[]): void;
   /** Gives what is held a new place, atomically; @throws SystemError EEXIST when the place is taken. The lock stays. */
   move(held: Held, to: Place): void;
   read(held: Held): Metadata | undefined;
@@ -34,8 +45,11 @@ export interface Driver extends Disposable {
   peek(place: Place): Metadata | undefined;
   write(held: Held, metadata: Metadata): void;
 
-  /** An empty disk in a staged place. */
-  create(staged: Held, bytes: number, identity: string): void;
+  /**
+   * An empty disk in a staged place.
+   * @param blockBytes the size of the blocks that it is kept in, where the storage lets it be chosen
+   */
+  create(staged: Held, bytes: number, identity: string, blockBytes?: number): void;
   /** A writable copy that shares all blocks with its source. */
   clone(source: Held, staged: Held, request: CloneRequest): ClonedPayload;
   /** A read-only copy of what the source holds at this instant. Flush first. */
@@ -77,12 +91,22 @@ export interface Driver extends Disposable {
   holders(held: readonly Held[]): Holders;
   /** The path that a virtual machine monitor opens, from the pool's own path. */
   path(held: Held): string;
+  /** Opens the disk in a place that nobody else works on. */
+  openDisk(held: Held, access: 'read' | 'write'): Descriptor;
+  /** Why what was removed is still there: the names of what depends on it. Absent where nothing ever does. */
+  neededBy?(held: Held): readonly string[];
 
   /** Makes everything that returned before it durable. */
   commit(): void;
-  space(): { readonly totalBytes: number; readonly freeBytes: number };
+  space(): Space;
   /** Waits until deleted data is really freed; false where the kernel can't. */
   settle(): boolean;
+}
+
+export interface Space {
+  readonly totalBytes: number;
+  readonly freeBytes: number;
+  readonly compressRatio?: number;
 }
 
 export type Place =
@@ -93,6 +117,12 @@ export type Place =
 
 export interface Held extends Disposable {
   readonly place: Place;
+}
+
+export interface SnapshotMember {
+  readonly volume: Held;
+  readonly name: Name;
+  readonly metadata: SnapshotMetadata;
 }
 
 export interface CloneRequest {
@@ -116,6 +146,8 @@ export interface ClonedPayload {
    * `inspect`, which costs calls that the others are spared.
    */
   readonly sourceTouched: boolean;
+  /** What the storage itself knows of it is all of its metadata: none needs to be written, and its id is known when it has a name. */
+  readonly describesItself?: true;
 }
 
 export interface PayloadState {
@@ -133,8 +165,10 @@ export interface PayloadState {
 export interface PayloadUsage {
   readonly logicalBytes: number;
   readonly referencedBytes: number;
-  /** Only from an exact reading. */
+  /** Only from an exact reading, unless the storage counts them as it goes. */
   readonly exclusiveBytes?: number;
+  /** How many times larger its data would be without compression; absent where the storage doesn't tell. */
+  readonly compressRatio?: number;
 }
 
 export interface CachedUsage {
@@ -154,6 +188,8 @@ export interface SnapshotRecord {
   readonly bytes: number | undefined;
   /** Bytes of the blocks that the disk refers to. */
   readonly allocatedBytes: number | undefined;
+  /** How many times larger its data would be without compression; absent where the storage doesn't tell. */
+  readonly compressRatio?: number;
   /** Undefined also where it was not asked for. */
   readonly measured: CachedUsage | undefined;
 }
@@ -162,6 +198,8 @@ export interface VolumeRecord extends SnapshotRecord {
   /** None, too, where this user can't read them. */
   readonly snapshots: number;
   readonly snapshotsUnreadable?: true;
+  /** Its snapshots, where the storage tells them in the same read. */
+  readonly snapshotRecords?: readonly SnapshotRecord[];
 }
 
 export interface Holder {
@@ -179,6 +217,14 @@ export interface Holders {
 /** What a backend can do, as data: a capability that is missing says why. */
 export interface DriverInfo {
   readonly name: string;
+  /** The pool is a directory of a mounted file system. */
+  readonly isMounted: boolean;
+  /** Whether a disk can share the blocks of a file beside the pool, or why it can't, in a form that follows "because". */
+  readonly sharesFiles: true | string;
+  /** Sizes of disks are multiples of this. */
+  readonly sizeUnit: number;
+  /** The sizes of blocks that a disk can be kept in, in bytes; the first is the default. Absent where there is no choice. */
+  readonly blockSizes?: readonly number[];
   readonly capabilities: Readonly<Record<Capability, true | string>>;
 }
 

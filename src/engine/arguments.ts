@@ -49,8 +49,8 @@ function options(fields: Fields): Argument {
 }
 
 /** An object with a size, which has to be there. */
-function sizeOptions(): Argument {
-  const { name, check } = fieldsOf(durability);
+function sizeOptions(more: Fields = {}): Argument {
+  const { name, check } = fieldsOf({ ...durability, ...more });
   return {
     name,
     check: (value) =>
@@ -109,7 +109,7 @@ const methodArguments: Readonly<Record<string, readonly Argument[]>> = {
     required('file', 'string'),
     options({ format: 'string', overwrite: 'boolean', ...long }),
   ],
-  create: [required('name', 'string'), sizeOptions()],
+  create: [required('name', 'string'), sizeOptions({ blockBytes: 'number' })],
   clone: [required('source', 'string'), required('name', 'string'), options(cloning)],
   cloneMany: [
     required('source', 'string'),
@@ -162,7 +162,6 @@ export const functionArguments: Readonly<Record<FunctionName, readonly Argument[
       file: 'string',
       bytes: 'number',
       preallocate: 'boolean',
-      device: 'string',
       force: 'boolean',
       existing: 'boolean',
     }),

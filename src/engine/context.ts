@@ -2,6 +2,7 @@ import { openSync } from 'node:fs';
 import type { Backend } from '../drivers/backend.ts';
 import { backendAt } from '../drivers/backends.ts';
 import type { Driver } from '../drivers/driver.ts';
+import { storeOf } from '../drivers/stores.ts';
 import { Descriptor } from '../linux/files.ts';
 import { hasErrno } from '../linux/libc.ts';
 import { backingDirectory, loopBackingFile, mountOf } from '../linux/mounts.ts';
@@ -14,7 +15,6 @@ export interface Context extends Disposable {
   readonly path: string;
   readonly root: number;
   readonly metadata: PoolMetadata;
-  readonly backend: Backend;
   readonly driver: Driver;
   /** The open directory of the file under a loop pool, whose file system must not fill up. */
   readonly host: { readonly fd: number; readonly path: string } | undefined;
@@ -33,16 +33,16 @@ export interface PoolHandle {
 
 export function createContext(handle: PoolHandle, wait: boolean): Context {
   using opened = new DisposableStack();
-  const backend = backendOf(handle);
-  const driver = opened.use(backend.open(handle.root, handle.path));
-  const host = openHost(handle.path);
+  const store = storeOf(handle.path);
+  const opener = store ?? backendOf(handle);
+  const driver = opened.use(opener.open(handle.root, handle.path));
+  const host = store ? undefined : openHost(handle.path);
   if (host) opened.use(host.directory);
   const turn = new Turn();
   opened.defer(() => turn.end());
   const owned = opened.move();
   return {
     ...handle,
-    backend,
     driver,
     wait,
     host: host && { fd: host.directory.fd, path: host.path },

@@ -1,9 +1,8 @@
-import { constants, openSync } from 'node:fs';
 import type { Held } from '../drivers/driver.ts';
 import { checkQcow2, convertQcow2 } from '../images/qcow2.ts';
 import { copySparse } from '../images/raw.ts';
 import { reflink } from '../linux/extents.ts';
-import { Descriptor, resizeFile } from '../linux/files.ts';
+import { type Descriptor, resizeFile } from '../linux/files.ts';
 import { hasErrno } from '../linux/libc.ts';
 import type { Name } from '../model/names.ts';
 import type { Context } from './context.ts';
@@ -49,7 +48,7 @@ export function createDisk(
   id: string,
 ): Descriptor {
   explaining(action, () => context.driver.create(work, bytes, id));
-  return new Descriptor(openSync(context.driver.path(work), constants.O_RDWR | constants.O_NOFOLLOW));
+  return context.driver.openDisk(work, 'write');
 }
 
 /** Fills an empty disk with an image: by sharing its blocks where that can be. Returns whether it was. */
@@ -59,7 +58,9 @@ export async function fillDisk(
   target: Descriptor,
   control: Control,
 ): Promise<boolean> {
-  if (image.format === 'raw' && tryReflink(image.fd, target.fd, image.bytes)) return true;
+  const { sharesFiles } = context.driver.info;
+  if (image.format === 'raw' && sharesFiles === true && tryReflink(image.fd, target.fd, image.bytes))
+    return true;
   const dataBytes =
     image.format === 'qcow2'
       ? await checkQcow2(image.fd, image.path, image.imageBytes, control.signal)

@@ -141,6 +141,6 @@ function withMetadata(context: Context, held: Held, name: Name): LockedVolume {
   if (hidden) throw noSuchVolume(context, name);
   throw new CoppiceError(
     'damaged',
-    `${context.path}/volumes/${name} is not a volume that Coppice made, or its metadata is gone; "coppice pool check" says more.`,
+    `${context.driver.label(held.place)} is not a volume that Coppice made, or its metadata is gone; "coppice pool check" says more.`,
   );
 }

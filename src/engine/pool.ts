@@ -7,7 +7,7 @@ import { type Executor, inlineExecutor } from './executor.ts';
 import { explainFailure } from './failures.ts';
 import type { Adopted, AdoptOptions } from './operations/adopt.ts';
 import type { Cloned, CloneOptions } from './operations/clone.ts';
-import type { Created } from './operations/create.ts';
+import type { Created, CreateOptions } from './operations/create.ts';
 import type { Exported, ExportOptions } from './operations/export.ts';
 import type { Grown } from './operations/grow.ts';
 import type { Imported, ImportOptions } from './operations/import.ts';
@@ -22,7 +22,7 @@ import type { UsageOptions, UsageReport } from './operations/usage.ts';
 import type { Finding } from './pools/check.ts';
 import { defaultPoolPath } from './pools/default-path.ts';
 import type { PoolDescription } from './pools/describe.ts';
-import { openRoot } from './pools/open.ts';
+import { openPoolRoot } from './pools/open.ts';
 import { type Durability, type LongOptions, Runner } from './runner.ts';
 
 export interface OpenOptions {
@@ -50,7 +50,7 @@ export async function openPool(path: string = defaultPoolPath, options: OpenOpti
 }
 
 async function open(path: string, options: OpenOptions): Promise<Pool> {
-  const root = openRoot(path);
+  const root = openPoolRoot(path);
   try {
     const handle = { path: root.path, root: root.fd, metadata: root.metadata };
     const { inline = false, lockTimeout = 30_000 } = options;
@@ -117,8 +117,9 @@ export class Pool implements AsyncDisposable {
   }
 
   /** Makes an empty volume. */
-  create(name: string, options: { readonly bytes: number } & Durability): Promise<Created> {
-    return this.#runner.run('create', [name, { bytes: options.bytes }], options);
+  create(name: string, options: CreateOptions & Durability): Promise<Created> {
+    const { durability, ...rest } = options;
+    return this.#runner.run('create', [name, rest], { durability });
   }
 
   /** Makes a writable copy of a template, a volume or `VOLUME@SNAPSHOT`, which shares all blocks with it. */

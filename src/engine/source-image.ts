@@ -29,15 +29,23 @@ export interface SourceStatus {
   readonly ctimeNs: bigint;
 }
 
-/** @throws CoppiceError invalid_image */
-export function readSourceImage(fd: number, path: string, declared: ImageFormat | undefined): SourceImage {
+/**
+ * @param unit what the size of a disk is a multiple of
+ * @throws CoppiceError invalid_image
+ */
+export function readSourceImage(
+  fd: number,
+  path: string,
+  declared: ImageFormat | undefined,
+  unit?: number,
+): SourceImage {
   const status = fstatSync(fd, { bigint: true });
   const format = detectFormat(fd, path, declared);
   const { bytes: imageBytes, snapshots } =
     format === 'qcow2' ? readQcow2Header(fd, path) : { bytes: Number(status.size), snapshots: 0 };
   if (imageBytes === 0)
     throw new CoppiceError('invalid_image', `${path} is empty; an image has at least one byte.`);
-  return { fd, path, format, imageBytes, bytes: roundSize(imageBytes), snapshots, status };
+  return { fd, path, format, imageBytes, bytes: roundSize(imageBytes, unit), snapshots, status };
 }
 
 /** Opens a path that a user gave. @throws CoppiceError not_found, permission_denied, invalid_image */

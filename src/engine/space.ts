@@ -10,13 +10,14 @@ const MiB = 2 ** 20;
 export interface PoolSpace {
   readonly totalBytes: number;
   readonly freeBytes: number;
+  /** How many times larger the data would be without compression; absent where the storage doesn't tell. */
+  readonly compressRatio?: number;
   readonly host?: { readonly path: string; readonly freeBytes: number; readonly reserveBytes: number };
 }
 
 export function poolSpace(context: Context): PoolSpace {
-  const { totalBytes, freeBytes } = context.driver.space();
   const host = hostSpace(context);
-  return { totalBytes, freeBytes, ...(host && { host }) };
+  return { ...context.driver.space(), ...(host && { host }) };
 }
 
 /**

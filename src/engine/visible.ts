@@ -149,5 +149,6 @@ function snapshotsIn(
   detail?: RecordDetail,
 ): readonly SnapshotRecord[] {
   if (volume.snapshots === 0) return [];
+  if (volume.snapshotRecords) return groups.visible(volume.snapshotRecords);
   return groups.visible(context.driver.listSnapshots(volume.name as Name, detail));
 }

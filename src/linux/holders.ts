@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs';
+import { type BigIntStats, readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs';
 import { hasErrno } from './libc.ts';
 import { fileUnderLoop } from './loops.ts';
 
@@ -21,12 +21,35 @@ export interface FoundHolder {
  */
 export function findHolders(files: readonly FileIdentity[]): { holders: FoundHolder[]; complete: boolean } {
   const wanted = new Map(files.map((file) => [`${file.device}:${file.inode}`, file.path]));
-  const holders = loopDevicesOn(wanted);
+  const { holders, complete } = findUsers(({ dev, ino }) => wanted.get(`${dev}:${ino}`));
+  return { holders: [...loopDevicesOn(wanted), ...holders], complete };
+}
+
+/**
+ * The same for block devices, by their number: whatever name of it somebody has opened. udev looks at each new device for a moment,
+ * which is no use of it.
+ * @param wanted the path to name for each number
+ */
+export function findDeviceHolders(wanted: ReadonlyMap<bigint, string>): {
+  holders: FoundHolder[];
+  complete: boolean;
+} {
+  const { holders, complete } = findUsers((status) =>
+    status.isBlockDevice() ? wanted.get(status.rdev) : undefined,
+  );
+  return { holders: holders.filter(({ command }) => !/udevd\b|^\(udev-worker\)/.test(command)), complete };
+}
+
+function findUsers(pathOf: (status: BigIntStats) => string | undefined): {
+  holders: FoundHolder[];
+  complete: boolean;
+} {
+  const holders: FoundHolder[] = [];
   let complete = true;
   for (const pid of readdirSync('/proc')) {
     if (!/^\d+$/.test(pid)) continue;
     try {
-      const path = openFileOf(pid, wanted);
+      const path = openFileOf(pid, pathOf);
       if (path) holders.push({ pid: Number(pid), command: commandOf(pid), path });
     } catch (error) {
       if (hasErrno(error, 'EACCES', 'EPERM')) complete = false;
@@ -64,14 +87,13 @@ function linksOf(pid: string): string[] {
   });
 }
 
-function openFileOf(pid: string, wanted: ReadonlyMap<string, string>): string | undefined {
+function openFileOf(pid: string, pathOf: (status: BigIntStats) => string | undefined): string | undefined {
   const directory = `/proc/${pid}/fd`;
   for (const descriptor of readdirSync(directory)) {
     try {
       // Only paths can be our file; sockets, pipes and anonymous inodes are most of what a host has open.
       if (!readlinkSync(`${directory}/${descriptor}`).startsWith('/')) continue;
-      const { dev, ino } = statSync(`${directory}/${descriptor}`, { bigint: true });
-      const path = wanted.get(`${dev}:${ino}`);
+      const path = pathOf(statSync(`${directory}/${descriptor}`, { bigint: true }));
       if (path) return path;
     } catch (error) {
       if (!hasErrno(error, 'ENOENT', 'ESRCH')) throw error; // closed meanwhile

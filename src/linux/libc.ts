@@ -112,6 +112,11 @@ export function attempt(name: keyof typeof prototypes, subject: string, ...value
   }
 }
 
+/** The same for a call into another library, which returns an errno or 0. */
+export function attemptForeign(name: string, subject: string, run: () => number): number {
+  return observer?.(name, subject) ?? run();
+}
+
 const absences = new Set(
   ['ENOENT', 'ENOTDIR', 'ELOOP', 'ENODATA', 'EOPNOTSUPP', 'ERANGE', 'EACCES', 'EPERM'].map(
     (code) => koffi.os.errno[code],

@@ -132,6 +132,7 @@ export interface PoolMetadata {
 export type Backing =
   | { readonly type: 'loop'; readonly file: string; readonly preallocated: boolean }
   | { readonly type: 'device'; readonly device: string }
+  | { readonly type: 'zpool'; readonly devices: readonly string[] }
   | { readonly type: 'existing' };
 
 export type Metadata =
@@ -240,9 +241,10 @@ function isAdoptedFile(value: unknown): boolean {
 
 function isBacking(value: unknown): boolean {
   if (!hasStrings(value, ['type'])) return false;
-  const { type, file, device } = value as Record<string, unknown>;
+  const { type, file, device, devices } = value as Record<string, unknown>;
   return (
     type === 'existing' ||
+    (type === 'zpool' && Array.isArray(devices) && devices.every((each) => typeof each === 'string')) ||
     (type === 'loop' && typeof file === 'string') ||
     (type === 'device' && typeof device === 'string')
   );

@@ -29,9 +29,9 @@ export function checkSize(bytes: number): number {
   throw invalidSize(String(bytes), 'sizes are whole bytes from 0 to just under 8 PiB');
 }
 
-/** The size that a volume really gets: rounded up to the unit, and never nothing. */
-export function roundSize(bytes: number): number {
-  return Math.max(sizeUnit, Math.ceil(bytes / sizeUnit) * sizeUnit);
+/** The size that a volume really gets: rounded up to the unit of its pool, and never nothing. */
+export function roundSize(bytes: number, unit: number = sizeUnit): number {
+  return Math.max(unit, Math.ceil(bytes / unit) * unit);
 }
 
 /** Bytes for a person: three significant digits, binary units. */

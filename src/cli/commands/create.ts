@@ -1,11 +1,20 @@
 import { buildCommand, type Command } from '@stricli/core';
 import { formatSize, parseSize } from '../../model/sizes.ts';
 import { print, reporting } from '../command.ts';
-import { type CliContext, type PoolFlags, poolFlags, sizeText, withExamples, word } from '../context.ts';
+import {
+  type CliContext,
+  optionalSize,
+  type PoolFlags,
+  poolFlags,
+  sizeText,
+  withExamples,
+  word,
+} from '../context.ts';
 import { roundedNote } from '../table.ts';
 
 interface Flags extends PoolFlags {
   readonly size: string;
+  readonly 'block-size'?: string;
 }
 
 export const createCommand: Command<CliContext> = buildCommand<Flags, [string], CliContext>({
@@ -17,13 +26,21 @@ export const createCommand: Command<CliContext> = buildCommand<Flags, [string], 
     ),
   },
   parameters: {
-    flags: { ...poolFlags, size: sizeText('Size of the disk') },
+    flags: {
+      ...poolFlags,
+      size: sizeText('Size of the disk'),
+      'block-size': optionalSize(
+        'On zfs: size of the blocks the disk is kept in, 16K when absent; 4K spares reading before small writes and compresses far less',
+      ),
+    },
     positional: { kind: 'tuple', parameters: [word('NAME', 'Name of the new volume')] },
   },
   func: reporting(async (context, flags: Flags, name: string) => {
     const { withPool } = await import('../session.ts');
     const bytes = parseSize(flags.size);
-    const created = await withPool(context, flags, (pool) => pool.create(name, { bytes }));
+    const blockSize = flags['block-size'];
+    const options = { bytes, ...(blockSize !== undefined && { blockBytes: parseSize(blockSize) }) };
+    const created = await withPool(context, flags, (pool) => pool.create(name, options));
     print(
       context,
       flags,

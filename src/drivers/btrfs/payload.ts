@@ -18,6 +18,7 @@ import {
 } from '../../linux/files.ts';
 import { hasErrno } from '../../linux/libc.ts';
 import { CoppiceError } from '../../model/errors.ts';
+import { sizeUnit } from '../../model/sizes.ts';
 import { diskName, keepOwner, openDisk, openSource, shareBlocks } from '../directory/disk.ts';
 import type { Payload } from '../directory/payload.ts';
 import { diskPath, type HeldDirectory, openUnlessForeign } from '../directory/places.ts';
@@ -41,6 +42,9 @@ export const manyExtents = 150;
 
 const info: DriverInfo = {
   name: 'btrfs',
+  isMounted: true,
+  sharesFiles: true,
+  sizeUnit,
   capabilities: {
     blockVolumes: true,
     treeVolumes: 'Tree volumes are not built yet.',

@@ -1,4 +1,5 @@
-import { statusAt } from '../../linux/files.ts';
+import { readdirSync } from 'node:fs';
+import { descriptorPath, statusAt } from '../../linux/files.ts';
 import type { LockMode } from '../../linux/locks.ts';
 import { fileSystemSpace } from '../../linux/space.ts';
 import type { Metadata } from '../../model/metadata.ts';
@@ -6,9 +7,9 @@ import type { Name } from '../../model/names.ts';
 import type { Driver, Held, Place } from '../driver.ts';
 import { discardContent, discardEntry, type Scope } from './discard.ts';
 import * as disk from './disk.ts';
-import { holdersOf, mountsOn, pathOf } from './holders.ts';
+import { holdersOf, mountsOn, pathOf, placePath } from './holders.ts';
 import type { Payload } from './payload.ts';
-import { type HeldDirectory, Places } from './places.ts';
+import { areas, type HeldDirectory, Places } from './places.ts';
 import { snapshotsIn, volumesIn } from './records.ts';
 import { recallUsage, rememberUsage } from './usage-cache.ts';
 
@@ -22,6 +23,8 @@ export function directoryDriver(root: number, path: string, payload: Payload): D
     list: (detail) => payload.listVolumes?.(places.volumes) ?? volumesIn(places.volumes, detail),
     listSnapshots: (volume: Name, detail) => snapshotsIn(places.volumes, volume, detail),
     listEntries: (area) => places.listEntries(area),
+    foreign: () => readdirSync(descriptorPath(root)).filter((name) => !(name in areas)),
+    label: (place) => `${path}/${placePath(place)}`,
     strangers: (held) => places.strangers(directory(held)),
     hold: (place: Place, mode: LockMode, wait: boolean) => places.hold(place, mode, wait),
     exists: (place) => places.exists(place),
@@ -57,6 +60,7 @@ export function directoryDriver(root: number, path: string, payload: Payload): D
     mounts: (held) => mountsOn(held, path),
     holders: (held) => holdersOf(held.map(directory), path),
     path: (held) => pathOf(held, path),
+    openDisk: (held, access) => disk.openDisk(fd(held), access).disk,
 
     commit: () => payload.commit(root),
     space: () => fileSystemSpace(root),

@@ -35,7 +35,8 @@ export function pathOf({ place }: Held, pool: string): string {
   return `${pool}/${placePath(place)}/${diskPath}`;
 }
 
-function placePath(place: Place): string {
+/** From the pool's own directory. */
+export function placePath(place: Place): string {
   switch (place.area) {
     case 'volumes':
       return `volumes/${place.name}`;

@@ -16,6 +16,7 @@ import {
 } from '../../linux/files.ts';
 import { hasErrno } from '../../linux/libc.ts';
 import { waitForDeletedFiles } from '../../linux/xfs.ts';
+import { sizeUnit } from '../../model/sizes.ts';
 import { diskName, keepOwner, openSource, shareBlocks } from '../directory/disk.ts';
 import type { Payload } from '../directory/payload.ts';
 import { diskPath, type HeldDirectory, openUnlessForeign } from '../directory/places.ts';
@@ -28,6 +29,9 @@ import { isWriteProtected, protectFromWrites, writableMode } from './write-prote
 
 const info: DriverInfo = {
   name: 'xfs',
+  isMounted: true,
+  sharesFiles: true,
+  sizeUnit,
   capabilities: {
     blockVolumes: true,
     treeVolumes: 'xfs has no snapshots of directories, so there can be no tree volumes on it.',

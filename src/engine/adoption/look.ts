@@ -51,9 +51,9 @@ export function extensionOf(file: string): string | undefined {
 
 /**
  * Looks at a file without changing it.
- * @param probe an empty disk of the pool, to try whether blocks can be shared
+ * @param probe an empty disk of the pool, to try whether blocks can be shared, or why none ever can
  */
-export function look(entry: Entry, probe: number): Look {
+export function look(entry: Entry, probe: number | string): Look {
   const why = whyNoFile(entry);
   if (why !== undefined)
     return { entry, blockers: [leftOut(`${entry.label} can't be adopted, because ${why}`)] };
@@ -65,7 +65,9 @@ export function look(entry: Entry, probe: number): Look {
   const whyCopied =
     format === 'qcow2'
       ? 'it is qcow2, and the disks of a pool are raw'
-      : whyNotShared(source.fd, imageBytes, probe);
+      : typeof probe === 'string'
+        ? probe
+        : whyNotShared(source.fd, imageBytes, probe);
   return {
     entry,
     image: read.image,

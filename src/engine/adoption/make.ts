@@ -27,7 +27,7 @@ export async function makeDisk(context: Context, disk: PlannedDisk, control: Con
   const name = parseVolumeName(disk.name);
   const { entry, inUse } = disk;
   using source = openOriginal(entry);
-  const image = readSourceImage(source.fd, entry.label, disk.image?.format);
+  const image = readSourceImage(source.fd, entry.label, disk.image?.format, context.driver.info.sizeUnit);
   const file = identityOf(entry.file, source.fd, image.status);
   if (!inUse && !(disk.record && isSameFile(file, disk.record))) throw changed(entry.label);
 
@@ -45,7 +45,7 @@ export async function makeDisk(context: Context, disk: PlannedDisk, control: Con
         await fillDisk(context, image, target, control);
         flush(target.fd);
       }
-      keepOwner(source.fd, target.fd);
+      if (context.driver.info.sharesFiles === true) keepOwner(source.fd, target.fd);
     }
     if (!inUse) {
       requireUnchanged(image);

@@ -50,11 +50,13 @@ export function planAdoption(
     return reason === undefined ? [] : [{ entry, reason }];
   });
   const isSkipped = new Set(skipped.map(({ entry }) => entry));
-  using probe = createDisk(context, work, 'adopt', 0, '');
+  const { sharesFiles } = context.driver.info;
+  using probe = sharesFiles === true ? createDisk(context, work, 'adopt', 0, '') : undefined;
+  const sharing = probe?.fd ?? String(sharesFiles);
   const found = entries
     .filter((entry) => !isSkipped.has(entry))
     .map((entry) => {
-      const seen = look(entry, probe.fd);
+      const seen = look(entry, sharing);
       const { record } = seen;
       const known = record && before.find((disk) => isRecordOf(disk.file, record));
       return {

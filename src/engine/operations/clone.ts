@@ -1,3 +1,4 @@
+import type { Held } from '../../drivers/driver.ts';
 import { randomId } from '../../linux/random.ts';
 import { CoppiceError } from '../../model/errors.ts';
 import {
@@ -63,10 +64,15 @@ function cloneHeld(context: Context, volume: HeldSource, name: Name, options: Cl
   const wanted =
     options.bytes === undefined
       ? undefined
-      : cloneSize(context.driver.size(volume.source), options.bytes, formatReference(volume.reference));
+      : cloneSize(
+          context,
+          context.driver.size(volume.source),
+          options.bytes,
+          formatReference(volume.reference),
+        );
   return staging(context, (staged) => {
-    const id = randomId();
-    const { method, bytes, sourceTouched } = context.driver.clone(volume.source, staged, {
+    let id = randomId();
+    const { method, bytes, sourceTouched, describesItself } = context.driver.clone(volume.source, staged, {
       bytes: wanted,
       identity: id,
       replicable: options.replicable ?? false,
@@ -82,8 +88,9 @@ function cloneHeld(context: Context, volume: HeldSource, name: Name, options: Cl
       method,
       ...(method === 'snapshot' && { payloadId: payloadIdOf(volume.metadata) }),
     };
-    context.driver.write(staged, metadata);
+    if (!describesItself) context.driver.write(staged, metadata);
     publish(context, staged, name);
+    if (describesItself) id = idOf(context, staged) ?? id;
     return {
       name,
       id,
@@ -93,6 +100,11 @@ function cloneHeld(context: Context, volume: HeldSource, name: Name, options: Cl
       ...(options.bytes !== undefined && bytes !== options.bytes && { roundedFrom: options.bytes }),
     };
   });
+}
+
+function idOf(context: Context, held: Held): string | undefined {
+  const metadata = context.driver.read(held);
+  return metadata?.type === 'volume' ? metadata.id : undefined;
 }
 
 /** What was changed in a source that never changes. */
@@ -114,8 +126,8 @@ export function lineageFrom(source: VolumeMetadata, reference: Reference): Ances
   return [parent, ...source.origin].slice(0, rememberedAncestors);
 }
 
-function cloneSize(sourceBytes: number, wanted: number, source: string): number {
-  const bytes = roundSize(checkSize(wanted));
+function cloneSize(context: Context, sourceBytes: number, wanted: number, source: string): number {
+  const bytes = roundSize(checkSize(wanted), context.driver.info.sizeUnit);
   if (bytes >= sourceBytes) return bytes;
   throw new CoppiceError(
     'invalid_argument',

@@ -1,6 +1,5 @@
 import {
   constants,
-  fstatSync,
   fsyncSync,
   ftruncateSync,
   lstatSync,
@@ -14,7 +13,7 @@ import type { ImageFormat } from '../../images/format.ts';
 import { measureAsQcow2, noSpaceFor, writeQcow2 } from '../../images/qcow2.ts';
 import { copySparse } from '../../images/raw.ts';
 import { reflink } from '../../linux/extents.ts';
-import { Descriptor, moveAt, statusAt } from '../../linux/files.ts';
+import { Descriptor, moveAt } from '../../linux/files.ts';
 import { hasErrno } from '../../linux/libc.ts';
 import { randomId } from '../../linux/random.ts';
 import { CoppiceError } from '../../model/errors.ts';
@@ -60,9 +59,9 @@ export async function exportImage(
   );
   const temporary = join(dirname(file), `.${basename(file)}.${randomId()}.partial`);
   try {
-    using source = new Descriptor(openSync(context.driver.path(copy), 'r'));
+    using source = context.driver.openDisk(copy, 'read');
     using target = openTarget(temporary, file);
-    const bytes = fstatSync(source.fd).size;
+    const bytes = context.driver.size(copy);
     const progress = {
       onFraction: (fraction: number) => control.report({ step: 'copying', fraction }),
       signal: control.signal,
@@ -73,7 +72,7 @@ export async function exportImage(
       need(await measureAsQcow2(source.fd, sourceText, control.signal));
       await writeQcow2(source.fd, target.fd, file, progress.onFraction, control.signal);
     } else if (!shareBlocks(source.fd, target.fd, bytes)) {
-      need(statusAt(source.fd, '').allocatedBytes);
+      need(context.driver.usage(copy, 'cheap').referencedBytes);
       await copySparse(source.fd, target.fd, bytes, progress);
     }
     control.signal?.throwIfAborted();

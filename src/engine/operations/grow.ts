@@ -17,7 +17,7 @@ export interface Grown {
 /** Makes a volume larger. Also while it is in use. It is never made smaller. */
 export function grow(context: Context, nameText: string, options: { readonly bytes: number }): Grown {
   const name = parseVolumeName(nameText);
-  const bytes = roundSize(checkSize(options.bytes));
+  const bytes = roundSize(checkSize(options.bytes), context.driver.info.sizeUnit);
   requireSpace(context, `grow ${name}`, 0);
   using volume = holdVolume(context, name, 'exclusive');
   requireUnsealed(volume, `grow ${name}`);

@@ -44,18 +44,22 @@ export async function importImage(
     throw new CoppiceError('invalid_argument', 'A SHA-256 is 64 hexadecimal digits.');
   }
   using source = openSource(sourcePath);
-  const image = readSourceImage(source.fd, sourcePath, options.format);
+  const image = readSourceImage(source.fd, sourcePath, options.format, context.driver.info.sizeUnit);
   const { format, bytes, imageBytes, snapshots } = image;
   requireFree(context, name);
 
   using work = await takingLocks(context, control, `import of ${name}`, (open) =>
     beginWork(open, 'import', name),
   );
-  try {
-    const id = randomId();
+  const id = randomId();
+  // Closed again before it is sealed: what somebody has open can't be cleared away on every kind of pool.
+  const fill = async (): Promise<boolean> => {
     using target = createDisk(context, work, `import ${name}`, bytes, id);
     if (options.sha256 !== undefined) await requireDigest(image, options.sha256.toLowerCase(), control);
-    const shared = await fillDisk(context, image, target, control);
+    return await fillDisk(context, image, target, control);
+  };
+  try {
+    const shared = await fill();
     requireUnchanged(image);
     control.signal?.throwIfAborted();
     control.report({ step: 'sealing', fraction: 0.99 });

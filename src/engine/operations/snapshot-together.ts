@@ -1,14 +1,23 @@
 import type { Held } from '../../drivers/driver.ts';
+import { hasErrno } from '../../linux/libc.ts';
+import { randomId } from '../../linux/random.ts';
 import { CoppiceError } from '../../model/errors.ts';
 import { formatReference, type Name, parseReference, type Reference } from '../../model/names.ts';
 import type { Context } from '../context.ts';
-import { explaining } from '../failures.ts';
+import { explainFailure, explaining } from '../failures.ts';
 import { beginGroup, commitGroup, forgetGroup, type Group } from '../groups.ts';
 import { type HeldVolume, holdVolume, requireUnsealed } from '../holding.ts';
 import { inLockOrder } from '../order.ts';
 import { numbered, publishIfFree, publishSnapshot, requireFreeSnapshot, timestampName } from '../publish.ts';
 import { requireSpace } from '../space.ts';
-import { describeSnapshot, type SnapshotOptions, type Snapshotted, summarize, withName } from './snapshot.ts';
+import {
+  describeSnapshot,
+  type SnapshotOptions,
+  type Snapshotted,
+  snapshotMetadata,
+  summarize,
+  withName,
+} from './snapshot.ts';
 
 export interface SnapshotGroup {
   /** The id of the group, which each of its snapshots keeps. */
@@ -45,6 +54,7 @@ export function snapshotTogether(
   using locks = new DisposableStack();
   const members = inLockOrder(references).map((text) => hold(context, text, locks));
   for (const { reference, volume } of members) of(reference, () => context.driver.writeOut(volume.held));
+  if (context.driver.snapshotTogether) return takeAtOnce(context, references, members);
   using group = beginGroup(context, 'snapshot');
   const staged: StagedMember[] = [];
   try {
@@ -56,15 +66,12 @@ export function snapshotTogether(
     const names = publishAll(context, staged, created);
     commitGroup(context, group);
     forgetGroup(context, group);
-    const snapshots = new Map(
-      staged.map(({ reference, volume }, index) => [
-        formatReference(reference),
-        summarize(volume, names[index] as Name, ids[index] ?? ''),
-      ]),
+    const taken = staged.map(({ volume }, index) =>
+      summarize(volume, names[index] as Name, ids[index] ?? ''),
     );
     return {
       group: group.id,
-      snapshots: [...new Set(references)].flatMap((reference) => snapshots.get(reference) ?? []),
+      snapshots: inOrder(references, members, taken),
       apartMilliseconds,
       sameInstant: context.driver.info.capabilities.sameInstantSnapshots === true,
     };
@@ -72,6 +79,49 @@ export function snapshotTogether(
     undo(context, group, staged);
     throw error;
   }
+}
+
+/** Where the storage takes them all in one step, there is no group that could be half there. */
+function takeAtOnce(
+  context: Context,
+  references: readonly string[],
+  members: readonly Member[],
+): SnapshotGroup {
+  const created = new Date();
+  const group = randomId();
+  const generated = timestampName('snap', created);
+  for (const name of numbered(generated)) {
+    const wanted = members.map(({ reference, volume }) => ({
+      volume: volume.held,
+      name: reference.snapshot ?? name,
+      metadata: snapshotMetadata(volume, created, { group }),
+    }));
+    try {
+      context.driver.snapshotTogether?.(wanted);
+    } catch (error) {
+      if (!hasErrno(error, 'EEXIST')) throw explainFailure(`snapshot ${references.join(', ')}`, error);
+      for (const { reference, volume } of members)
+        if (reference.snapshot) requireFreeSnapshot(context, volume, reference.snapshot);
+      continue;
+    }
+    const taken = members.map(({ volume }, index) =>
+      summarize(volume, wanted[index]?.name as Name, wanted[index]?.metadata.id ?? ''),
+    );
+    return { group, snapshots: inOrder(references, members, taken), apartMilliseconds: 0, sameInstant: true };
+  }
+  throw new Error('names never end');
+}
+
+/** As they were asked for, and each once. */
+function inOrder(
+  references: readonly string[],
+  members: readonly Member[],
+  taken: readonly Snapshotted[],
+): Snapshotted[] {
+  const byReference = new Map(
+    members.map(({ reference }, index) => [formatReference(reference), taken[index]]),
+  );
+  return [...new Set(references)].flatMap((reference) => byReference.get(reference) ?? []);
 }
 
 function hold(context: Context, text: string, locks: DisposableStack): Member {

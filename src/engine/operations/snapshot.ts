@@ -69,18 +69,27 @@ export function describeSnapshot(
   created: Date,
   group?: string,
 ): string {
-  const metadata: SnapshotMetadata = {
+  const generation = context.driver.inspect(staged)?.createdIn ?? '0';
+  const metadata = snapshotMetadata(volume, created, { generation, ...(group !== undefined && { group }) });
+  context.driver.write(staged, metadata);
+  return metadata.id;
+}
+
+export function snapshotMetadata(
+  volume: HeldVolume,
+  created: Date,
+  more: Partial<SnapshotMetadata>,
+): SnapshotMetadata {
+  return {
     type: 'snapshot',
     id: randomId(),
     volumeId: volume.metadata.id,
     created: created.toISOString(),
     consistency: 'sync',
     reason: 'user',
-    generation: context.driver.inspect(staged)?.createdIn ?? '0',
-    ...(group !== undefined && { group }),
+    generation: '0',
+    ...more,
   };
-  context.driver.write(staged, metadata);
-  return metadata.id;
 }
 
 export function summarize(volume: HeldVolume, name: Name, id: string): Snapshotted {

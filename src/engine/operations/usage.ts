@@ -27,6 +27,8 @@ export interface Usage {
   readonly exclusiveBytes?: number;
   /** When the exclusive bytes were true: ISO 8601, UTC. */
   readonly exclusiveAt?: string;
+  /** How many times larger its data would be without compression; absent where the storage doesn't tell. */
+  readonly compressRatio?: number;
 }
 
 export interface UsageReport {
@@ -129,7 +131,7 @@ function everything(context: Context): Measured[] {
 
 function known(
   reference: Reference,
-  { bytes, allocatedBytes, measured }: SnapshotRecord,
+  { bytes, allocatedBytes, measured, compressRatio }: SnapshotRecord,
   otherwise: CachedUsage | undefined,
 ): Measured | undefined {
   if (bytes === undefined || allocatedBytes === undefined) return undefined;
@@ -137,6 +139,7 @@ function known(
     reference: formatReference(reference),
     logicalBytes: bytes,
     referencedBytes: allocatedBytes,
+    ...(compressRatio !== undefined && { compressRatio }),
   };
   return { reference, usage: withCached(usage, measured ?? otherwise) };
 }

@@ -25,7 +25,7 @@ export function lookBeneath(path: string): Beneath | undefined {
 
 /** The backing of a pool with the names of today. */
 export function presentBacking(path: string, recorded: Backing): Backing {
-  if (recorded.type === 'existing') return recorded;
+  if (recorded.type === 'existing' || recorded.type === 'zpool') return recorded;
   const beneath = lookBeneath(path);
   if (!beneath) return recorded;
   if (recorded.type === 'device') return { type: 'device', device: beneath.device };

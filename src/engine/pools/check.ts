@@ -1,6 +1,5 @@
-import { readdirSync } from 'node:fs';
 import type { Held, Place } from '../../drivers/driver.ts';
-import { descriptorPath, standsInTheWay } from '../../linux/files.ts';
+import { standsInTheWay } from '../../linux/files.ts';
 import { hasErrno } from '../../linux/libc.ts';
 import { presentFile } from '../../linux/loops.ts';
 import { mountOf } from '../../linux/mounts.ts';
@@ -61,7 +60,7 @@ function spaceFindings(context: Context): Finding[] {
 
 function backingFindings(context: Context): Finding[] {
   const { backing } = context.metadata;
-  const mount = mountOf(context.path);
+  const mount = context.driver.info.isMounted ? mountOf(context.path) : undefined;
   const findings: Finding[] = [];
   if (mount?.options.includes('ro')) {
     findings.push({
@@ -82,19 +81,18 @@ function backingFindings(context: Context): Finding[] {
 }
 
 function foreignEntries(context: Context): Finding[] {
-  const findings: Finding[] = readdirSync(descriptorPath(context.root))
-    .filter((name) => !(name in context.backend.areas))
-    .map((name) => ({
-      severity: 'warning',
-      subject: `${context.path}/${name}`,
-      message: `${context.path}/${name} was not made by Coppice; it is left alone.`,
-    }));
+  const findings: Finding[] = context.driver.foreign().map((name) => ({
+    severity: 'warning',
+    subject: `${context.path}/${name}`,
+    message: `${context.path}/${name} was not made by Coppice; it is left alone.`,
+  }));
   for (const record of volumesOf(context)) {
     if (record.metadata?.type === 'volume') continue;
+    const subject = context.driver.label({ area: 'volumes', name: record.name as Name });
     findings.push({
       severity: 'warning',
-      subject: `${context.path}/volumes/${record.name}`,
-      message: `${context.path}/volumes/${record.name} was not made by Coppice, has lost its metadata, or can't be read by this user; it is left alone.`,
+      subject,
+      message: `${subject} was not made by Coppice, has lost its metadata, or can't be read by this user; it is left alone.`,
     });
   }
   return findings;
@@ -150,10 +148,11 @@ function holding(
 function leftovers(context: Context): Finding[] {
   return (['staging', 'tombstones'] as const).flatMap((area) =>
     context.driver.listEntries(area).flatMap((id) => {
-      const subject = `${context.path}/.${area}/${id}`;
+      const subject = context.driver.label({ area, id });
       return holding(context, { area, id }, subject, (entry) => {
         const metadata = context.driver.read(entry);
         if (metadata?.type === 'tombstone') return [];
+        if (area === 'tombstones' && context.driver.neededBy?.(entry).length) return [];
         const what =
           metadata?.type === 'rollback'
             ? `the state of ${metadata.volume} that a rollback replaced, and whose volume is gone`

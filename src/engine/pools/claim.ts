@@ -1,18 +1,19 @@
 import type { Backend, BackendName } from '../../drivers/backend.ts';
+import type { StoreName } from '../../drivers/store.ts';
 import type { Backing } from '../../model/metadata.ts';
 
 export interface CreatePoolOptions {
-  /** The directory of the pool. /var/lib/coppice when absent. */
+  /** The directory of the pool, or `zfs:DATASET`. /var/lib/coppice when absent, zfs:vmpool with the driver zfs. */
   readonly path?: string;
-  /** The kind of file system to make, or that must be there; btrfs when absent. */
-  readonly driver?: BackendName;
+  /** The kind of storage to make, or that must be there; btrfs when absent. */
+  readonly driver?: BackendName | StoreName;
   /** A sparse file under the pool, and its size in bytes. PATH.img of 50 GiB when neither this, a device nor existing is given. */
   readonly file?: string;
   readonly bytes?: number;
   /** Reserve all of the file's blocks at once, so that the host can't run out of space under the pool. */
   readonly preallocate?: boolean;
-  /** A block device to format. */
-  readonly device?: string;
+  /** A block device to format; several for a ZFS pool over all of them. */
+  readonly device?: string | readonly string[];
   /** Format the device although there is something on it. */
   readonly force?: boolean;
   /** Adopt a directory that lies on btrfs or xfs already; nothing is formatted or mounted. */

@@ -2,6 +2,7 @@ import { constants, mkdirSync, openSync, readdirSync, statSync } from 'node:fs';
 import { resolve } from 'node:path';
 import type { Backend } from '../../drivers/backend.ts';
 import { backendNamed, backendNames, backends } from '../../drivers/backends.ts';
+import { storeNamed, storeOf } from '../../drivers/stores.ts';
 import { Descriptor } from '../../linux/files.ts';
 import { hasErrno } from '../../linux/libc.ts';
 import { readMounts } from '../../linux/mounts.ts';
@@ -12,6 +13,7 @@ import { formatSize } from '../../model/sizes.ts';
 import { explaining } from '../failures.ts';
 import { isSame, presentBacking } from './beneath.ts';
 import { type CreatePoolOptions, mountOptions } from './claim.ts';
+import { createInStore } from './create-in-store.ts';
 import { defaultPoolPath } from './default-path.ts';
 import { claimDevice } from './device.ts';
 import { adopt, initialise, type Made, requireDriver } from './initialise.ts';
@@ -33,10 +35,13 @@ export interface PoolCreated {
 
 /** Makes a pool. Can be run again at any time, also after it was interrupted: each step is done only where it is missing. */
 export function createPool(options: CreatePoolOptions): PoolCreated {
-  return explaining(`create the pool ${options.path ?? defaultPoolPath}`, () => create(options));
+  const path = options.path ?? storeNamed(options.driver)?.defaultPath ?? defaultPoolPath;
+  return explaining(`create the pool ${path}`, () => create(options));
 }
 
 function create(options: CreatePoolOptions): PoolCreated {
+  const store = storeNamed(options.driver) ?? storeOf(options.path ?? '');
+  if (store) return createInStore(store, options);
   const path = resolve(options.path ?? defaultPoolPath);
   const backend = checkOptions(options);
   const present = openIfPool(path);
@@ -53,10 +58,14 @@ function create(options: CreatePoolOptions): PoolCreated {
   const did = (step: string): void => void steps.push(step);
   if (options.existing) return finish(adopt(path, options, steps, did), options);
   requireRoot(path);
-  requireMountPoint(backend, path, resolve(options.device ?? options.file ?? `${path}.img`));
+  requireMountPoint(
+    backend,
+    path,
+    resolve(options.device === undefined ? (options.file ?? `${path}.img`) : onlyDevice(options.device)),
+  );
   using claim =
     options.device !== undefined
-      ? claimDevice(resolve(options.device), backend, options.force ?? false, did)
+      ? claimDevice(resolve(onlyDevice(options.device)), backend, options.force ?? false, did)
       : claimLoopFile(path, backend, options, did);
   requireDriver(claim.source, claim.backend, options);
   // Another process may have done all of it while this one waited for the lock.
@@ -125,6 +134,16 @@ function checkOptions(options: CreatePoolOptions): Backend {
   );
 }
 
+/** A file system lies on one device. @throws CoppiceError invalid_argument */
+function onlyDevice(device: string | readonly string[]): string {
+  if (typeof device === 'string') return device;
+  if (device.length === 1 && device[0] !== undefined) return device[0];
+  throw new CoppiceError(
+    'invalid_argument',
+    `A pool on a file system lies on one device, and ${device.length} were given; choose one, or use --driver zfs.`,
+  );
+}
+
 /** Formatting and mounting is root's; whoever is not finds a way that is open to him. */
 function requireRoot(path: string): void {
   if (process.geteuid?.() === 0) return;
@@ -179,7 +198,8 @@ function checkSame(path: string, backing: Backing, options: CreatePoolOptions): 
   const { device, file, existing } = options;
   const isOther =
     (existing && backing.type !== 'existing') ||
-    (device !== undefined && !(backing.type === 'device' && isSame(backing.device, resolve(device)))) ||
+    (device !== undefined &&
+      !(backing.type === 'device' && isSame(backing.device, resolve(onlyDevice(device))))) ||
     (file !== undefined && !(backing.type === 'loop' && isSame(backing.file, resolve(file))));
   if (!isOther) return;
   const on =
@@ -187,7 +207,9 @@ function checkSame(path: string, backing: Backing, options: CreatePoolOptions): 
       ? backing.file
       : backing.type === 'device'
         ? backing.device
-        : 'an existing file system';
+        : backing.type === 'zpool'
+          ? backing.devices.join(' and ')
+          : 'an existing file system';
   throw new CoppiceError('already_exists', `${path} is a pool already, on ${on}; choose another directory.`);
 }
 

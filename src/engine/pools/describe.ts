@@ -27,13 +27,14 @@ export interface PoolDescription {
 
 export function describePool(context: Context): PoolDescription {
   const entries = list(context);
-  const mount = mountOf(context.path);
+  const { isMounted } = context.driver.info;
+  const mount = isMounted ? mountOf(context.path) : undefined;
   return {
     path: context.path,
     id: context.metadata.id,
     driver: context.driver.info.name,
     created: context.metadata.created,
-    backing: presentBacking(context.path, context.metadata.backing),
+    backing: isMounted ? presentBacking(context.path, context.metadata.backing) : context.metadata.backing,
     device: mount?.source ?? '',
     mountOptions: mount?.options ?? [],
     space: poolSpace(context),

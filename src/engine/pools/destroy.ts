@@ -1,18 +1,19 @@
 import type { Held } from '../../drivers/driver.ts';
+import { storeOf } from '../../drivers/stores.ts';
 import { removeAttribute } from '../../linux/attributes.ts';
 import { removeDirectoryAt } from '../../linux/files.ts';
 import { hasErrno } from '../../linux/libc.ts';
 import { randomId } from '../../linux/random.ts';
 import { type Blocker, blockedBy, CoppiceError } from '../../model/errors.ts';
 import type { Name } from '../../model/names.ts';
-import { openBlockers } from '../blockers.ts';
+import { mountBlockers, openBlockers } from '../blockers.ts';
 import { type Context, createContext } from '../context.ts';
 import { explaining } from '../failures.ts';
 import { list } from '../operations/list.ts';
 import { presentBacking } from './beneath.ts';
 import { destroyFileSystem } from './destroy-file-system.ts';
 import { unmountObstacles } from './obstacles.ts';
-import { type OpenRoot, openRoot, poolAttribute } from './open.ts';
+import { type OpenRoot, openPoolRoot, type PoolRoot, poolAttribute } from './open.ts';
 import type { PersistOptions } from './persist.ts';
 
 export interface PoolLoss {
@@ -32,10 +33,12 @@ export function describeLoss(pathText: string): PoolLoss {
 }
 
 function lookInto(pathText: string): PoolLoss {
-  using root = openRoot(pathText);
+  using root = openPoolRoot(pathText);
   using context = createContext({ path: root.path, root: root.fd, metadata: root.metadata }, true);
   const entries = list(context);
-  const backing = presentBacking(root.path, root.metadata.backing);
+  const backing = context.driver.info.isMounted
+    ? presentBacking(root.path, root.metadata.backing)
+    : root.metadata.backing;
   using held = new DisposableStack();
   const volumes = ourVolumes(context).flatMap((name) => {
     const volume = context.driver.hold({ area: 'volumes', name }, 'shared', false);
@@ -49,6 +52,7 @@ function lookInto(pathText: string): PoolLoss {
     snapshots: entries.reduce((sum, entry) => sum + entry.snapshots, 0),
     ...(backing.type === 'loop' && { backing: backing.file }),
     ...(backing.type === 'device' && { backing: backing.device }),
+    ...(backing.type === 'zpool' && { backing: backing.devices.join(' and ') }),
     ...(blockers.length > 0 && { blockers }),
   };
 }
@@ -63,8 +67,11 @@ export function destroyPool(
 
 function destroy(pathText: string, options: PersistOptions & { readonly force?: boolean }): PoolLoss {
   const loss = lookInto(pathText);
+  const store = storeOf(loss.path);
   const pool = clear(loss.path, options.force ?? false);
-  if (pool.metadata.backing.type !== 'existing') destroyFileSystem(loss.path, pool, options);
+  if (store) store.destroy(loss.path, pool.metadata);
+  else if (pool.backend && pool.metadata.backing.type !== 'existing')
+    destroyFileSystem(loss.path, { backend: pool.backend, metadata: pool.metadata }, options);
   const { blockers: _, ...lost } = loss;
   return lost;
 }
@@ -73,8 +80,11 @@ function destroy(pathText: string, options: PersistOptions & { readonly force?: 
  * Takes away what is ours in an adopted directory. The marker goes when there is nothing left, so that until then this can be run
  * again; each volume goes in one step, so that what is still there is whole.
  */
-function clear(path: string, force: boolean): Pick<OpenRoot, 'backend' | 'metadata'> {
-  using root = openRoot(path);
+function clear(
+  path: string,
+  force: boolean,
+): { readonly backend?: OpenRoot['backend']; readonly metadata: OpenRoot['metadata'] } {
+  using root: PoolRoot & Partial<Pick<OpenRoot, 'backend'>> = openPoolRoot(path);
   using context = createContext({ path, root: root.fd, metadata: root.metadata }, true);
   using held = new DisposableStack();
   const volumes = ourVolumes(context).flatMap((name) => {
@@ -88,7 +98,8 @@ function clear(path: string, force: boolean): Pick<OpenRoot, 'backend' | 'metada
   });
   const blockers = blockersOf(context, volumes, force);
   if (blockers.length > 0) throw blockedBy(`Could not destroy the pool ${path}`, blockers);
-  const pool = { backend: root.backend, metadata: root.metadata };
+  const { backend } = root;
+  const pool = { ...(backend && { backend }), metadata: root.metadata };
   if (root.metadata.backing.type !== 'existing') return pool;
   for (const volume of volumes) {
     context.driver.move(volume, { area: 'tombstones', id: randomId() });
@@ -106,19 +117,32 @@ function clear(path: string, force: boolean): Pick<OpenRoot, 'backend' | 'metada
       `Something new was made in ${path} while it was destroyed; run it again when nobody works there.`,
     );
   }
+  if (!backend) return pool;
   removeAttribute(root.fd, poolAttribute);
-  for (const name of Object.keys(root.backend.areas)) removeIfEmpty(root.fd, name);
-  root.backend.commit(root.fd);
+  for (const name of Object.keys(backend.areas)) removeIfEmpty(root.fd, name);
+  backend.commit(root.fd);
   return pool;
 }
 
 /** Open disks, which only the user can judge; and what an unmount fails on, which nobody can force. */
 function blockersOf(context: Context, volumes: readonly Held[], force: boolean): Blocker[] {
   const open = force ? [] : openBlockers(context, volumes);
+  if (!context.driver.info.isMounted)
+    return [...mountBlockers(context, volumes), ...open, ...strangers(context)];
   if (context.metadata.backing.type === 'existing') return open;
   const disks = new Set(volumes.map((volume) => context.driver.path(volume)));
   const others = unmountObstacles(context.path, force ? new Set() : disks);
   return [...open, ...others];
+}
+
+/** What somebody else has made would go with the storage that Coppice has made. */
+function strangers(context: Context): Blocker[] {
+  if (context.metadata.backing.type === 'existing') return [];
+  return context.driver.list().flatMap(({ name, metadata }) => {
+    if (metadata?.type === 'volume') return [];
+    const what = `${context.driver.label({ area: 'volumes', name: name as Name })} was not made by Coppice, and would be lost`;
+    return [{ kind: 'volumes', what, remedy: 'move it away or destroy it by the tools that made it' }];
+  });
 }
 
 function ourVolumes(context: Context): Name[] {

@@ -23,14 +23,7 @@ export function claimDevice(
     backend = poolOn(device, descriptor.fd, force);
     if (!backend) {
       backend = wanted;
-      requireUnused(device);
-      const [found] = contentsOf(device);
-      if (found && !force) {
-        throw new CoppiceError(
-          'already_exists',
-          `${device} holds ${found.type}${found.label ? ` labelled "${found.label}"` : ''}, which would be lost; if that is meant, use --force.`,
-        );
-      }
+      requireFree(device, force);
       backend.format(device, { label: poolLabel, keepBlocks: false, descriptors: [descriptor.fd] });
       did(`formatted ${device} with ${backend.name}`);
     }
@@ -45,6 +38,23 @@ export function claimDevice(
     backing: { type: 'device', device },
     [Symbol.dispose]: () => descriptor[Symbol.dispose](),
   };
+}
+
+/** The same of a device for storage that is no file system. */
+export function requireFreeDevice(device: string, force: boolean): void {
+  using descriptor = openDevice(device);
+  lock(descriptor.fd, 'exclusive', true);
+  requireFree(device, force);
+}
+
+function requireFree(device: string, force: boolean): void {
+  requireUnused(device);
+  const [found] = contentsOf(device);
+  if (!found || force) return;
+  throw new CoppiceError(
+    'already_exists',
+    `${device} holds ${found.type}${found.label ? ` labelled "${found.label}"` : ''}, which would be lost; if that is meant, use --force.`,
+  );
 }
 
 function poolOn(device: string, fd: number, force: boolean): Backend | undefined {

@@ -8,7 +8,7 @@ import { CoppiceError } from '../../model/errors.ts';
 import { checkSize, formatSize, roundSize } from '../../model/sizes.ts';
 import { explaining } from '../failures.ts';
 import { resizeBackingFile } from './loop-file.ts';
-import { openRoot } from './open.ts';
+import { openRoot, requireDirectoryPool } from './open.ts';
 
 export interface PoolGrown {
   readonly path: string;
@@ -26,6 +26,7 @@ export function growPool(path: string, bytesText: number): PoolGrown {
 
 function grow(path: string, bytesText: number): PoolGrown {
   const bytes = roundSize(checkSize(bytesText));
+  requireDirectoryPool(path, 'grow');
   using root = openRoot(path);
   using _lock = root.backend.lock(root.fd);
   const { backing } = root.metadata;

@@ -1,6 +1,8 @@
 import { constants, openSync, realpathSync } from 'node:fs';
 import type { Backend } from '../../drivers/backend.ts';
 import { backendAt } from '../../drivers/backends.ts';
+import type { Store } from '../../drivers/store.ts';
+import { storeOf } from '../../drivers/stores.ts';
 import { readAttribute } from '../../linux/attributes.ts';
 import { Descriptor } from '../../linux/files.ts';
 import { hasErrno } from '../../linux/libc.ts';
@@ -14,6 +16,24 @@ export interface OpenRoot extends Disposable {
   readonly fd: number;
   readonly backend: Backend;
   readonly metadata: PoolMetadata;
+}
+
+/** What every pool has, also one that is no directory. */
+export type PoolRoot = Omit<OpenRoot, 'backend'>;
+
+/**
+ * Opens whatever a path says that the pool is.
+ * @throws CoppiceError not_a_pool, unsupported, missing_tool
+ */
+export function openPoolRoot(path: string): PoolRoot {
+  return storeOf(path)?.openRoot(path) ?? openRoot(path);
+}
+
+/** @throws CoppiceError unsupported when a pool is no directory, with what its storage has for that */
+export function requireDirectoryPool(path: string, purpose: keyof Store['advice']): void {
+  const store = storeOf(path);
+  if (store)
+    throw new CoppiceError('unsupported', `${path} lies on ${store.name}: ${store.advice[purpose]}.`);
 }
 
 /**

@@ -7,7 +7,7 @@ import { type Beneath, isSame, lookBeneath, presentBacking } from './beneath.ts'
 import { mountOptions } from './claim.ts';
 import { fstabLine, sourceAt, withLine, withoutOurs } from './fstab.ts';
 import { mountUnit, removeUnit, requiresMountsFor, unitName } from './mount-unit.ts';
-import { openRoot } from './open.ts';
+import { openRoot, requireDirectoryPool } from './open.ts';
 import { readIfAny, replaceFile } from './replace-file.ts';
 
 export interface PersistOptions {
@@ -37,6 +37,7 @@ export function persistPool(pathText: string, options: PersistOptions): Persiste
 }
 
 function persist(pathText: string, options: PersistOptions): Persisted {
+  requireDirectoryPool(pathText, 'persist');
   using root = openRoot(pathText);
   const { path, metadata } = root;
   const type = root.backend.name;
@@ -90,7 +91,7 @@ export function unpersistPool(
 
 /** Whether an fstab means this pool's file system by a name, also by one that an earlier version wrote. */
 function isOurs(source: string, { backing, filesystem }: PoolMetadata, beneath?: Beneath): boolean {
-  if (backing.type === 'existing') return false;
+  if (backing.type !== 'loop' && backing.type !== 'device') return false;
   if (source.toLowerCase() === `uuid=${filesystem}` || source === `/dev/disk/by-uuid/${filesystem}`)
     return true;
   const recorded = backing.type === 'loop' ? backing.file : backing.device;
@@ -100,7 +101,7 @@ function isOurs(source: string, { backing, filesystem }: PoolMetadata, beneath?:
 
 /** What to mount: a file by its name, a device by the id of its file system, because its name may change with every boot. */
 function sourceOf(path: string, backing: Backing, beneath: Beneath | undefined, byId: string): string {
-  if (backing.type === 'existing') {
+  if (backing.type !== 'loop' && backing.type !== 'device') {
     throw new CoppiceError(
       'unsupported',
       `The pool ${path} was adopted on a file system that is mounted by others (${beneath?.device ?? 'unknown'} on ${beneath?.mountPoint ?? 'unknown'}); make that mount permanent.`,

@@ -31,12 +31,15 @@ export const poolShowCommand: Command<CliContext> = buildCommand<PoolFlags, [str
             ? `${backing.file} (${backing.preallocated ? 'preallocated' : 'sparse'})`
             : backing.type === 'device'
               ? backing.device
-              : 'a file system that was there before',
+              : backing.type === 'zpool'
+                ? backing.devices.join(', ')
+                : 'a file system that was there before',
         ],
-        ['Device', description.device],
-        ['Mounted with', description.mountOptions.join(',')],
+        ['Device', description.device || undefined],
+        ['Mounted with', description.mountOptions.join(',') || undefined],
         ['Size', formatSize(space.totalBytes)],
         ['Free', formatSize(space.freeBytes)],
+        ['Compression', space.compressRatio === undefined ? undefined : `${space.compressRatio.toFixed(2)}x`],
         [
           'Free on host',
           space.host &&

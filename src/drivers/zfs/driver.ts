@@ -1,0 +1,277 @@
+import { fsyncSync, openSync } from 'node:fs';
+import { Descriptor } from '../../linux/files.ts';
+import { cloneDataset, setProperties, syncPool } from '../../linux/zfs-core.ts';
+import { openZvol, waitForLink, zvolLink } from '../../linux/zvol.ts';
+import { CoppiceError } from '../../model/errors.ts';
+import type { Metadata } from '../../model/metadata.ts';
+import { payloadIdOf } from '../../model/metadata.ts';
+import type {
+  ClonedPayload,
+  CloneRequest,
+  Driver,
+  DriverInfo,
+  Held,
+  PayloadState,
+  PayloadUsage,
+  Place,
+} from '../driver.ts';
+import { runZfs } from './command.ts';
+import { holdersOf, mountsOf } from './holders.ts';
+import {
+  dataOf,
+  type Layout,
+  layoutOf,
+  metadataProperty,
+  poolProperty,
+  splitSnapshot,
+  workProperty,
+} from './layout.ts';
+import { clonesOf, isOpen, propertiesOf } from './look.ts';
+import { defaultBlockBytes, describing, makeEntry, materialise, originOf, required } from './make.ts';
+import { encodeProperty } from './metadata.ts';
+import { exchange, move } from './move.ts';
+import { entryOf, type HeldDataset, Places, volumeProperties } from './places.ts';
+import { readTable, snapshotsOfVolume, volumesIn } from './records.ts';
+import { discard } from './remove.ts';
+import { snapshotTogether } from './snapshot-together.ts';
+
+export const info: DriverInfo = {
+  name: 'zfs',
+  isMounted: false,
+  sharesFiles: 'disks on zfs are block devices, which share no blocks with files',
+  sizeUnit: defaultBlockBytes,
+  blockSizes: [defaultBlockBytes, 4096, 8192, 32768, 65536, 131072],
+  capabilities: {
+    blockVolumes: true,
+    treeVolumes: 'Tree volumes are not built yet.',
+    constantTimeClone: true,
+    snapshots: true,
+    sameInstantSnapshots: true,
+    incrementalStreams:
+      'Streams are not built yet; every clone on ZFS can be sent against its origin when they are.',
+    replicableClones: true,
+    dataChecksums: true,
+  },
+};
+
+/** The driver of a pool that is a dataset of ZFS. Volumes are zvols below it. */
+export function zfsDriver(dataset: string, locks: number): Driver {
+  const places = new Places(layoutOf(dataset), locks);
+  const { layout } = places;
+  const { zpool } = layout;
+  const sizeOf = (held: HeldDataset): number => {
+    const { draft } = held;
+    if (draft?.kind === 'volume') return draft.bytes;
+    if (draft) return (draft.kind === 'clone' ? draft.bytes : undefined) ?? sizeOf(draft.source);
+    return Number(propertiesOf(zpool, required(held), ['volsize']).volsize ?? 0);
+  };
+  return {
+    info,
+    list: () => volumesIn(layout),
+    listSnapshots: (volume) => snapshotsOfVolume(layout, readTable(dataset), volume),
+    listEntries: (area) => places.listEntries(area),
+    // What somebody else has below the dataset of the pool is listed among the volumes.
+    foreign: () => [],
+    label: (place) => placeLabel(places.layout, place),
+    strangers: () => [],
+    hold: (place, mode, wait) => places.hold(place, mode, wait),
+    exists: (place) => places.exists(place),
+    stage: () => places.stage(),
+    move: (held, to) => move(places, ours(held), to),
+    snapshotTogether: (members) => snapshotTogether(places, members),
+    read: (held) => places.read(ours(held)),
+    peek: (place: Place) => places.peek(place),
+    write: (held, metadata) => write(places, ours(held), metadata),
+
+    create(staged, bytes, _identity, blockBytes) {
+      ours(staged).draft = { kind: 'volume', bytes, blockBytes };
+    },
+    clone: (source, staged, request) => clone(places, ours(source), ours(staged), request, sizeOf),
+    snapshot(source, staged) {
+      ours(staged).draft = { kind: 'snapshot', source: ours(source) };
+    },
+    stageRollback: (snapshot, staged) => stageRollback(places, ours(snapshot), ours(staged)),
+    exchange: (volume, staged) => exchange(places, ours(volume), ours(staged)),
+    adopt() {
+      throw new CoppiceError('damaged', 'a zvol is there as long as its volume is');
+    },
+    grow: (volume, bytes) => void runZfs('zfs', ['set', `volsize=${bytes}`, required(ours(volume))]),
+    writeOut: (held) => writeOut(zpool, ours(held)),
+    discard: (held) => discard(places, ours(held)),
+    // What descends from it keeps it alive, and with it the record.
+    discardData: (held) => discard(places, ours(held)),
+    givingWay: () => () => {},
+
+    payloadUuid(held) {
+      const { dataset: data } = ours(held);
+      return data === undefined ? undefined : propertiesOf(zpool, data, ['guid']).guid;
+    },
+    isEmpty: () => false,
+    size: (held) => sizeOf(ours(held)),
+    inspect: (held) => inspect(places, ours(held)),
+    leftOut: () => [],
+    countExtents: () => 0,
+    usage: (held, accuracy) => usage(zpool, ours(held), accuracy),
+    recallUsage: () => undefined,
+    rememberUsage: () => {},
+    mounts: (held) => mountsOf(held.map(ours)),
+    holders: (held) => holdersOf(held.map(ours)),
+    path(held) {
+      const { place } = held;
+      const data = materialise(places, ours(held));
+      if (place.area === 'snapshots') showSnapshots(zpool, data);
+      return waitForLink({ dataset: data, bytes: sizeOf(ours(held)) });
+    },
+
+    openDisk(held, access) {
+      const data = materialise(places, ours(held));
+      return openZvol({ dataset: data, bytes: sizeOf(ours(held)) }, access);
+    },
+    neededBy: (held) => clonesOf(zpool, ours(held).dataset),
+
+    // Every call returns when what it did is on the disks.
+    commit() {},
+    space() {
+      const found = propertiesOf(zpool, dataset, ['used', 'available', 'compressratio']);
+      const freeBytes = Number(found.available ?? 0);
+      return {
+        totalBytes: Number(found.used ?? 0) + freeBytes,
+        freeBytes,
+        compressRatio: Number(found.compressratio ?? 100) / 100,
+      };
+    },
+    settle() {
+      syncPool(zpool);
+      return true;
+    },
+    [Symbol.dispose]() {},
+  };
+}
+
+/** Every held place of this driver was made by it. */
+function ours(held: Held): HeldDataset {
+  return held as HeldDataset;
+}
+
+function write(places: Places, held: HeldDataset, metadata: Metadata): void {
+  if (held.draft) {
+    held.draftMetadata = metadata;
+    return;
+  }
+  held.change();
+  const text = encodeProperty(metadata);
+  switch (held.place.area) {
+    case 'pool':
+      setProperties(places.layout.dataset, { [poolProperty]: text });
+      return;
+    case 'staging':
+      if (metadata.type === 'volume') setProperties(required(held), { [metadataProperty]: text });
+      else makeEntry(places, held, workProperty, metadata);
+      held.dataset ??= entryOf(places.layout, held.place);
+      return;
+    default:
+      // What is destroyed already keeps no record, and what still stands keeps its own.
+      if (metadata.type !== 'tombstone') setProperties(required(held), { [metadataProperty]: text });
+  }
+}
+
+function clone(
+  places: Places,
+  source: HeldDataset,
+  staged: HeldDataset,
+  { bytes }: CloneRequest,
+  sizeOf: (held: HeldDataset) => number,
+): ClonedPayload {
+  const describesItself = bytes === undefined && originOf(places, source).isFixed;
+  staged.draft = { kind: 'clone', source, bytes };
+  // What its clones are made from never changes, and neither does its size.
+  const known = describesItself ? source.memory : undefined;
+  const sourceBytes = known?.bytes ?? sizeOf(source);
+  if (known) known.bytes = sourceBytes;
+  return {
+    method: 'snapshot',
+    bytes: bytes ?? sourceBytes,
+    sourceTouched: false,
+    ...(describesItself && { describesItself: true }),
+  };
+}
+
+function stageRollback(places: Places, snapshot: HeldDataset, staged: HeldDataset): void {
+  const { place } = snapshot;
+  const metadata = place.area === 'snapshots' ? places.read(ours(place.volume)) : undefined;
+  const data = dataOf(entryOf(places.layout, staged.place));
+  cloneDataset(required(snapshot), data, { ...volumeProperties, ...describing(metadata) });
+  staged.dataset = data;
+}
+
+/**
+ * Who has a zvol open has written into the page cache of its device, perhaps; the last who closes it waits for that. So the device
+ * is opened only where somebody has it open: that takes as long as a snapshot.
+ */
+function writeOut(zpool: string, held: HeldDataset): void {
+  if (held.draft || held.dataset === undefined || held.dataset.includes('@')) return;
+  if (!isOpen(zpool, held.dataset)) return;
+  try {
+    using device = new Descriptor(openSync(zvolLink(held.dataset), 'r'));
+    fsyncSync(device.fd);
+  } catch {
+    // Without a device there is nobody who has written.
+  }
+}
+
+function inspect(places: Places, held: HeldDataset): PayloadState | undefined {
+  const { dataset } = held;
+  if (dataset === undefined) return undefined;
+  const [parent, snapshot] = splitSnapshot(dataset);
+  const metadata = places.read(held);
+  const found = propertiesOf(places.layout.zpool, dataset, ['volsize', 'readonly', 'written', 'createtxg']);
+  if (found.volsize === undefined) return undefined;
+  const state = { bytes: Number(found.volsize), isWhole: true, createdIn: found.createtxg ?? '0' };
+  if (snapshot !== '') {
+    const of = places.describe(parent);
+    const identity = of?.type === 'volume' ? payloadIdOf(of) : undefined;
+    // Nothing can change a snapshot of ZFS.
+    const taken = metadata?.type === 'snapshot' ? metadata.generation : state.createdIn;
+    return { ...state, readOnly: true, identity, createdIn: taken, changedIn: taken };
+  }
+  return {
+    ...state,
+    readOnly: found.readonly === 'on',
+    identity: metadata?.type === 'volume' ? payloadIdOf(metadata) : undefined,
+    // Nothing has been written to a template since the snapshot that its clones are made from.
+    changedIn: metadata?.type === 'volume' && metadata.sealed ? (found.written ?? '0') : state.createdIn,
+  };
+}
+
+function usage(zpool: string, held: HeldDataset, accuracy: 'cheap' | 'exact'): PayloadUsage {
+  if (accuracy === 'exact') syncPool(zpool);
+  const dataset = required(held);
+  const exclusive = dataset.includes('@') ? 'used' : 'written';
+  const found = propertiesOf(zpool, dataset, ['volsize', 'referenced', exclusive, 'compressratio']);
+  return {
+    logicalBytes: Number(found.volsize ?? 0),
+    referencedBytes: Number(found.referenced ?? 0),
+    exclusiveBytes: Number(found[exclusive] ?? 0),
+    compressRatio: Number(found.compressratio ?? 100) / 100,
+  };
+}
+
+/** The devices of snapshots are there only where somebody wants one: each is work for the kernel and for udev. */
+function showSnapshots(zpool: string, snapshot: string): void {
+  const [dataset] = splitSnapshot(snapshot);
+  if (propertiesOf(zpool, dataset, ['snapdev']).snapdev === 'visible') return;
+  runZfs('zfs', ['set', 'snapdev=visible', dataset]);
+}
+
+function placeLabel(layout: Layout, place: Place): string {
+  switch (place.area) {
+    case 'pool':
+      return layout.dataset;
+    case 'volumes':
+      return `${layout.dataset}/${place.name}`;
+    case 'snapshots':
+      return `${placeLabel(layout, place.volume.place)}@${place.name}`;
+    default:
+      return entryOf(layout, place);
+  }
+}

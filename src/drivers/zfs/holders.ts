@@ -1,0 +1,52 @@
+import { findDeviceHolders } from '../../linux/holders.ts';
+import { readMounts } from '../../linux/mounts.ts';
+import { deviceOf, numberOf, partsOf, stackedOn, zvolLink } from '../../linux/zvol.ts';
+import type { Holders } from '../driver.ts';
+import type { HeldDataset } from './places.ts';
+
+/**
+ * Who has these zvols open, or a partition of one: processes by their descriptors, and what stands on them in the kernel. ZFS itself
+ * would roll back and destroy snapshots under whoever reads them.
+ */
+export function holdersOf(held: readonly HeldDataset[]): Holders {
+  const devices = devicesOf(held);
+  if (devices.length === 0) return { holders: [], complete: true };
+  const stacked = devices.flatMap(({ name, part, path }) =>
+    stackedOn(name, part).map((above) => ({ command: `the device /dev/${above}`, path })),
+  );
+  const wanted = new Map(devices.map(({ number, path }) => [number, path]));
+  const { holders, complete } = findDeviceHolders(wanted);
+  return { holders: [...stacked, ...holders], complete };
+}
+
+/** What is mounted from these zvols. */
+export function mountsOf(
+  held: readonly HeldDataset[],
+): ReadonlyArray<{ readonly path: string; readonly source: string }> {
+  const devices = devicesOf(held);
+  const wanted = new Map(devices.map(({ number, path }) => [number, path]));
+  return readMounts().flatMap(({ fileSystem, mountPoint }) => {
+    const [major = 0, minor = 0] = fileSystem.split(':').map(Number);
+    const number = BigInt(minor & 0xff) | (BigInt(major & 0xfff) << 8n) | (BigInt(minor & ~0xff) << 12n);
+    const source = wanted.get(number);
+    return source === undefined ? [] : [{ path: mountPoint, source }];
+  });
+}
+
+interface Part {
+  readonly name: string;
+  readonly part: string;
+  readonly number: bigint;
+  readonly path: string;
+}
+
+function devicesOf(held: readonly HeldDataset[]): Part[] {
+  return held.flatMap(({ dataset }) => {
+    const device = dataset === undefined ? undefined : deviceOf(dataset);
+    if (dataset === undefined || !device) return [];
+    return partsOf(device.name).flatMap((part) => {
+      const number = numberOf(device.name, part);
+      return number === undefined ? [] : [{ name: device.name, part, number, path: zvolLink(dataset) }];
+    });
+  });
+}

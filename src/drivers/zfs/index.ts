@@ -1,0 +1,19 @@
+import type { Store } from '../store.ts';
+import { zfsDriver } from './driver.ts';
+import { createPool, datasetOf, destroyPool, openRoot } from './pools.ts';
+
+export const zfs: Store = {
+  name: 'zfs',
+  defaultPath: 'zfs:vmpool',
+  advice: {
+    grow: 'a ZFS pool grows with its devices: "zpool add POOL DEVICE" adds one, and "zpool online -e POOL DEVICE" takes in what one has grown by',
+    persist:
+      'ZFS itself imports its pools at every boot: "systemctl enable zfs-import-cache.service zfs-import.target"',
+    preallocate: 'ZFS reserves space by a property: "zfs set reservation=SIZE DATASET"',
+    mount: 'nothing is mounted: the disks are block devices below /dev/zvol',
+  },
+  openRoot,
+  open: (root, path) => zfsDriver(datasetOf(path), root),
+  create: createPool,
+  destroy: destroyPool,
+};

@@ -1,0 +1,106 @@
+import { constants, fstatSync, mkdirSync, openSync, unlinkSync, writeSync } from 'node:fs';
+import { closingOnFailure, Descriptor, descriptorPath, statusAt } from '../../linux/files.ts';
+import { hasErrno } from '../../linux/libc.ts';
+import { type LockMode, lock } from '../../linux/locks.ts';
+import type { Place } from '../driver.ts';
+
+/**
+ * The locks of a pool of ZFS: files in a directory in memory, one for each name, because ZFS has nothing that can be locked. A pool
+ * is imported by one kernel at a time, and these files live as long as that kernel runs.
+ */
+const directory = '/run/coppice/zfs';
+
+/** The open directory of a pool's locks; only root may open it, so that nobody else can keep a lock. */
+export function openLocks(guid: string): Descriptor {
+  const path = `${directory}/${guid}`;
+  mkdirSync(path, { recursive: true, mode: 0o700 });
+  return new Descriptor(openSync(path, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW));
+}
+
+/** A lock that somebody has. */
+export interface HeldLock extends Disposable {
+  /** Another one each time that somebody has changed what the lock stands for. */
+  readonly generation: string;
+  /** Says so, before it is done: then who remembers what was there before looks again, also when the change was interrupted. */
+  change(): void;
+  /** Has the file taken away with the lock, because what it stands for is gone. Only who has it exclusively may. */
+  end(): void;
+}
+
+/**
+ * Takes the lock of a name.
+ * @returns undefined when somebody else has it and `wait` is false
+ */
+export function takeLock(root: number, name: string, mode: LockMode, wait: boolean): HeldLock | undefined {
+  for (;;) {
+    const path = `${descriptorPath(root)}/${name}`;
+    const file = new Descriptor(
+      openSync(path, constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW, 0o600),
+    );
+    const taken = closingOnFailure(file, () => lock(file.fd, mode, wait));
+    if (!taken) {
+      file[Symbol.dispose]();
+      return undefined;
+    }
+    const status = statusAt(file.fd, '');
+    // Its last holder may have taken the file away between the two.
+    if (status.links > 0) return new FileLock(file, path);
+    file[Symbol.dispose]();
+  }
+}
+
+class FileLock implements HeldLock {
+  readonly #file: Descriptor;
+  readonly #path: string;
+  #isEnded = false;
+
+  constructor(file: Descriptor, path: string) {
+    this.#file = file;
+    this.#path = path;
+  }
+
+  get generation(): string {
+    const { ino, size } = fstatSync(this.#file.fd, { bigint: true });
+    return `${ino}.${size}`;
+  }
+
+  /** Each change is one byte more. */
+  change(): void {
+    const { size } = fstatSync(this.#file.fd);
+    writeSync(this.#file.fd, '+', size);
+  }
+
+  end(): void {
+    this.#isEnded = true;
+  }
+
+  [Symbol.dispose](): void {
+    if (this.#isEnded) removeIfAny(this.#path);
+    this.#isEnded = false;
+    this.#file[Symbol.dispose]();
+  }
+}
+
+function removeIfAny(path: string): void {
+  try {
+    unlinkSync(path);
+  } catch (error) {
+    if (!hasErrno(error, 'ENOENT')) throw error;
+  }
+}
+
+/** The name of a place's lock. */
+export function lockName(place: Place): string {
+  switch (place.area) {
+    case 'pool':
+      return 'pool';
+    case 'volumes':
+      return `volume-${place.name}`;
+    case 'snapshots': {
+      const { place: volume } = place.volume;
+      return `snapshot-${volume.area === 'volumes' ? volume.name : ''}@${place.name}`;
+    }
+    default:
+      return `${place.area}-${place.id}`;
+  }
+}

@@ -1,0 +1,174 @@
+import { hasErrno } from '../../linux/libc.ts';
+import { lookWithProgram } from '../../linux/zfs-core.ts';
+import { metadataProperty, nameProperty } from './layout.ts';
+
+/**
+ * What ZFS says about datasets, asked of the kernel by small programs and without a process. A property costs as much as all
+ * user properties of a dataset together, so each question names what it needs.
+ */
+
+/** Local user properties that are Coppice's, by name. */
+export type Properties = Readonly<Record<string, string>>;
+
+export interface Ancestry {
+  readonly name: string;
+  readonly guid: string;
+  /** Seconds since 1970. */
+  readonly created: string;
+  /** The snapshot that it is a clone of; empty for none. */
+  readonly origin: string;
+  readonly metadata: string;
+  /** The metadata of that snapshot itself; empty for none. */
+  readonly originMetadata: string;
+  /** Of a branch, the name that its volume had; else empty. */
+  readonly volume: string;
+}
+
+const properties = `
+local function properties(name)
+  local found = {}
+  for key, value, source in zfs.list.user_properties(name) do
+    if string.sub(key, 1, 8) == "coppice:" and source == name then found[key] = value end
+  end
+  return found
+end
+`;
+
+/** Of those that exist, their own properties. */
+export function lookAt(zpool: string, names: readonly string[]): ReadonlyMap<string, Properties> {
+  const program = `${properties}
+local result = {}
+local arguments = ...
+for name in pairs(arguments.names) do
+  if zfs.exists(name) then result[name] = properties(name) end
+end
+return result`;
+  const found = look(zpool, program, { names }, names.join(', ')) as Record<string, Properties> | undefined;
+  return new Map(Object.entries(found ?? {}));
+}
+
+/** The datasets below one, without their own children; empty also where there is none of that name. */
+export function childrenOf(zpool: string, parent: string): readonly string[] {
+  const program = `
+local result = {}
+local arguments = ...
+if zfs.exists(arguments.parent) then
+  for child in zfs.list.children(arguments.parent) do result[child] = true end
+end
+return result`;
+  const found = look(zpool, program, { parent }, parent);
+  return Object.keys((found as Record<string, unknown> | undefined) ?? {});
+}
+
+export interface SnapshotState {
+  readonly name: string;
+  /** It goes when its last clone goes, and is there for nobody. */
+  readonly deferred: boolean;
+}
+
+export function snapshotsOn(zpool: string, dataset: string): readonly SnapshotState[] {
+  const program = `
+local result = {}
+local arguments = ...
+if zfs.exists(arguments.dataset) then
+  for name in zfs.list.snapshots(arguments.dataset) do
+    result[name] = (zfs.get_prop(name, "defer_destroy"))
+  end
+end
+return result`;
+  const found = look(zpool, program, { dataset }, dataset) as Record<string, string> | undefined;
+  return Object.entries(found ?? {}).map(([name, deferred]) => ({ name, deferred: deferred === 'on' }));
+}
+
+/**
+ * Whether anybody has a zvol open. Asked of the kernel without opening it, by whether it could be rolled back: not while it is open.
+ * Without a snapshot to roll back to nothing is known, and it may be.
+ */
+export function isOpen(zpool: string, dataset: string): boolean {
+  const program = 'return zfs.check.rollback((...).dataset)';
+  return look(zpool, program, { dataset }, dataset) !== 0;
+}
+
+/** What was cloned from the snapshots of a dataset. */
+export function clonesOf(zpool: string, dataset: string | undefined): readonly string[] {
+  if (dataset === undefined) return [];
+  const program = `
+local result = {}
+local arguments = ...
+if zfs.exists(arguments.dataset) then
+  for snapshot in zfs.list.snapshots(arguments.dataset) do
+    for clone in zfs.list.clones(snapshot) do result[clone] = true end
+  end
+end
+return result`;
+  const found = look(zpool, program, { dataset }, dataset);
+  return Object.keys((found as Record<string, unknown> | undefined) ?? {});
+}
+
+/** The values of properties of one dataset; what it does not have is missing. Numbers are decimal text. */
+export function propertiesOf<K extends string>(
+  zpool: string,
+  dataset: string,
+  names: readonly K[],
+): Partial<Readonly<Record<K, string>>> {
+  const program = `
+local result = {}
+local arguments = ...
+for name in pairs(arguments.names) do
+  local value = zfs.get_prop(arguments.dataset, name)
+  if value ~= nil then result[name] = tostring(value) end
+end
+return result`;
+  return (look(zpool, program, { dataset, names }, dataset) ?? {}) as Partial<Record<K, string>>;
+}
+
+/**
+ * A dataset and what it was cloned from, the nearest first, up to the first that has metadata of its own: the others were cloned
+ * in one step, and what they would say of themselves ZFS knows already.
+ */
+export function ancestryOf(zpool: string, dataset: string): readonly Ancestry[] {
+  const program = `${properties}
+local result = {}
+local arguments = ...
+local name = arguments.dataset
+for step = 1, 1000 do
+  if name == "" or not zfs.exists(name) then break end
+  local origin = zfs.get_prop(name, "origin") or ""
+  local own = properties(name)
+  local entry = {
+    name = name,
+    guid = tostring(zfs.get_prop(name, "guid")),
+    created = tostring(zfs.get_prop(name, "creation")),
+    origin = origin,
+    metadata = own["${metadataProperty}"] or "",
+    originMetadata = "",
+    volume = own["${nameProperty}"] or "",
+  }
+  if origin ~= "" then entry.originMetadata = properties(origin)["${metadataProperty}"] or "" end
+  result[step] = entry
+  if entry.metadata ~= "" and step > 1 then break end
+  name = string.match(origin, "^[^@]*") or ""
+end
+return result`;
+  const found = look(zpool, program, { dataset }, dataset) as Record<string, Ancestry> | undefined;
+  return Object.entries(found ?? {})
+    .sort(([a], [b]) => Number(a) - Number(b))
+    .map(([, ancestor]) => ancestor);
+}
+
+/** What vanishes between two steps of a program ends it; then it is asked again. */
+function look(
+  zpool: string,
+  program: string,
+  args: Parameters<typeof lookWithProgram>[2],
+  subject: string,
+): unknown {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return lookWithProgram(zpool, program, args, subject);
+    } catch (error) {
+      // EINTR: a signal came meanwhile, such as that of a child process that has ended.
+      if (attempt === 5 || !hasErrno(error, 'ECHRNG', 'EINTR')) throw error;
+    }
+  }
+}

@@ -1,0 +1,143 @@
+import { hasErrno } from '../../linux/libc.ts';
+import type { NvObject } from '../../linux/nvlist.ts';
+import { randomId } from '../../linux/random.ts';
+import {
+  cloneDataset,
+  createFileSystem,
+  createZvol,
+  promoteDataset,
+  renameDataset,
+  takeSnapshots,
+} from '../../linux/zfs-core.ts';
+import { CoppiceError } from '../../model/errors.ts';
+import type { Metadata } from '../../model/metadata.ts';
+import { runZfs } from './command.ts';
+import { dataOf, metadataProperty, originSnapshot, splitSnapshot, templateSnapshot } from './layout.ts';
+import { propertiesOf } from './look.ts';
+import { encodeProperty } from './metadata.ts';
+import { type Draft, entryOf, type HeldDataset, type Places, volumeProperties } from './places.ts';
+import { destroySnapshotsUnlessBusy } from './remove.ts';
+
+/** 16 KiB is what OpenZFS itself takes since 2.2: large enough to compress well, small enough for a guest's random writes. */
+export const defaultBlockBytes: number = 16 * 1024;
+
+const readOnly: NvObject = { readonly: 1 };
+
+/** Properties of a dataset that has no files. */
+export const withoutFiles: NvObject = { canmount: 0, mountpoint: 'none' };
+
+export function describing(metadata: Metadata | undefined): Readonly<Record<string, string>> {
+  return metadata ? { [metadataProperty]: encodeProperty(metadata) } : {};
+}
+
+/** What a clone is made from: of something that still changes, a snapshot taken now, which goes with its last clone. */
+export function fixed<T>(source: HeldDataset, use: (snapshot: string) => T): T {
+  const dataset = required(source);
+  if (dataset.includes('@')) return use(dataset);
+  const snapshot = `${dataset}@${originSnapshot(randomId())}`;
+  takeSnapshots([snapshot], {});
+  try {
+    return use(snapshot);
+  } finally {
+    destroySnapshotsUnlessBusy([snapshot]);
+  }
+}
+
+/** What a clone of a volume or template is made from. */
+export function originOf(
+  places: Places,
+  source: HeldDataset,
+): { readonly snapshot: string; readonly isFixed: boolean } {
+  const dataset = required(source);
+  if (dataset.includes('@')) return { snapshot: dataset, isFixed: true };
+  const metadata = places.read(source);
+  const isTemplate = metadata?.type === 'volume' && metadata.sealed !== undefined;
+  return { snapshot: `${dataset}@${templateSnapshot}`, isFixed: isTemplate };
+}
+
+/**
+ * Makes the data of a staged entry, where it can be opened before anybody else sees it.
+ * @returns the dataset
+ */
+export function materialise(places: Places, staged: HeldDataset): string {
+  const { draft } = staged;
+  if (!draft) return required(staged);
+  const name = dataOf(entryOf(places.layout, staged.place));
+  makeDraft(places, draft, name, staged.draftMetadata);
+  staged.dataset = name;
+  staged.draft = undefined;
+  staged.draftMetadata = undefined;
+  staged.known = undefined;
+  return name;
+}
+
+function makeDraft(places: Places, draft: Draft, name: string, metadata: Metadata | undefined): void {
+  const properties = { ...volumeProperties, ...describing(metadata) };
+  switch (draft.kind) {
+    case 'volume':
+      createZvol(name, draft.bytes, { volblocksize: draft.blockBytes ?? defaultBlockBytes, ...properties });
+      return;
+    case 'clone':
+      cloneOf(places, draft.source, (snapshot) => cloneDataset(snapshot, name, properties));
+      if (draft.bytes !== undefined) runZfs('zfs', ['set', `volsize=${draft.bytes}`, name]);
+      return;
+    case 'snapshot':
+      sealInto(draft.source, name, properties);
+      return;
+  }
+}
+
+function cloneOf(places: Places, source: HeldDataset, use: (snapshot: string) => void): void {
+  const { snapshot, isFixed } = originOf(places, source);
+  if (isFixed) use(snapshot);
+  else fixed(source, use);
+}
+
+/**
+ * A copy that nobody can write to, with the snapshot that clones of it are made from. Where it is made from what was staged, it
+ * becomes the one that has the blocks, so that the other can go.
+ */
+function sealInto(source: HeldDataset, name: string, properties: NvObject): void {
+  const isStaged = source.place.area === 'staging';
+  if (isStaged) {
+    const snapshot = `${required(source)}@${templateSnapshot}`;
+    takeSnapshots([snapshot], {});
+    cloneDataset(snapshot, name, { ...properties, ...readOnly });
+    promoteDataset(name);
+    return;
+  }
+  fixed(source, (snapshot) => cloneDataset(snapshot, name, { ...properties, ...readOnly }));
+  takeSnapshots([`${name}@${templateSnapshot}`], {});
+}
+
+/** Takes a snapshot under a name. @throws ZfsError EEXIST when it is taken */
+export function takeSnapshot(name: string, metadata: Metadata | undefined): void {
+  try {
+    takeSnapshots([name], describing(metadata));
+  } catch (error) {
+    if (!hasErrno(error, 'EEXIST') || !stepAside(name)) throw error;
+    takeSnapshots([name], describing(metadata));
+  }
+}
+
+/** Gives a snapshot that was removed, and that ZFS keeps for its clones, another name. Returns false when it was not removed. */
+export function stepAside(name: string): boolean {
+  const [dataset] = splitSnapshot(name);
+  const zpool = dataset.split('/', 1)[0] ?? dataset;
+  if (propertiesOf(zpool, name, ['defer_destroy']).defer_destroy !== 'on') return false;
+  renameDataset(name, `${dataset}@coppice:removed-${randomId()}`);
+  return true;
+}
+
+/** The dataset of a staged entry, which has only properties. */
+export function makeEntry(places: Places, staged: HeldDataset, property: string, metadata: Metadata): void {
+  createFileSystem(entryOf(places.layout, staged.place), {
+    ...withoutFiles,
+    [property]: encodeProperty(metadata),
+  });
+}
+
+export function required(held: HeldDataset): string {
+  if (held.dataset !== undefined) return held.dataset;
+  throw new CoppiceError('damaged', 'The data of this volume is gone; "coppice pool check" says more.');
+}

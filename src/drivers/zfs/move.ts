@@ -1,0 +1,134 @@
+import { SystemError } from '../../linux/libc.ts';
+import { cloneDataset, renameDataset, setProperties } from '../../linux/zfs-core.ts';
+import { CoppiceError } from '../../model/errors.ts';
+import type { Place } from '../driver.ts';
+import { dataOf, lastPart, nameProperty, splitSnapshot } from './layout.ts';
+import { propertiesOf } from './look.ts';
+import { describing, materialise, originOf, required, takeSnapshot } from './make.ts';
+import { cloneMetadata } from './metadata.ts';
+import { entryOf, type HeldDataset, type Places } from './places.ts';
+import { removeSnapshot } from './remove.ts';
+
+/**
+ * Gives what is held a new place, in one step. What was only planned is made now: a snapshot and a clone need no other step then,
+ * so there is nothing that could be left half made.
+ */
+export function move(places: Places, held: HeldDataset, to: Place): void {
+  switch (to.area) {
+    case 'volumes':
+      moveToVolumes(places, held, to);
+      break;
+    case 'snapshots':
+      moveToSnapshots(places, held, to);
+      break;
+    case 'pool':
+      throw new CoppiceError('io_error', 'nothing is moved to a pool');
+    default:
+      moveToTombstones(places, held, to);
+  }
+  held.place = to;
+}
+
+function moveToVolumes(places: Places, held: HeldDataset, to: Extract<Place, { area: 'volumes' }>): void {
+  const target = `${places.layout.dataset}/${to.name}`;
+  // Who works under that name must not lose it; and from here on nobody else may have it.
+  const lock = places.lock(to, 'exclusive', false);
+  if (!lock)
+    throw new CoppiceError(
+      'busy',
+      `${to.name} is in use by another operation; try again when that has ended.`,
+    );
+  try {
+    if (held.draft?.kind === 'clone' && held.draftMetadata === undefined) {
+      cloneTo(places, held, held.draft.source, target);
+    } else {
+      const from = held.place.area === 'volumes' ? required(held) : materialise(places, held);
+      held.change();
+      renameDataset(from, target);
+      if (held.place.area === 'volumes') held.end();
+    }
+    lock.change();
+  } catch (error) {
+    lock[Symbol.dispose]();
+    throw error;
+  }
+  held.add(lock);
+  held.dataset = target;
+}
+
+/** In one step, which makes it whole: it needs no properties. */
+function cloneTo(places: Places, held: HeldDataset, source: HeldDataset, target: string): void {
+  const { snapshot } = originOf(places, source);
+  cloneDataset(snapshot, target, places.cloneProperties);
+  held.draft = undefined;
+  const { place } = source;
+  const volume = place.area === 'snapshots' ? place.volume : source;
+  const parent = places.read(volume as HeldDataset);
+  if (parent?.type !== 'volume' || volume.place.area !== 'volumes') return;
+  held.known = cloneMetadata({
+    guid: propertiesOf(places.layout.zpool, target, ['guid']).guid ?? '0',
+    created: new Date().toISOString(),
+    parent,
+    name: volume.place.name,
+    snapshot: splitSnapshot(snapshot)[1],
+  });
+}
+
+function moveToSnapshots(places: Places, held: HeldDataset, to: Extract<Place, { area: 'snapshots' }>): void {
+  const { draft } = held;
+  if (draft?.kind !== 'snapshot') throw new CoppiceError('io_error', 'only a snapshot becomes one');
+  // A name may be taken on a branch, where the kernel does not look.
+  if (places.exists(to)) throw new SystemError(eexist, 'snapshot', to.name);
+  const name = `${required(draft.source)}@${to.name}`;
+  takeSnapshot(name, held.draftMetadata);
+  held.dataset = name;
+  held.draft = undefined;
+  held.draftMetadata = undefined;
+  held.known = undefined;
+}
+
+const eexist = 17;
+
+function moveToTombstones(places: Places, held: HeldDataset, to: Extract<Place, { id: string }>): void {
+  if (held.place.area === 'snapshots') {
+    removeSnapshot(places, held);
+    return;
+  }
+  const target = `${places.layout.tombstones}/${to.id}`;
+  const from = held.place.area === 'volumes' ? required(held) : entryOf(places.layout, held.place);
+  held.change();
+  renameDataset(from, target);
+  held.end();
+  held.dataset = target;
+}
+
+/** Puts the staged state in the place of a volume's, which becomes a branch: its snapshots stay where they are. */
+export function exchange(places: Places, volume: HeldDataset, staged: HeldDataset): void {
+  const metadata = places.read(volume);
+  if (metadata?.type !== 'volume' || staged.place.area !== 'staging')
+    throw new CoppiceError('damaged', 'the metadata of the volume is gone');
+  const name = required(volume);
+  const { id } = staged.place;
+  const fresh = dataOf(entryOf(places.layout, staged.place));
+  const replaced = places.replacedBy(id);
+  volume.change();
+  if (replaced !== undefined) {
+    // Back: what took its place has not become anything that others depend on yet.
+    renameDataset(name, fresh);
+    renameDataset(replaced, name);
+    staged.dataset = fresh;
+    return;
+  }
+  const branch = `${places.layout.branches}/${metadata.id}.${id}`;
+  // It must tell whose it is when it has another name, also where it was cloned in one step.
+  setProperties(name, { ...describing(metadata), [nameProperty]: lastPart(name) });
+  renameDataset(name, branch);
+  try {
+    renameDataset(fresh, name);
+  } catch (error) {
+    renameDataset(branch, name);
+    throw error;
+  }
+  staged.dataset = branch;
+  staged.known = undefined;
+}

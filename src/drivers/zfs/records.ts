@@ -1,0 +1,222 @@
+import type { SnapshotMetadata } from '../../model/metadata.ts';
+import type { SnapshotRecord, VolumeRecord } from '../driver.ts';
+import { runZfs } from './command.ts';
+import {
+  isInternal,
+  type Layout,
+  lastPart,
+  metadataProperty,
+  nameProperty,
+  splitSnapshot,
+} from './layout.ts';
+import type { Ancestry } from './look.ts';
+import { decodeProperty, volumeMetadata } from './metadata.ts';
+
+/** Everything in a pool, from one run of `zfs list`, however many volumes there are. */
+
+/** What is asked for of each, by the name that it has here. */
+const columns: Readonly<Record<keyof Row, string>> = {
+  name: 'name',
+  type: 'type',
+  guid: 'guid',
+  created: 'creation',
+  createdIn: 'createtxg',
+  bytes: 'volsize',
+  referenced: 'referenced',
+  used: 'used',
+  written: 'written',
+  compressRatio: 'compressratio',
+  origin: 'origin',
+  deferred: 'defer_destroy',
+  metadata: metadataProperty,
+  volume: nameProperty,
+};
+
+interface Row {
+  readonly name: string;
+  readonly type: string;
+  readonly guid: string;
+  readonly created: string;
+  readonly createdIn: string;
+  readonly bytes: string;
+  readonly referenced: string;
+  readonly used: string;
+  readonly written: string;
+  readonly compressRatio: string;
+  readonly origin: string;
+  readonly deferred: string;
+  readonly metadata: string;
+  readonly volume: string;
+}
+
+interface Table {
+  readonly rows: ReadonlyMap<string, Row>;
+  /** The snapshots of each dataset. */
+  readonly snapshots: ReadonlyMap<string, readonly Row[]>;
+}
+
+export function readTable(dataset: string): Table {
+  const options = ['-Hp', '-r', '-t', 'all', '-o', Object.values(columns).join()];
+  const rows = new Map<string, Row>();
+  const snapshots = new Map<string, Row[]>();
+  for (const line of runZfs('zfs', ['list', ...options, dataset]).split('\n')) {
+    if (line === '') continue;
+    const row = parseRow(line);
+    const [parent, snapshot] = splitSnapshot(row.name);
+    if (snapshot === '') rows.set(row.name, row);
+    else snapshots.set(parent, [...(snapshots.get(parent) ?? []), row]);
+  }
+  return { rows, snapshots };
+}
+
+function parseRow(line: string): Row {
+  const values = line.split('\t');
+  const fields = Object.keys(columns).map((field, index) => [field, values[index] ?? '-']);
+  return Object.fromEntries(fields) as Row;
+}
+
+/** All volumes, each with its snapshots. */
+export function volumesIn(layout: Layout, table: Table = readTable(layout.dataset)): VolumeRecord[] {
+  const branches = branchesIn(layout, table);
+  const children = [...table.rows.values()].filter(
+    ({ name }) =>
+      name.startsWith(`${layout.dataset}/`) && !name.slice(layout.dataset.length + 1).includes('/'),
+  );
+  const records = children
+    .filter(({ name }) => name !== layout.own)
+    .map((row) => volumeRecord(layout, table, branches, row, lastPart(row.name)));
+  return [...records, ...halfExchanged(layout, table, branches, records)];
+}
+
+export function snapshotsOfVolume(layout: Layout, table: Table, volume: string): readonly SnapshotRecord[] {
+  const found = volumesIn(layout, table).find(({ name }) => name === volume);
+  return found?.snapshotRecords ?? [];
+}
+
+type Branches = ReadonlyMap<string, readonly Row[]>;
+
+/** The former states of each volume, by its id. */
+function branchesIn(layout: Layout, table: Table): Branches {
+  const found = new Map<string, Row[]>();
+  for (const row of table.rows.values()) {
+    if (!row.name.startsWith(`${layout.branches}/`)) continue;
+    const name = lastPart(row.name);
+    const id = name.slice(0, name.lastIndexOf('.'));
+    found.set(id, [...(found.get(id) ?? []), row]);
+  }
+  return found;
+}
+
+/** A rollback that has put the old state aside and not the new one in its place, at this moment or because its process died. */
+function halfExchanged(
+  layout: Layout,
+  table: Table,
+  branches: Branches,
+  records: readonly VolumeRecord[],
+): VolumeRecord[] {
+  const present = new Set(
+    records.map(({ metadata }) => (metadata?.type === 'volume' ? metadata.id : undefined)),
+  );
+  return [...branches].flatMap(([id, rows]) => {
+    if (present.has(id)) return [];
+    return rows.flatMap((row) => {
+      const entry = lastPart(row.name).slice(id.length + 1);
+      const isStaged = table.rows.has(`${layout.staging}/${entry}`);
+      const name = row.volume;
+      return isStaged && name !== '-' ? [volumeRecord(layout, table, branches, row, name)] : [];
+    });
+  });
+}
+
+function volumeRecord(
+  layout: Layout,
+  table: Table,
+  branches: Branches,
+  row: Row,
+  name: string,
+): VolumeRecord {
+  const metadata = row.type === 'volume' ? volumeMetadata(layout, ancestryIn(table, row)) : undefined;
+  const line =
+    metadata?.type === 'volume'
+      ? [row, ...(branches.get(metadata.id) ?? []).filter((branch) => branch !== row)]
+      : [row];
+  const snapshotRecords = line.flatMap((dataset) =>
+    (table.snapshots.get(dataset.name) ?? [])
+      .filter((snapshot) => isVisible(snapshot))
+      .map((snapshot) => snapshotRecord(snapshot, dataset)),
+  );
+  return {
+    name,
+    metadata: metadata?.type === 'volume' ? metadata : undefined,
+    ...sizes(row, row.written),
+    snapshots: snapshotRecords.length,
+    snapshotRecords,
+  };
+}
+
+function isVisible(row: Row): boolean {
+  return row.deferred !== 'on' && !isInternal(splitSnapshot(row.name)[1]);
+}
+
+function snapshotRecord(row: Row, dataset: Row): SnapshotRecord {
+  // A snapshot inherits what its dataset says, which is something else.
+  const own = row.metadata === dataset.metadata ? undefined : decodeProperty(row.metadata);
+  return {
+    name: splitSnapshot(row.name)[1],
+    metadata: own?.type === 'snapshot' ? withGeneration(own, row.createdIn) : undefined,
+    ...sizes(row, row.used),
+  };
+}
+
+/** The order of snapshots is ZFS's own, and needs no record. */
+export function withGeneration(metadata: SnapshotMetadata, createtxg: string): SnapshotMetadata {
+  return { ...metadata, generation: createtxg };
+}
+
+/** What only this one refers to, ZFS counts as it happens: there is nothing to measure, and nothing gets out of date. */
+function sizes(
+  row: Row,
+  exclusive: string,
+): Pick<SnapshotRecord, 'bytes' | 'allocatedBytes' | 'measured' | 'compressRatio'> {
+  const bytes = number(row.bytes) ?? number(row.referenced);
+  const exclusiveBytes = number(exclusive);
+  const ratio = Number.parseFloat(row.compressRatio);
+  return {
+    bytes,
+    allocatedBytes: number(row.referenced),
+    measured: exclusiveBytes === undefined ? undefined : { exclusiveBytes, at: new Date().toISOString() },
+    ...(Number.isFinite(ratio) && { compressRatio: ratio }),
+  };
+}
+
+function number(text: string): number | undefined {
+  return /^\d+$/.test(text) ? Number(text) : undefined;
+}
+
+/** The same answer as `ancestryOf` gives, from what was read already. */
+function ancestryIn(table: Table, row: Row): Ancestry[] {
+  const found: Ancestry[] = [];
+  for (let next: Row | undefined = row; next; ) {
+    const [dataset] = splitSnapshot(next.origin);
+    const origin = (table.snapshots.get(dataset) ?? []).find(({ name }) => name === next?.origin);
+    const metadata = own(next.metadata);
+    const parent = table.rows.get(dataset);
+    const originMetadata = own(origin?.metadata ?? '-');
+    found.push({
+      name: next.name,
+      guid: next.guid,
+      created: next.created,
+      origin: own(next.origin),
+      metadata,
+      originMetadata: originMetadata === own(parent?.metadata ?? '-') ? '' : originMetadata,
+      volume: own(next.volume),
+    });
+    if (metadata !== '' && found.length > 1) break;
+    next = parent;
+  }
+  return found;
+}
+
+function own(value: string): string {
+  return value === '-' ? '' : value;
+}

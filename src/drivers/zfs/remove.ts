@@ -1,0 +1,159 @@
+import { hasErrno } from '../../linux/libc.ts';
+import {
+  datasetExists,
+  destroyDataset,
+  destroySnapshots,
+  promoteDataset,
+  renameDataset,
+} from '../../linux/zfs-core.ts';
+import { sleep } from '../../linux/zvol.ts';
+import { dataOf, entryIdOf, lastPart, splitSnapshot } from './layout.ts';
+import { propertiesOf, snapshotsOn } from './look.ts';
+import { nameOf } from './metadata.ts';
+import { entryOf, type HeldDataset, type Places } from './places.ts';
+
+/**
+ * Destroys what nothing depends on, and of the rest leaves what ZFS needs for the clones that there are. Never promotes a clone of
+ * the user's: he could not remove that any more.
+ */
+
+/** A snapshot is gone for everybody at once; for its clones ZFS keeps it, until the last of them goes. */
+export function removeSnapshot(places: Places, held: HeldDataset): void {
+  const { dataset } = held;
+  if (dataset === undefined) return;
+  held.change();
+  destroySnapshotsUnlessBusy([dataset]);
+  held.end();
+  held.dataset = undefined;
+  const [parent] = splitSnapshot(dataset);
+  if (parent.startsWith(`${places.layout.branches}/`)) destroyIfUnused(places, parent);
+}
+
+export function discard(places: Places, held: HeldDataset): void {
+  const { place } = held;
+  switch (place.area) {
+    case 'staging':
+      discardStaged(places, held);
+      return;
+    case 'tombstones':
+      discardTombstone(places, entryOf(places.layout, place));
+      break;
+    case 'snapshots':
+      removeSnapshot(places, held);
+      return;
+    case 'volumes':
+      if (held.dataset !== undefined) discardTombstone(places, held.dataset);
+      break;
+    default:
+      throw new Error('a pool is not discarded');
+  }
+  held.end();
+}
+
+function discardStaged(places: Places, held: HeldDataset): void {
+  held.draft = undefined;
+  held.draftMetadata = undefined;
+  if (held.place.area !== 'staging') return;
+  const entry = entryOf(places.layout, held.place);
+  const branch = places.replacedBy(held.place.id);
+  // Without a volume in its old place the new state is the only one of that name.
+  if (branch !== undefined && !settleBranch(places, branch)) return;
+  // What is not gone yet must be found again, so the entry goes last.
+  if (!destroyTree(places, dataOf(entry)) || !destroyTree(places, entry)) return;
+  held.dataset = undefined;
+  held.end();
+}
+
+/**
+ * A volume that was rolled back gets all snapshots that its state descends from: it is promoted within its own line, until what
+ * it depends on is none of its former states. Returns whether there is a volume.
+ */
+function settleBranch(places: Places, branch: string): boolean {
+  const name = lastPart(branch);
+  const volumeId = name.slice(0, name.lastIndexOf('.'));
+  const volume = places.datasetOf(volumeId, branch);
+  if (volume === undefined) return false;
+  const emptied: string[] = [];
+  for (;;) {
+    const [origin] = splitSnapshot(propertiesOf(places.layout.zpool, volume, ['origin']).origin ?? '');
+    if (!origin.startsWith(`${places.layout.branches}/${volumeId}.`)) break;
+    promoteDataset(volume);
+    if (origin !== branch) emptied.push(origin);
+  }
+  for (const former of emptied) destroyIfUnused(places, former);
+  return true;
+}
+
+function discardTombstone(places: Places, dataset: string): void {
+  if (!datasetExists(dataset)) return;
+  const metadata = places.describe(dataset);
+  if (metadata?.type === 'volume') {
+    // Each former state is a tombstone of its own, because something else may depend on it for longer.
+    const name = nameOf(places.layout, dataset);
+    for (const branch of places.branchesOf(metadata.id)) {
+      const target = `${places.layout.tombstones}/${name}.${lastPart(branch)}`;
+      renameDataset(branch, target);
+      destroyTree(places, target);
+    }
+  }
+  destroyTree(places, dataset);
+}
+
+/**
+ * Destroys a dataset with its snapshots, and then what was only kept for it. Returns whether it is gone: what has clones stays, and
+ * goes with the last of them.
+ */
+export function destroyTree(places: Places, dataset: string): boolean {
+  const { zpool } = places.layout;
+  if (!datasetExists(dataset)) return true;
+  const [origin] = splitSnapshot(propertiesOf(zpool, dataset, ['origin']).origin ?? '');
+  destroySnapshotsUnlessBusy(snapshotsOn(zpool, dataset).map(({ name }) => name));
+  if (snapshotsOn(zpool, dataset).length > 0) return false;
+  whileProbed(() => destroyDataset(dataset));
+  if (origin) destroyIfUnused(places, origin);
+  return true;
+}
+
+/** Of what was removed, or is a former state without snapshots: the last that needed it has gone. */
+export function destroyIfUnused(places: Places, dataset: string): void {
+  const { tombstones, branches, zpool } = places.layout;
+  const isBranch = dataset.startsWith(`${branches}/`);
+  if (!isBranch && !dataset.startsWith(`${tombstones}/`)) return;
+  // The state that a rollback is just replacing has no snapshot of itself yet.
+  if (isBranch && (places.isStaged(dataset) || snapshotsOn(zpool, dataset).length > 0)) return;
+  // Somebody may be at work on it, and will do this himself.
+  const lock = isBranch
+    ? undefined
+    : places.lock({ area: 'tombstones', id: entryIdOf(dataset) }, 'exclusive', false);
+  if (!isBranch && !lock) return;
+  try {
+    destroyTree(places, dataset);
+  } finally {
+    lock?.[Symbol.dispose]();
+  }
+}
+
+export function destroySnapshotsUnlessBusy(names: readonly string[]): void {
+  whileProbed(() => destroySnapshots(names));
+}
+
+const patience = 10_000;
+
+/**
+ * udev opens every new or renamed zvol for a moment, to see what is on it; that is no reason to keep it, so it is waited for. Who
+ * has it open for longer than that really has it.
+ * @throws ZfsError EBUSY
+ */
+function whileProbed(destroy: () => void): void {
+  const until = performance.now() + patience;
+  for (let pause = 1; ; pause = Math.min(pause * 2, 50)) {
+    try {
+      destroy();
+      return;
+    } catch (error) {
+      if (hasErrno(error, 'ENOENT')) return;
+      if (!hasErrno(error, 'EBUSY') || performance.now() > until) throw error;
+    }
+    sleep(pause);
+  }
+}

@@ -1,0 +1,216 @@
+import { getSystemErrorName } from 'node:util';
+import { attemptForeign } from './libc.ts';
+import { bindAll, NvList, type NvObject, takeNvList } from './nvlist.ts';
+
+/**
+ * What changes a ZFS pool, called directly: libzfs_core, whose interface is the same from OpenZFS 2.0 to 2.4. A call returns when
+ * its change is on the disks. Failures are an errno and, where several things were asked for, one for each; no text is parsed.
+ */
+const prototypes = {
+  init: 'int libzfs_core_init()',
+  exists: 'bool lzc_exists(const char *)',
+  create: 'int lzc_create(const char *, int, void *, void *, unsigned int)',
+  clone: 'int lzc_clone(const char *, const char *, void *)',
+  snapshot: 'int lzc_snapshot(void *, void *, void *)',
+  destroySnapshots: 'int lzc_destroy_snaps(void *, bool, void *)',
+  destroy: 'int lzc_destroy(const char *)',
+  rename: 'int lzc_rename(const char *, const char *)',
+  promote: 'int lzc_promote(const char *, char *, int)',
+  program: 'int lzc_channel_program(const char *, const char *, uint64_t, uint64_t, void *, void *)',
+  look: 'int lzc_channel_program_nosync(const char *, const char *, uint64_t, uint64_t, void *, void *)',
+  sync: 'int lzc_sync(const char *, void *, void *)',
+} as const;
+
+type CallName = Exclude<keyof typeof prototypes, 'init' | 'exists'>;
+
+let library: ReturnType<typeof bindAll<keyof typeof prototypes>> | undefined;
+
+/** @throws ZfsError ENOENT when the module is not loaded, EACCES; CoppiceError missing_tool when the library is not there */
+function natives(): NonNullable<typeof library> {
+  if (library) return library;
+  const bound = bindAll('libzfs_core.so.3', prototypes);
+  const errno = bound.init() as number;
+  if (errno !== 0) throw new ZfsError(errno, 'open', '/dev/zfs');
+  library = bound;
+  return bound;
+}
+
+/** A failure of ZFS; `code` is the errno's name. Some of its errors have numbers that Linux does not name. */
+export class ZfsError extends Error {
+  readonly code: string;
+  readonly syscall: string;
+  /** The errno of each thing that failed, by its name. */
+  readonly each: Readonly<Record<string, string>>;
+
+  constructor(
+    errno: number,
+    step: string,
+    subject: string,
+    each: Readonly<Record<string, string>> = {},
+    why = '',
+  ) {
+    const code = nameOf(errno);
+    super(`ZFS could not ${step} ${subject}: ${code}${why && ` (${why})`}`);
+    this.name = 'ZfsError';
+    this.code = code;
+    this.syscall = step;
+    this.each = each;
+  }
+}
+
+/** Node does not know the one that ZFS gives for a channel program that failed. */
+const ECHRNG = 44;
+
+function nameOf(errno: number): string {
+  return errno === ECHRNG ? 'ECHRNG' : getSystemErrorName(-errno);
+}
+
+export function createZvol(name: string, bytes: number, properties: NvObject): void {
+  using list = new NvList({ volsize: BigInt(bytes), ...properties });
+  must('create', name, 'create', name, 3, list.pointer, null, 0);
+}
+
+/** A dataset with files. It is not mounted. */
+export function createFileSystem(name: string, properties: NvObject): void {
+  using list = new NvList(properties);
+  must('create', name, 'create', name, 2, list.pointer, null, 0);
+}
+
+export function cloneDataset(snapshot: string, name: string, properties: NvObject): void {
+  using list = new NvList(properties);
+  must('clone', name, 'clone', name, snapshot, list.pointer);
+}
+
+/** Takes snapshots, all in the same instant or none, each with the same properties. @throws ZfsError with the errno of each */
+export function takeSnapshots(names: readonly string[], properties: NvObject): void {
+  using list = new NvList(Object.fromEntries(names.map((name) => [name, true])));
+  using values = new NvList(properties);
+  withEach('snapshot', names.join(', '), 'snapshot', list.pointer, values.pointer);
+}
+
+/**
+ * Takes snapshots of one pool, each with its own properties, all in the same instant or none.
+ * @throws ZfsError with the errno of each that can't be taken
+ */
+export function takeSnapshotsWith(wanted: ReadonlyMap<string, Readonly<Record<string, string>>>): void {
+  const program = `
+local wanted = (...).wanted
+local failed = {}
+for name in pairs(wanted) do
+  local errno = zfs.check.snapshot(name)
+  if errno ~= 0 then failed[name] = errno end
+end
+if next(failed) ~= nil then return failed end
+for name, values in pairs(wanted) do
+  local errno = zfs.sync.snapshot(name)
+  if errno ~= 0 then error({ step = name, errno = errno }) end
+  for key, value in pairs(values) do zfs.sync.set_prop(name, key, value) end
+end
+return failed`;
+  const names = [...wanted.keys()];
+  const zpool = names[0]?.split(/[/@]/, 1)[0] ?? '';
+  const failed = runZfsProgram(zpool, program, { wanted: Object.fromEntries(wanted) }, names.join(', '));
+  const codes = Object.entries((failed as Record<string, number> | undefined) ?? {});
+  const [first] = codes;
+  if (!first) return;
+  const each = Object.fromEntries(codes.map(([name, errno]) => [name, nameOf(errno)]));
+  throw new ZfsError(first[1], 'snapshot', names.join(', '), each);
+}
+
+/** Destroys snapshots of one pool; those that have clones or holds go with the last of them. Absent ones are fine. */
+export function destroySnapshots(names: readonly string[]): void {
+  if (names.length === 0) return;
+  using list = new NvList(Object.fromEntries(names.map((name) => [name, true])));
+  withEach('destroy', names.join(', '), 'destroySnapshots', list.pointer, true);
+}
+
+export function destroyDataset(name: string): void {
+  must('destroy', name, 'destroy', name);
+}
+
+/** Of a dataset or, within one, of a snapshot. */
+export function renameDataset(from: string, to: string): void {
+  must('rename', from, 'rename', from, to);
+}
+
+/** Makes a clone the one that its origin depends on. @throws ZfsError EEXIST where names of snapshots clash */
+export function promoteDataset(name: string): void {
+  must('promote', name, 'promote', name, Buffer.alloc(256), 256);
+}
+
+/** Of a dataset or snapshot. Changes nothing, so it is not counted. */
+export function datasetExists(name: string): boolean {
+  return natives().exists(name) as boolean;
+}
+
+/** Waits until everything that was done in a pool is on the disks. */
+export function syncPool(pool: string): void {
+  using list = new NvList({});
+  must('sync', pool, 'sync', pool, list.pointer, Buffer.alloc(8));
+}
+
+/** Sets user properties of one dataset or snapshot, all in one step. */
+export function setProperties(dataset: string, values: Readonly<Record<string, string>>): void {
+  const program = `
+local arguments = ...
+for name, value in pairs(arguments.values) do
+  local failed = zfs.sync.set_prop(arguments.dataset, name, value)
+  if failed ~= 0 then return failed end
+end
+return 0`;
+  const zpool = dataset.split(/[/@]/, 1)[0] ?? dataset;
+  const failed = runZfsProgram(zpool, program, { dataset, values }, dataset);
+  if (failed !== 0) throw new ZfsError(Number(failed), 'set properties of', dataset);
+}
+
+/** A million is what the kernel lets a program have by default at most a hundred of. */
+const instructions = 100_000_000n;
+const memory = 100n * 2n ** 20n;
+
+/** Runs a program in the kernel which changes several things, all in one transaction group or, if it fails at the start, none. */
+export function runZfsProgram(pool: string, program: string, args: NvObject, subject: string): unknown {
+  return execute('change', 'program', pool, program, args, subject);
+}
+
+/** The same for one that only looks. It waits for nothing. */
+export function lookWithProgram(pool: string, program: string, args: NvObject, subject: string): unknown {
+  return execute('look at', 'look', pool, program, args, subject);
+}
+
+function execute(
+  step: string,
+  call: 'program' | 'look',
+  pool: string,
+  program: string,
+  args: NvObject,
+  subject: string,
+): unknown {
+  using list = new NvList(args);
+  const cell = Buffer.alloc(8);
+  const errno = attemptZfs(step, subject, call, pool, program, instructions, memory, list.pointer, cell);
+  const result = takeNvList(cell.readBigUInt64LE());
+  if (errno === 0) return result?.['return'];
+  const why = result?.['error'];
+  throw new ZfsError(errno, step, subject, {}, typeof why === 'string' ? why : '');
+}
+
+function must(step: string, subject: string, call: CallName, ...values: unknown[]): void {
+  const errno = attemptZfs(step, subject, call, ...values);
+  if (errno !== 0) throw new ZfsError(errno, step, subject);
+}
+
+function withEach(step: string, subject: string, call: CallName, ...values: unknown[]): void {
+  const cell = Buffer.alloc(8);
+  const errno = attemptZfs(step, subject, call, ...values, cell);
+  const each = takeNvList(cell.readBigUInt64LE()) ?? {};
+  if (errno === 0) return;
+  const codes = Object.entries(each).flatMap(([name, code]) =>
+    typeof code === 'number' ? [[name, nameOf(code)] as const] : [],
+  );
+  throw new ZfsError(errno, step, subject, Object.fromEntries(codes));
+}
+
+function attemptZfs(step: string, subject: string, name: CallName, ...values: unknown[]): number {
+  const native = natives()[name];
+  return attemptForeign(`zfs ${step}`, subject, () => native(...values) as number);
+}
