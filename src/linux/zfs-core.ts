@@ -19,6 +19,7 @@ const prototypes = {
   program: 'int lzc_channel_program(const char *, const char *, uint64_t, uint64_t, void *, void *)',
   look: 'int lzc_channel_program_nosync(const char *, const char *, uint64_t, uint64_t, void *, void *)',
   sync: 'int lzc_sync(const char *, void *, void *)',
+  wait: 'int lzc_wait(const char *, int, void *)',
 } as const;
 
 type CallName = Exclude<keyof typeof prototypes, 'init' | 'exists'>;
@@ -147,6 +148,12 @@ export function datasetExists(name: string): boolean {
 export function syncPool(pool: string): void {
   using list = new NvList({});
   must('sync', pool, 'sync', pool, list.pointer, Buffer.alloc(8));
+}
+
+/** Waits until what was destroyed in a pool is free. */
+export function waitForFrees(pool: string): void {
+  const free = 1;
+  must('wait for', pool, 'wait', pool, free, Buffer.alloc(4));
 }
 
 /** Sets user properties of one dataset or snapshot, all in one step. */

@@ -1,14 +1,17 @@
 import { createPool } from '../../src/index.ts';
 import { makeTestPool, type TestPool, type TestPoolOptions } from '../support/test-pool.ts';
-import { btrfsTools, type Tools, xfsTools } from './tools.ts';
+import { makeZfsPool } from '../support/zfs-pool.ts';
+import { btrfsTools, type Tools, xfsTools, zfsTools } from './tools.ts';
 
 /** What the suite runs on. A new driver is one more entry; the cases stay as they are. */
 export interface Backend {
-  readonly name: 'btrfs' | 'xfs';
+  readonly name: 'btrfs' | 'xfs' | 'zfs';
   /** What it can do; a text says why it can't. A case compares this with what a pool says of itself. */
   readonly capabilities: Readonly<Record<string, true | string>>;
   /** What cases need beside: of the file systems themselves, and not of what Coppice makes of them. */
   readonly traits: Readonly<Record<Trait, true | string>>;
+  /** Sizes of disks are multiples of this. */
+  readonly sizeUnit: number;
   readonly tools: Tools;
   makePool(options?: TestPoolOptions): Promise<TestPool>;
   /** The library's, which makes a pool of this kind. */
@@ -22,10 +25,14 @@ export type Trait =
   | 'wholeDirectories'
   /** A copy by other tools is not what Coppice makes. */
   | 'copiesDiffer'
+  /** A pool is a directory, in which others can make and change what they like. */
+  | 'directories'
+  /** Disks are files. */
+  | 'files'
   /** That what is freed is given back to the device can be ended by a remount. */
   | 'discardChangesWhileMounted';
 
-export const backends: readonly Backend[] = [
+const all: readonly Backend[] = [
   {
     name: 'btrfs',
     capabilities: {
@@ -45,7 +52,10 @@ export const backends: readonly Backend[] = [
       wholeDirectories: true,
       copiesDiffer: true,
       discardChangesWhileMounted: true,
+      directories: true,
+      files: true,
     },
+    sizeUnit: 4096,
     tools: btrfsTools,
     makePool: (options) => makeTestPool({ driver: 'btrfs', ...options }),
     createPool: (options) => createPool({ driver: 'btrfs', ...options }),
@@ -70,9 +80,49 @@ export const backends: readonly Backend[] = [
         'A snapshot on xfs is a copy of the disk alone; a rollback that would lose more is refused.',
       copiesDiffer: 'On xfs a copy of a directory is as good as the original.',
       discardChangesWhileMounted: 'xfs takes it from its first mount, and ignores it later.',
+      directories: true,
+      files: true,
     },
+    sizeUnit: 4096,
     tools: xfsTools,
     makePool: (options) => makeTestPool({ driver: 'xfs', ...options }),
     createPool: (options) => createPool({ driver: 'xfs', ...options }),
   },
+  {
+    name: 'zfs',
+    capabilities: {
+      blockVolumes: true,
+      treeVolumes: 'Tree volumes are not built yet.',
+      constantTimeClone: true,
+      snapshots: true,
+      sameInstantSnapshots: true,
+      incrementalStreams:
+        'Streams are not built yet; every clone on ZFS can be sent against its origin when they are.',
+      replicableClones: true,
+      dataChecksums: true,
+    },
+    traits: {
+      wholeExtents: 'ZFS frees blocks one by one.',
+      wholeDirectories: 'A disk on ZFS is a block device, and nothing lies beside it.',
+      copiesDiffer: 'A pool on ZFS is no directory that could be copied.',
+      directories: 'A pool on ZFS is no directory, so nothing can be planted in it.',
+      files: 'Disks on ZFS are block devices.',
+      discardChangesWhileMounted: 'A pool on ZFS is not mounted.',
+    },
+    sizeUnit: 16384,
+    tools: zfsTools,
+    makePool: (options) => makeZfsPool(options),
+    createPool: (options) => createPool({ ...options, driver: 'zfs' }),
+  },
 ];
+
+/** Those that can run here: a kernel with ZFS has only the guest, and that has nothing else to do. */
+const wanted = process.env['COPPICE_TEST_BACKENDS']?.split(' ') ?? ['btrfs', 'xfs'];
+export const backends: readonly Backend[] = all.filter(({ name }) => wanted.includes(name));
+
+export type FileSystem = Backend & { readonly name: 'btrfs' | 'xfs' };
+
+/** Those whose pools are directories of a file system. */
+export const fileSystems: readonly FileSystem[] = backends.filter(
+  (backend): backend is FileSystem => backend.name !== 'zfs',
+);

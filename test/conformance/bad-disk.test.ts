@@ -6,12 +6,12 @@ import { runProgram } from '../../src/linux/programs.ts';
 import { patternBytes, writeAt, writePattern } from '../support/content.ts';
 import { refusal } from '../support/errors.ts';
 import type { TestPool } from '../support/test-pool.ts';
-import { backends } from './backends.ts';
+import { fileSystems } from './backends.ts';
 import { staged } from './suite.ts';
 
 const MiB = 2 ** 20;
 
-describe.each(backends)('a disk that has lost data, on $name', (backend) => {
+describe.each(fileSystems)('a disk that has lost data, on $name', (backend) => {
   const cleanUp: TestPool[] = [];
   afterEach(async () => {
     for (const home of cleanUp.splice(0)) await home[Symbol.asyncDispose]();

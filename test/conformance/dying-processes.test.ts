@@ -37,38 +37,42 @@ const cast = (clocks: fc.Arbitrary<readonly number[]>): fc.Arbitrary<readonly Ac
     actor('inline', clocks).map((plan) => ({ ...plan, deaths: [] })),
   );
 
-conformance('processes that are killed', (suite) => {
-  const explained = async (plans: readonly ActorPlan[]): Promise<void> => {
-    const names = (await suite.pool.list()).map((volume) => volume.name);
-    await suite.pool.remove(names, { withSnapshots: true });
-    const { histories, deaths } = await play(plans, suite.home.path, suite.scratch);
-    expect(deaths).toBeGreaterThan(0);
-    const failures = histories
-      .flat()
-      .flatMap(({ outcome }) => (outcome && 'failed' in outcome ? [outcome] : []))
-      .filter(({ failed }) => ['busy', 'io_error', 'damaged', 'no_space'].includes(failed));
-    expect(failures).toEqual([]);
-    await using pool = await openPool(suite.home.path, { inline: true });
-    expect(staged(suite.home), 'in staging').toEqual([]);
-    expect(readdirSync(join(suite.home.path, '.tombstones')), 'tombstones').toEqual([]);
-    expect((await pool.check()).filter((finding) => finding.severity === 'error')).toEqual([]);
-    expect(findContradiction(histories, {}, await observe(pool))).toBeUndefined();
-  };
+conformance(
+  'processes that are killed',
+  (suite) => {
+    const explained = async (plans: readonly ActorPlan[]): Promise<void> => {
+      const names = (await suite.pool.list()).map((volume) => volume.name);
+      await suite.pool.remove(names, { withSnapshots: true });
+      const { histories, deaths } = await play(plans, suite.home.path, suite.scratch);
+      expect(deaths).toBeGreaterThan(0);
+      const failures = histories
+        .flat()
+        .flatMap(({ outcome }) => (outcome && 'failed' in outcome ? [outcome] : []))
+        .filter(({ failed }) => ['busy', 'io_error', 'damaged', 'no_space'].includes(failed));
+      expect(failures).toEqual([]);
+      await using pool = await openPool(suite.home.path, { inline: true });
+      expect(staged(suite.home), 'in staging').toEqual([]);
+      expect(readdirSync(join(suite.home.path, '.tombstones')), 'tombstones').toEqual([]);
+      expect((await pool.check()).filter((finding) => finding.severity === 'error')).toEqual([]);
+      expect(findContradiction(histories, {}, await observe(pool))).toBeUndefined();
+    };
 
-  test('the histories of all, and what is there in the end, have an explanation one at a time', async () => {
-    await fc.assert(fc.asyncProperty(cast(fc.constant([0])), explained), {
-      numRuns: quick ? 1 : 3,
-      // Another run of the same plan is never quite the same, so there is nothing to shrink.
-      endOnFailure: true,
+    test('the histories of all, and what is there in the end, have an explanation one at a time', async () => {
+      await fc.assert(fc.asyncProperty(cast(fc.constant([0])), explained), {
+        numRuns: quick ? 1 : 3,
+        // Another run of the same plan is never quite the same, so there is nothing to shrink.
+        endOnFailure: true,
+      });
     });
-  });
 
-  test('also when the clocks of all are years apart, and jump', async () => {
-    const clock = fc.constantFrom(0, -20_000 * day, -1, 400 * day, 20_000 * day);
-    const clocks = fc.array(clock, { minLength: 2, maxLength: 4, size: 'max' });
-    await fc.assert(fc.asyncProperty(cast(clocks), explained), {
-      numRuns: quick ? 1 : 2,
-      endOnFailure: true,
+    test('also when the clocks of all are years apart, and jump', async () => {
+      const clock = fc.constantFrom(0, -20_000 * day, -1, 400 * day, 20_000 * day);
+      const clocks = fc.array(clock, { minLength: 2, maxLength: 4, size: 'max' });
+      await fc.assert(fc.asyncProperty(cast(clocks), explained), {
+        numRuns: quick ? 1 : 2,
+        endOnFailure: true,
+      });
     });
-  });
-});
+  },
+  { needs: 'directories' },
+);

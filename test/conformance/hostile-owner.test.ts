@@ -10,14 +10,14 @@ import { lock } from '../../src/linux/locks.ts';
 import { randomId } from '../../src/linux/random.ts';
 import type { Name } from '../../src/model/names.ts';
 import { type MountedFileSystem, mountedFileSystem } from '../support/devices.ts';
-import { backends } from './backends.ts';
+import { fileSystems } from './backends.ts';
 
 const MiB = 2 ** 20;
 const GiB = 2 ** 30;
 const user = 65533;
 
 /** Root works in a pool that belongs to a user, who can write there whatever he likes: root does nothing for him that he could not do. */
-describe.each(backends)('a pool of a hostile owner, on $name', (backend) => {
+describe.each(fileSystems)('a pool of a hostile owner, on $name', (backend) => {
   let host: MountedFileSystem | undefined;
   let pool: Pool | undefined;
 

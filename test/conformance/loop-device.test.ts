@@ -6,7 +6,7 @@ import { mountOf } from '../../src/linux/mounts.ts';
 import { runProgram } from '../../src/linux/programs.ts';
 import { mountedFileSystem } from '../support/devices.ts';
 import { poolPlace } from '../support/pool-place.ts';
-import { backends } from './backends.ts';
+import { fileSystems } from './backends.ts';
 
 const GiB = 2 ** 30;
 
@@ -15,7 +15,7 @@ interface Settings {
   readonly scheduler: string;
 }
 
-describe.each(backends)('the loop device under a pool on $name', ({ name, createPool }) => {
+describe.each(fileSystems)('the loop device under a pool on $name', ({ name, createPool }) => {
   const restore: Array<() => void> = [];
   afterEach(() => {
     for (const step of restore.splice(0)) step();

@@ -18,13 +18,13 @@ import { digest, digestOf, patternBytes, writePattern } from '../support/content
 import { mountedFileSystem, scratchDirectory, sparseFile } from '../support/devices.ts';
 import { refusal } from '../support/errors.ts';
 import type { TestPool } from '../support/test-pool.ts';
-import { backends } from './backends.ts';
+import { fileSystems } from './backends.ts';
 import { staged } from './suite.ts';
 
 const MiB = 2 ** 20;
 const GiB = 2 ** 30;
 
-describe.each(backends)('no space on $name', (backend) => {
+describe.each(fileSystems)('no space on $name', (backend) => {
   const cleanUp: Array<() => unknown> = [];
   afterEach(async () => {
     for (const step of cleanUp.splice(0).reverse()) await step();

@@ -6,14 +6,14 @@ import { runProgram } from '../../src/linux/programs.ts';
 import { scratchDirectory } from '../support/devices.ts';
 import { refusal } from '../support/errors.ts';
 import { poolPlace } from '../support/pool-place.ts';
-import { backends } from './backends.ts';
+import { fileSystems } from './backends.ts';
 
 const GiB = 2 ** 30;
 
 const hasSystemd = existsSync('/usr/bin/systemd-analyze') && existsSync('/usr/bin/systemd-escape');
 const generator = '/usr/lib/systemd/system-generators/systemd-fstab-generator';
 
-describe.each(backends)('on $name', (backend) => {
+describe.each(fileSystems)('on $name', (backend) => {
   const { createPool } = backend;
 
   describe('a mount unit', () => {

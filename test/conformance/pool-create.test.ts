@@ -16,13 +16,13 @@ import { digest, writePattern } from '../support/content.ts';
 import { loopDevice, mountedFileSystem, sparseFile } from '../support/devices.ts';
 import { refusal } from '../support/errors.ts';
 import { poolPlace } from '../support/pool-place.ts';
-import { backends } from './backends.ts';
+import { fileSystems } from './backends.ts';
 
 const MiB = 2 ** 20;
 const GiB = 2 ** 30;
 const TiB = 2 ** 40;
 
-describe.each(backends)('on $name', (backend) => {
+describe.each(fileSystems)('on $name', (backend) => {
   const { createPool } = backend;
 
   describe('a pool is known by what Coppice wrote in it', () => {

@@ -15,12 +15,12 @@ import { loopDevice, mountedFileSystem, sparseFile } from '../support/devices.ts
 import { refusal } from '../support/errors.ts';
 import { holdOpen } from '../support/holder.ts';
 import { poolPlace } from '../support/pool-place.ts';
-import { backends } from './backends.ts';
+import { fileSystems } from './backends.ts';
 
 const MiB = 2 ** 20;
 const GiB = 2 ** 30;
 
-describe.each(backends)('on $name', (backend) => {
+describe.each(fileSystems)('on $name', (backend) => {
   const { createPool } = backend;
 
   describe('a pool whose file was moved while it was mounted', () => {

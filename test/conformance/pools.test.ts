@@ -28,7 +28,7 @@ import {
 } from '../support/devices.ts';
 import { refusal } from '../support/errors.ts';
 import { holdOpen } from '../support/holder.ts';
-import { backends } from './backends.ts';
+import { fileSystems } from './backends.ts';
 
 const MiB = 2 ** 20;
 const GiB = 2 ** 30;
@@ -65,7 +65,7 @@ afterEach(async () => {
   }
 });
 
-describe.each(backends)('pools on $name', (backend) => {
+describe.each(fileSystems)('pools on $name', (backend) => {
   const { createPool } = backend;
 
   describe('made', () => {

@@ -169,7 +169,7 @@ async function countingWriter(path: string): Promise<{ flushed(): Promise<number
   const script = `
     const { openSync, writeSync, fsyncSync, fstatSync } = require('node:fs');
     const fd = openSync(process.argv[1], 'r+');
-    const blocks = fstatSync(fd).size / 4096;
+    const blocks = ${MiB} / 4096;
     const block = Buffer.alloc(4096);
     let done = 0;
     const step = () => {

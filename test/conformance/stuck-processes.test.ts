@@ -72,97 +72,101 @@ const works: readonly Work[] = [
   },
 ];
 
-conformance('a process that is stuck', (suite) => {
-  describe.each(works)('in $name', (work) => {
-    test.each([true, false])(
-      '(inline: %s) is waited for as long as asked, and then finishes',
-      async (inline) => {
+conformance(
+  'a process that is stuck',
+  (suite) => {
+    describe.each(works)('in $name', (work) => {
+      test.each([true, false])(
+        '(inline: %s) is waited for as long as asked, and then finishes',
+        async (inline) => {
+          const v = await prepared(suite);
+          await using child = await stopped(suite, work, v);
+          child.signal('SIGSTOP');
+          {
+            await using pool = await openPool(suite.home.path, { inline, lockTimeout: 200 });
+            const error = await refusal(() => perform(pool, work.meets(v)), 'busy');
+            expect(error.message).toMatch(new RegExp(`^${work.busy(v)} `));
+            // All else goes on.
+            const other = suite.name();
+            await pool.create(other, { bytes: MiB });
+            await pool.snapshot([`${other}@s`]);
+            await pool.remove(other, { withSnapshots: true });
+            await pool.list();
+            expect((await pool.check()).filter((finding) => finding.severity === 'error')).toEqual([]);
+          }
+          child.signal('SIGCONT');
+          await child.finish();
+          expect(await referencesOf(suite.pool, v)).toEqual(work.done(v));
+          expect(staged(suite.home)).toEqual([]);
+          await expectContents(suite.pool, v);
+        },
+      );
+
+      test('is killed: who waited goes on, and nothing is half done', async () => {
         const v = await prepared(suite);
         await using child = await stopped(suite, work, v);
-        child.signal('SIGSTOP');
-        {
-          await using pool = await openPool(suite.home.path, { inline, lockTimeout: 200 });
-          const error = await refusal(() => perform(pool, work.meets(v)), 'busy');
-          expect(error.message).toMatch(new RegExp(`^${work.busy(v)} `));
-          // All else goes on.
-          const other = suite.name();
-          await pool.create(other, { bytes: MiB });
-          await pool.snapshot([`${other}@s`]);
-          await pool.remove(other, { withSnapshots: true });
-          await pool.list();
-          expect((await pool.check()).filter((finding) => finding.severity === 'error')).toEqual([]);
-        }
-        child.signal('SIGCONT');
-        await child.finish();
-        expect(await referencesOf(suite.pool, v)).toEqual(work.done(v));
+        await using pool = await openPool(suite.home.path, { inline: true, lockTimeout: 60_000 });
+        const waiting = perform(pool, work.meets(v)).then(
+          () => 'done',
+          (error: Error & { code: unknown }) => error.code,
+        );
+        await child.kill();
+        expect(['done', 'not_found']).toContain(await waiting);
+        await using sweeper = await openPool(suite.home.path, { inline: true });
         expect(staged(suite.home)).toEqual([]);
-        await expectContents(suite.pool, v);
-      },
-    );
+        expect((await sweeper.check()).filter((finding) => finding.severity === 'error')).toEqual([]);
+        if (work.meets(v)[0] === 'rename') await pool.rename(`${v}-other`, v);
+        await expectContents(pool, v);
+      });
+    });
 
-    test('is killed: who waited goes on, and nothing is half done', async () => {
+    test('a volume whose rollback has died can be removed at once, with what that has replaced', async () => {
       const v = await prepared(suite);
-      await using child = await stopped(suite, work, v);
-      await using pool = await openPool(suite.home.path, { inline: true, lockTimeout: 60_000 });
-      const waiting = perform(pool, work.meets(v)).then(
-        () => 'done',
-        (error: Error & { code: unknown }) => error.code,
-      );
+      const rollback = works.find(({ name }) => name.startsWith('a rollback')) as Work;
+      // Opened before, so that nothing is cleared up by opening it.
+      await using pool = await openPool(suite.home.path, { inline: true });
+      await using child = await stopped(suite, rollback, v);
       await child.kill();
-      expect(['done', 'not_found']).toContain(await waiting);
-      await using sweeper = await openPool(suite.home.path, { inline: true });
+      const { blockers } = await refusal(() => pool.remove(v), 'blocked');
+      expect(blockers.map(({ what }) => what)).toContainEqual(expect.stringContaining('pre-rollback'));
+      await expectContents(pool, v);
+      await pool.remove(v, { withSnapshots: true });
+      await using _sweeper = await openPool(suite.home.path, { inline: true });
       expect(staged(suite.home)).toEqual([]);
-      expect((await sweeper.check()).filter((finding) => finding.severity === 'error')).toEqual([]);
-      if (work.meets(v)[0] === 'rename') await pool.rename(`${v}-other`, v);
+    });
+
+    test('what a rollback has kept that died then does not come back when it is removed', async () => {
+      const v = await prepared(suite);
+      const rollback = works.find(({ name }) => name.startsWith('a rollback')) as Work;
+      await using pool = await openPool(suite.home.path, { inline: true });
+      await using child = await stopped(suite, rollback, v);
+      await child.until(/./);
+      await child.kill();
+      const kept = (await pool.listSnapshots(v)).find(({ reason }) => reason === 'rollback');
+      await pool.remove(kept?.reference ?? '');
+      await using sweeper = await openPool(suite.home.path, { inline: true });
+      expect((await sweeper.listSnapshots(v)).map(({ name }) => name)).toEqual(['s']);
+      expect(staged(suite.home)).toEqual([]);
+    });
+
+    test('neither files nor locks that others leave in a pool keep anybody waiting', async () => {
+      const v = await prepared(suite);
+      const { path } = suite.home;
+      const places = ['.', '.staging', '.tombstones', 'volumes', `volumes/${v}`, `volumes/${v}/snapshots`];
+      const files = places.flatMap((place) =>
+        ['lock', '.lock', 'pool.lock'].map((name) => join(path, place, name)),
+      );
+      using _left = clearedLater(files);
+      for (const file of files) writeFileSync(file, `${process.pid}\n`);
+      await using pool = await openPool(path, { lockTimeout: 0 });
+      await pool.snapshot([`${v}@more`, `${v}-second@more`]);
+      await pool.rollback(`${v}@s`);
+      await pool.remove(`${v}@more`);
       await expectContents(pool, v);
     });
-  });
-
-  test('a volume whose rollback has died can be removed at once, with what that has replaced', async () => {
-    const v = await prepared(suite);
-    const rollback = works.find(({ name }) => name.startsWith('a rollback')) as Work;
-    // Opened before, so that nothing is cleared up by opening it.
-    await using pool = await openPool(suite.home.path, { inline: true });
-    await using child = await stopped(suite, rollback, v);
-    await child.kill();
-    const { blockers } = await refusal(() => pool.remove(v), 'blocked');
-    expect(blockers.map(({ what }) => what)).toContainEqual(expect.stringContaining('pre-rollback'));
-    await expectContents(pool, v);
-    await pool.remove(v, { withSnapshots: true });
-    await using _sweeper = await openPool(suite.home.path, { inline: true });
-    expect(staged(suite.home)).toEqual([]);
-  });
-
-  test('what a rollback has kept that died then does not come back when it is removed', async () => {
-    const v = await prepared(suite);
-    const rollback = works.find(({ name }) => name.startsWith('a rollback')) as Work;
-    await using pool = await openPool(suite.home.path, { inline: true });
-    await using child = await stopped(suite, rollback, v);
-    await child.until(/./);
-    await child.kill();
-    const kept = (await pool.listSnapshots(v)).find(({ reason }) => reason === 'rollback');
-    await pool.remove(kept?.reference ?? '');
-    await using sweeper = await openPool(suite.home.path, { inline: true });
-    expect((await sweeper.listSnapshots(v)).map(({ name }) => name)).toEqual(['s']);
-    expect(staged(suite.home)).toEqual([]);
-  });
-
-  test('neither files nor locks that others leave in a pool keep anybody waiting', async () => {
-    const v = await prepared(suite);
-    const { path } = suite.home;
-    const places = ['.', '.staging', '.tombstones', 'volumes', `volumes/${v}`, `volumes/${v}/snapshots`];
-    const files = places.flatMap((place) =>
-      ['lock', '.lock', 'pool.lock'].map((name) => join(path, place, name)),
-    );
-    using _left = clearedLater(files);
-    for (const file of files) writeFileSync(file, `${process.pid}\n`);
-    await using pool = await openPool(path, { lockTimeout: 0 });
-    await pool.snapshot([`${v}@more`, `${v}-second@more`]);
-    await pool.rollback(`${v}@s`);
-    await pool.remove(`${v}@more`);
-    await expectContents(pool, v);
-  });
-});
+  },
+  { needs: 'directories' },
+);
 
 function clearedLater(files: readonly string[]): Disposable {
   return {

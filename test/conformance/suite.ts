@@ -4,6 +4,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import type { Pool } from '../../src/index.ts';
 import { scratchDirectory } from '../support/devices.ts';
 import type { TestPool, TestPoolOptions } from '../support/test-pool.ts';
+import { stagedIn } from '../support/zfs-pool.ts';
 import { type Backend, backends, type Trait } from './backends.ts';
 
 export interface Suite {
@@ -25,9 +26,14 @@ export interface Suite {
 export function conformance(
   topic: string,
   define: (suite: Suite) => void,
-  options: TestPoolOptions = {},
+  options: TestPoolOptions & { readonly needs?: Trait } = {},
 ): void {
   describe.each(backends)(`${topic} on $name`, (backend) => {
+    const can = options.needs === undefined || backend.traits[options.needs];
+    if (can !== true) {
+      test.skip(`(skipped: ${can})`, () => {});
+      return;
+    }
     let home: TestPool | undefined;
     let scratch: string | undefined;
     let count = 0;
@@ -69,5 +75,5 @@ export function conformance(
 
 /** Unfinished entries of a pool. */
 export function staged(home: TestPool): string[] {
-  return readdirSync(join(home.path, '.staging'));
+  return home.path.startsWith('zfs:') ? stagedIn(home.path) : readdirSync(join(home.path, '.staging'));
 }

@@ -57,3 +57,21 @@ export const xfsTools: Tools = {
     return blocks.size * 4096;
   },
 };
+
+export const zfsTools: Tools = {
+  setReadOnly: notOnZfs,
+  removeData: notOnZfs,
+  copyData: notOnZfs,
+  setLabel: notOnZfs,
+  /** What the datasets below the pool take: that of the pool's own is kept to with every change. */
+  usedBytes(pool) {
+    const dataset = pool.replace(/^zfs:/, '');
+    runProgram('zpool', ['sync', dataset.split('/', 1)[0] ?? '']);
+    const names = runProgram('zfs', ['list', '-Hp', '-r', '-t', 'all', '-o', 'used,usedbychildren', dataset]);
+    return Number(names.split('\n', 1)[0]?.split('\t')[1]);
+  },
+};
+
+function notOnZfs(): never {
+  throw new Error('nothing on ZFS can be changed so; the case needs a trait');
+}

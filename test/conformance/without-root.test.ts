@@ -10,7 +10,7 @@ import { bundle } from '../support/bundle.ts';
 import { digest, digestOf, patternBytes } from '../support/content.ts';
 import { type MountedFileSystem, mountedFileSystem, scratchDirectory } from '../support/devices.ts';
 import type { Call } from '../support/unprivileged.ts';
-import { backends } from './backends.ts';
+import { fileSystems } from './backends.ts';
 
 const MiB = 2 ** 20;
 const GiB = 2 ** 30;
@@ -22,7 +22,7 @@ interface Answer {
 }
 
 /** A user who is not root, with a directory of his own on a file system that somebody else has mounted. */
-describe.each(backends)('without root, on $name', (backend) => {
+describe.each(fileSystems)('without root, on $name', (backend) => {
   let host: MountedFileSystem;
   let home: string;
   let image: string;

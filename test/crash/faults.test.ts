@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { CoppiceError } from '../../src/index.ts';
 import { observeCalls } from '../../src/linux/libc.ts';
-import { backends } from '../conformance/backends.ts';
+import { fileSystems } from '../conformance/backends.ts';
 import type { TestPool } from '../support/test-pool.ts';
 import { importBase } from './making.ts';
 import { openIn } from './open-in.ts';
@@ -25,7 +25,7 @@ const writing = [
   'ioctl',
 ];
 
-describe.each(backends)('on $name', (backend) => {
+describe.each(fileSystems)('on $name', (backend) => {
   let shared: TestPool;
 
   beforeAll(async () => {

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { backends } from '../conformance/backends.ts';
+import { fileSystems } from '../conformance/backends.ts';
 import type { TestPool } from '../support/test-pool.ts';
 import { importBase } from './making.ts';
 import { runChild } from './run-child.ts';
@@ -9,7 +9,7 @@ import { chosenSteps } from './steps.ts';
 
 /** `kill -9` before every step of every operation, then the pool is opened again. */
 
-describe.each(backends)('on $name', (backend) => {
+describe.each(fileSystems)('on $name', (backend) => {
   let shared: TestPool;
 
   beforeAll(async () => {

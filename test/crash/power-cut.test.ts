@@ -19,7 +19,7 @@ import { Descriptor } from '../../src/linux/files.ts';
 import { observeCalls } from '../../src/linux/libc.ts';
 import { loopBackingFile, mountOf } from '../../src/linux/mounts.ts';
 import { runProgram } from '../../src/linux/programs.ts';
-import { type Backend, backends } from '../conformance/backends.ts';
+import { type FileSystem, fileSystems } from '../conformance/backends.ts';
 import { runDirectory } from '../support/run-directory.ts';
 import type { TestPool } from '../support/test-pool.ts';
 import { base, importBase } from './making.ts';
@@ -37,7 +37,7 @@ import { long } from './steps.ts';
 
 const GiB = 2 ** 30;
 
-const [btrfs, xfs] = backends as [Backend, Backend];
+const [btrfs, xfs] = fileSystems as [FileSystem, FileSystem];
 const few = ['clone by reflink', 'snapshot', 'rollback', 'import of a raw image'];
 const some = [...few, 'rename', 'grow', 'seal', 'snapshot of several volumes', 'remove several volumes'];
 
@@ -138,7 +138,7 @@ interface Cut {
 
 /** Performs the operation and takes an image before each step, and one when it has returned. */
 async function cutEverywhere(
-  backend: Backend,
+  backend: FileSystem,
   scenario: Scenario,
   pool: Pool,
   before: State,

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { expect } from 'vitest';
 import type { Pool } from '../../src/index.ts';
 import { runProgram } from '../../src/linux/programs.ts';
-import { type Backend, backends } from '../conformance/backends.ts';
+import { type FileSystem, fileSystems } from '../conformance/backends.ts';
 import { diskBytes, extended, overwrite, overwritten } from './content.ts';
 import { base, first, makeChain, makeDisks, makeOriginals, makeVolume, second, third } from './making.ts';
 import { line, originalsIn, readState, type State, withLines, without } from './state.ts';
@@ -263,13 +263,13 @@ export const scenarios: readonly Scenario[] = [
   },
 ];
 
-export function scenariosOn({ capabilities }: Backend): Scenario[] {
+export function scenariosOn({ capabilities }: FileSystem): Scenario[] {
   return scenarios.filter(({ needs }) => needs === undefined || capabilities[needs] === true);
 }
 
-async function backendOf(pool: Pool): Promise<Backend> {
+async function backendOf(pool: Pool): Promise<FileSystem> {
   const { driver } = await pool.describe();
-  const backend = backends.find(({ name }) => name === driver);
+  const backend = fileSystems.find(({ name }) => name === driver);
   if (!backend) throw new Error(`no backend ${driver}`);
   return backend;
 }

@@ -1,4 +1,4 @@
-import type { Backend } from '../conformance/backends.ts';
+import type { FileSystem } from '../conformance/backends.ts';
 
 /** Whether to take the time for every single step. */
 export const long: boolean = process.env['COPPICE_LONG'] === '1';
@@ -7,7 +7,7 @@ export const long: boolean = process.env['COPPICE_LONG'] === '1';
  * The steps to test: every one, or of many the first and last twenty and every third between. On the second backend, where the
  * engine does the same again, every fourth.
  */
-export function chosenSteps(count: number, backend: Pick<Backend, 'name'> = { name: 'btrfs' }): number[] {
+export function chosenSteps(count: number, backend: Pick<FileSystem, 'name'> = { name: 'btrfs' }): number[] {
   const all = Array.from({ length: count }, (_, index) => index + 1);
   if (long) return all;
   if (backend.name !== 'btrfs') return all.filter((step) => step % 4 === count % 4);

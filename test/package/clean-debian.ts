@@ -1,4 +1,3 @@
-import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import {
   existsSync,
@@ -12,10 +11,11 @@ import {
 } from 'node:fs';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
-import { architecture, depends } from '../../scripts/packages/deb-control.ts';
+import { depends } from '../../scripts/packages/deb-control.ts';
 import { manifest } from '../../scripts/packages/manifest.ts';
 import { Descriptor } from '../../src/linux/files.ts';
 import { lock } from '../../src/linux/locks.ts';
+import { aptSettings, codename, debianSources, run } from '../support/debian.ts';
 import { scratchDirectory } from '../support/devices.ts';
 
 /** What a user of Node 24 has at the time of writing. */
@@ -78,8 +78,7 @@ function make(archive: string): void {
     join(work, 'sources.list'),
   ];
   addNpm(added);
-  // As apt reaches its mirrors on this machine, through a proxy for example.
-  writeFileSync(settings, run('apt-config', ['dump', 'Acquire']));
+  writeFileSync(settings, aptSettings());
   writeFileSync(sources, debianSources(work).join('\n'));
   const needed = [...depends.map((dependency) => dependency.split(' ', 1)[0]), ...imageTools].join(' ');
   const unfinished = join(work, 'clean-debian.tar');
@@ -118,40 +117,4 @@ function addNpm(root: string): void {
   const packages = [`koffi@${version}`, `@koromix/koffi-linux-${process.arch}@${version}`];
   const command = join(prefix, 'lib/node_modules/npm/bin/npm-cli.js');
   run(process.execPath, [command, 'cache', 'add', '--cache', join(root, npmCache), ...options, ...packages]);
-}
-
-/** Where apt finds Debian itself here, and not what else somebody has added. */
-function debianSources(work: string): string[] {
-  const sources = sourcesKnown([]);
-  if (sources.length > 0) return sources;
-  // Images for containers come without lists.
-  const own = ['-o', `Dir::State::Lists=${join(work, 'lists')}`];
-  run('apt-get', [...own, '--quiet', 'update']);
-  return sourcesKnown(own);
-}
-
-function sourcesKnown(options: readonly string[]): string[] {
-  const format = '$(ORIGIN) $(ARCHITECTURE) deb $(REPO_URI) $(RELEASE) $(COMPONENT)';
-  const lines = run('apt-get', [...options, 'indextargets', '--format', format, 'Created-By: Packages']);
-  const wanted = ['Debian', 'Ubuntu'].map((origin) => `${origin} ${architecture().debian} `);
-  return lines.split('\n').flatMap((line) => {
-    const prefix = wanted.find((each) => line.startsWith(each));
-    return prefix === undefined ? [] : [line.slice(prefix.length)];
-  });
-}
-
-function codename(): string {
-  const name = /^VERSION_CODENAME=(\w+)$/m.exec(readFileSync('/etc/os-release', 'utf8'))?.[1];
-  if (name === undefined) throw new Error('this is no release of Debian');
-  return name;
-}
-
-/** With the user's own environment, which may say how the network is reached. */
-function run(program: string, args: readonly string[], environment: Record<string, string> = {}): string {
-  return execFileSync(program, args, {
-    encoding: 'utf8',
-    stdio: ['ignore', 'pipe', 'pipe'],
-    maxBuffer: 2 ** 26,
-    env: { ...process.env, ...environment },
-  });
 }

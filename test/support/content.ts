@@ -1,5 +1,6 @@
 import { createCipheriv, createHash } from 'node:crypto';
 import { closeSync, fsyncSync, openSync, readSync, writeSync } from 'node:fs';
+import { call } from '../../src/linux/libc.ts';
 
 /** Bytes that look random, the same for the same seed at every run. */
 export function patternBytes(seed: number, length: number): Buffer {
@@ -36,6 +37,16 @@ export function digest(path: string): string {
       if (length === 0) return hash.digest('hex');
       hash.update(buffer.subarray(0, length));
     }
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/** The size of a disk in bytes, also where it is a block device. */
+export function diskBytes(path: string): number {
+  const fd = openSync(path, 'r');
+  try {
+    return call('lseek', path, fd, 0, 2);
   } finally {
     closeSync(fd);
   }

@@ -1,6 +1,6 @@
 import { fsyncSync, openSync } from 'node:fs';
 import { Descriptor } from '../../linux/files.ts';
-import { cloneDataset, setProperties, syncPool } from '../../linux/zfs-core.ts';
+import { cloneDataset, setProperties, syncPool, waitForFrees } from '../../linux/zfs-core.ts';
 import { openZvol, waitForLink, zvolLink } from '../../linux/zvol.ts';
 import { CoppiceError } from '../../model/errors.ts';
 import type { Metadata } from '../../model/metadata.ts';
@@ -142,6 +142,7 @@ export function zfsDriver(dataset: string, locks: number): Driver {
     },
     settle() {
       syncPool(zpool);
+      waitForFrees(zpool);
       return true;
     },
     [Symbol.dispose]() {},

@@ -1,0 +1,97 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { scratchDirectory } from '../support/devices.ts';
+import type { GuestImage } from './image.ts';
+
+export interface GuestOptions {
+  readonly image: GuestImage;
+  /** What it runs, by sh; it ends when that ends. What it writes to /guest is in `directory` here. */
+  readonly script: string;
+  /** Files that are its disks /dev/vdb, /dev/vdc and so on. They keep what was flushed, also when it is cut off. */
+  readonly disks?: readonly string[];
+  /** Mounted there at the same path, to be read. */
+  readonly checkout?: string;
+  /** Milliseconds after which it is cut off. */
+  readonly timeout: number;
+}
+
+export interface GuestExit {
+  /** What its script returned; undefined when it did not come to its end. */
+  readonly status: number | undefined;
+  readonly output: string;
+  /** What the kernel said. */
+  readonly console: string;
+}
+
+/**
+ * A machine with a kernel of its own under QEMU: by KVM where the host lets us, else emulated, which takes some ten times as long.
+ * It has no network, and is gone with the process that made it.
+ */
+export class Guest implements AsyncDisposable {
+  /** The host's name of what the guest calls /guest. */
+  readonly directory: string;
+  readonly #process: ChildProcess;
+  readonly #ended: Promise<unknown>;
+  #console = '';
+
+  constructor({ image, script, disks = [], checkout, timeout }: GuestOptions) {
+    this.directory = scratchDirectory('guest');
+    writeFileSync(join(this.directory, 'script'), script);
+    if (checkout !== undefined) writeFileSync(join(this.directory, 'checkout'), checkout);
+    // It is killed with us, also when we are killed.
+    const command = ['setpriv', '--pdeathsig', 'KILL', 'qemu-system-x86_64'];
+    const share = (path: string, tag: string, more = ''): string[] => [
+      '-virtfs',
+      `local,path=${path},mount_tag=${tag},security_model=none,multidevs=remap${more}`,
+    ];
+    const drive = (file: string, more: string): string[] => [
+      '-drive',
+      `file=${file},format=raw,if=virtio,${more}`,
+    ];
+    const args = [
+      ...['-machine', 'q35', '-accel', 'kvm', '-accel', 'tcg,thread=multi', '-cpu', 'max'],
+      ...['-smp', '2', '-m', '3072', '-display', 'none', '-nodefaults', '-no-reboot', '-serial', 'stdio'],
+      ...['-kernel', image.kernel, '-initrd', image.initrd],
+      ...['-append', 'console=ttyS0 root=/dev/vda ro init=/usr/local/sbin/guest-init quiet panic=-1'],
+      ...drive(image.root, 'readonly=on'),
+      ...disks.flatMap((file) => drive(file, 'cache=writeback,discard=unmap')),
+      ...share(this.directory, 'guest'),
+      ...(checkout === undefined ? [] : share(checkout, 'checkout', ',readonly=on')),
+    ];
+    const [program = '', ...rest] = [...command, ...args];
+    this.#process = spawn(program, rest, { stdio: ['ignore', 'pipe', 'pipe'] });
+    for (const stream of [this.#process.stdout, this.#process.stderr])
+      stream?.on('data', (chunk: Buffer) => {
+        this.#console = (this.#console + chunk).slice(-50_000);
+      });
+    const timer = setTimeout(() => this.#process.kill('SIGKILL'), timeout);
+    this.#ended = once(this.#process, 'close').finally(() => clearTimeout(timer));
+  }
+
+  /** Waits until it has ended. */
+  async ended(): Promise<GuestExit> {
+    await this.#ended;
+    const read = (name: string): string | undefined => {
+      const file = join(this.directory, name);
+      return existsSync(file) ? readFileSync(file, 'utf8') : undefined;
+    };
+    const status = read('status')?.trim();
+    return {
+      status: status === undefined || status === '' ? undefined : Number(status),
+      output: read('output') ?? '',
+      console: this.#console,
+    };
+  }
+
+  /** Takes its power away: what it had not flushed is lost. */
+  async cut(): Promise<void> {
+    this.#process.kill('SIGKILL');
+    await this.#ended;
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.cut();
+  }
+}

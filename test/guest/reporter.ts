@@ -1,0 +1,36 @@
+import { appendFileSync } from 'node:fs';
+import { relative } from 'node:path';
+import type { Reporter, TestCase, TestModule } from 'vitest/node';
+
+/** What became of a test in a guest. */
+export interface GuestResult {
+  readonly file: string;
+  readonly name: string;
+  readonly state: 'passed' | 'failed' | 'skipped' | 'pending';
+  readonly milliseconds: number;
+  readonly errors: readonly string[];
+}
+
+/** Writes a line for each result when it is known, so that what is known is not lost with the guest. */
+export const guestReporter: Reporter = {
+  onTestCaseResult(test: TestCase): void {
+    const { state, errors = [] } = test.result();
+    write({
+      file: relative(process.cwd(), test.module.moduleId),
+      name: test.fullName,
+      state,
+      milliseconds: Math.round(test.diagnostic()?.duration ?? 0),
+      errors: errors.map((error) => error.stack ?? error.message),
+    });
+  },
+  onTestModuleEnd(module: TestModule): void {
+    const file = relative(process.cwd(), module.moduleId);
+    const milliseconds = Math.round(module.diagnostic().duration);
+    const errors = module.errors().map((error) => error.stack ?? error.message);
+    write({ file, name: '', state: errors.length > 0 ? 'failed' : 'passed', milliseconds, errors });
+  },
+};
+
+function write(result: GuestResult): void {
+  appendFileSync(process.env['COPPICE_GUEST_RESULTS'] ?? '/dev/null', `${JSON.stringify(result)}\n`);
+}

@@ -1,0 +1,49 @@
+import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { sparseFile } from '../support/devices.ts';
+import { Guest } from './guest.ts';
+import type { GuestImage } from './image.ts';
+import type { GuestResult } from './reporter.ts';
+
+export interface GuestRun {
+  readonly results: readonly GuestResult[];
+  /** Why not everything was run; empty when it was. */
+  readonly problem: string;
+}
+
+const GiB = 2 ** 30;
+
+/** Runs test files of this checkout in a guest with ZFS, where /dev/vdb is an empty disk for pools. */
+export async function runInGuest(
+  image: GuestImage,
+  files: readonly string[],
+  timeout: number = 40 * 60_000,
+): Promise<GuestRun> {
+  const checkout = process.cwd();
+  const script = `
+set -e
+modprobe zfs
+cd ${checkout}
+export PATH="${checkout}/node_modules/.bin:$PATH"
+export COPPICE_TEST_BACKENDS=zfs COPPICE_GUEST_RESULTS=/guest/results COPPICE_GUEST_TESTS="${files.join(' ')}"
+vitest run --config test/guest/vitest.config.ts
+`;
+  await using guest = new Guest({ image, script, disks: [sparseFile(8 * GiB)], checkout, timeout });
+  const { status, output, console } = await guest.ended();
+  const file = join(guest.directory, 'results');
+  const lines = existsSync(file) ? readFileSync(file, 'utf8').split('\n').filter(Boolean) : [];
+  const all = lines.map((line) => JSON.parse(line) as GuestResult);
+  const ended = new Set(all.filter(({ name }) => name === '').map((result) => result.file));
+  const missing = files.filter((each) => !ended.has(each));
+  const failures = all.filter(({ name, state }) => name === '' && state === 'failed');
+  const problem =
+    status === undefined || missing.length > 0 || failures.length > 0
+      ? [
+          `the guest ended with ${status ?? 'nothing'}; not run to the end: ${missing.join(', ') || 'none'}`,
+          ...failures.flatMap(({ file: failed, errors }) => [failed, ...errors]),
+          output.slice(-3000),
+          console.slice(-3000),
+        ].join('\n')
+      : '';
+  return { results: all.filter(({ name }) => name !== ''), problem };
+}

@@ -1,0 +1,24 @@
+import { defineConfig, type ViteUserConfig } from 'vitest/config';
+import { guestReporter } from './reporter.ts';
+
+/** How tests run inside of a guest: one after the other in one process, because everything there takes ten times as long. */
+const config: ViteUserConfig = defineConfig({
+  esbuild: { target: 'esnext' },
+  // The checkout can only be read there.
+  cacheDir: '/tmp/vite',
+  test: {
+    environment: 'node',
+    root: process.cwd(),
+    include: (process.env['COPPICE_GUEST_TESTS'] ?? '').split(' '),
+    setupFiles: ['test/support/leak-guard.ts'],
+    pool: 'forks',
+    maxWorkers: 1,
+    isolate: false,
+    fileParallelism: false,
+    testTimeout: 300_000,
+    hookTimeout: 300_000,
+    reporters: [guestReporter],
+  },
+});
+
+export default config;
