@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { scratchDirectory } from '../support/devices.ts';
+import { accelerator } from './accelerator.ts';
 import type { GuestImage } from './image.ts';
 
 export interface GuestOptions {
@@ -51,7 +52,7 @@ export class Guest implements AsyncDisposable {
       `file=${file},format=raw,if=virtio,${more}`,
     ];
     const args = [
-      ...['-machine', 'q35', '-accel', 'kvm', '-accel', 'tcg,thread=multi', '-cpu', 'max'],
+      ...['-machine', 'q35', ...accelerator(image)],
       ...['-smp', '2', '-m', '3072', '-display', 'none', '-nodefaults', '-no-reboot', '-serial', 'stdio'],
       ...['-kernel', image.kernel, '-initrd', image.initrd],
       ...['-append', 'console=ttyS0 root=/dev/vda ro init=/usr/local/sbin/guest-init quiet panic=-1'],
