@@ -23,6 +23,9 @@ export async function runInGuest(
   const script = `
 set -e
 modprobe zfs
+# Tools write caches beside what they read.
+mkdir -p /tmp/checkout/upper /tmp/checkout/work
+mount -t overlay -o lowerdir=${checkout},upperdir=/tmp/checkout/upper,workdir=/tmp/checkout/work checkout ${checkout}
 cd ${checkout}
 export PATH="${checkout}/node_modules/.bin:$PATH"
 export COPPICE_TEST_BACKENDS=zfs COPPICE_GUEST_RESULTS=/guest/results COPPICE_GUEST_TESTS="${files.join(' ')}"
