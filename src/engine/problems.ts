@@ -15,10 +15,14 @@ export interface Problem {
   readonly message: string;
 }
 
-/** The problems of a volume that is held, and of its snapshots. */
+/**
+ * The problems of a volume that is held, and of its snapshots.
+ * @param snapshots where they have been read already
+ */
 export function problemsIn(
   context: Context,
   volume: Pick<HeldVolume, 'name' | 'metadata' | 'held'>,
+  snapshots?: readonly SnapshotRecord[],
 ): Problem[] {
   const { name, metadata, held } = volume;
   const messages = [
@@ -28,7 +32,7 @@ export function problemsIn(
   return [
     ...messages.map((message): Problem => ({ severity: 'error', subject: name, message })),
     ...strangersIn(context, volume),
-    ...problemsOfSnapshots(context, volume),
+    ...problemsOfSnapshots(context, volume, snapshots),
   ];
 }
 
@@ -45,9 +49,10 @@ export function readableSnapshotsOf(context: Context, name: Name): readonly Snap
 function problemsOfSnapshots(
   context: Context,
   volume: Pick<HeldVolume, 'name' | 'metadata' | 'held'>,
+  known?: readonly SnapshotRecord[],
 ): Problem[] {
   const { name } = volume;
-  const records = readableSnapshotsOf(context, name);
+  const records = known ?? readableSnapshotsOf(context, name);
   if (!records) return [unreadable(name, `The snapshots of ${name}`)];
   return records.flatMap((record) => problemsOfListed(context, volume, record.name as Name));
 }

@@ -5,8 +5,8 @@ import { CoppiceError } from '../model/errors.ts';
  * Name-value lists, in which OpenZFS takes arguments and gives results. What goes in is built with libnvpair; what comes out is
  * printed by it as JSON, so that nothing here depends on how a list lies in memory.
  */
-/** Numbers are unsigned and have 64 bits; `true` is a name without a value. Of names in an array each is its own value, because programs are not given names without one. */
-export type NvValue = string | number | bigint | true | readonly string[] | NvObject;
+/** Numbers are unsigned and have 64 bits; `true` is a name without a value, and `false` a value of its own. Of names in an array each is its own value, because programs are not given names without one. */
+export type NvValue = string | number | bigint | boolean | readonly string[] | NvObject;
 export interface NvObject {
   readonly [name: string]: NvValue;
 }
@@ -22,6 +22,7 @@ const prototypes = {
   addString: 'int nvlist_add_string(void *, const char *, const char *)',
   addNumber: 'int nvlist_add_uint64(void *, const char *, uint64_t)',
   addName: 'int nvlist_add_boolean(void *, const char *)',
+  addBoolean: 'int nvlist_add_boolean_value(void *, const char *, int)',
   addList: 'int nvlist_add_nvlist(void *, const char *, void *)',
   printJson: 'int nvlist_print_json(void *, void *)',
 } as const;
@@ -100,6 +101,7 @@ export class NvList implements Disposable {
 
   #add(name: string, value: NvValue): void {
     if (value === true) must(name, libraries().nv.addName(this.pointer, name) as number);
+    else if (value === false) must(name, libraries().nv.addBoolean(this.pointer, name, 0) as number);
     else if (typeof value === 'string')
       must(name, libraries().nv.addString(this.pointer, name, value) as number);
     else if (typeof value === 'object') {

@@ -146,7 +146,7 @@ export function datasetExists(name: string): boolean {
 
 /** Waits until everything that was done in a pool is on the disks. */
 export function syncPool(pool: string): void {
-  using list = new NvList({});
+  using list = new NvList({ force: false });
   must('sync', pool, 'sync', pool, list.pointer, Buffer.alloc(8));
 }
 

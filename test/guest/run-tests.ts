@@ -23,6 +23,7 @@ export async function runInGuest(
   const script = `
 set -e
 modprobe zfs
+echo "127.0.0.1 localhost" > /etc/hosts
 # Tools write caches beside what they read.
 mkdir -p /tmp/checkout/upper /tmp/checkout/work
 mount -t overlay -o lowerdir=${checkout},upperdir=/tmp/checkout/upper,workdir=/tmp/checkout/work checkout ${checkout}

@@ -31,9 +31,10 @@ import { defaultBlockBytes, describing, makeEntry, materialise, originOf, requir
 import { encodeProperty } from './metadata.ts';
 import { exchange, move } from './move.ts';
 import { entryOf, type HeldDataset, Places, volumeProperties } from './places.ts';
-import { readTable, snapshotsOfVolume, volumesIn } from './records.ts';
+import { volumesIn } from './records.ts';
 import { discard } from './remove.ts';
 import { snapshotTogether } from './snapshot-together.ts';
+import { snapshotsOf } from './snapshots.ts';
 
 export const info: DriverInfo = {
   name: 'zfs',
@@ -68,7 +69,7 @@ export function zfsDriver(dataset: string, locks: number): Driver {
   return {
     info,
     list: () => volumesIn(layout),
-    listSnapshots: (volume) => snapshotsOfVolume(layout, readTable(dataset), volume),
+    listSnapshots: (volume, detail) => snapshotsOf(places, volume, detail),
     listEntries: (area) => places.listEntries(area),
     // What somebody else has below the dataset of the pool is listed among the volumes.
     foreign: () => [],

@@ -9,7 +9,16 @@ import type { HeldDataset } from './places.ts';
  * would roll back and destroy snapshots under whoever reads them.
  */
 export function holdersOf(held: readonly HeldDataset[]): Holders {
-  const devices = devicesOf(held);
+  return holdersOfDatasets(held.flatMap(({ dataset }) => dataset ?? []));
+}
+
+/** Whether anybody but udev has one of these open, or something stands on it. */
+export function isHeld(datasets: readonly string[]): boolean {
+  return holdersOfDatasets(datasets).holders.length > 0;
+}
+
+function holdersOfDatasets(datasets: readonly string[]): Holders {
+  const devices = devicesOf(datasets);
   if (devices.length === 0) return { holders: [], complete: true };
   const stacked = devices.flatMap(({ name, part, path }) =>
     stackedOn(name, part).map((above) => ({ command: `the device /dev/${above}`, path })),
@@ -23,7 +32,7 @@ export function holdersOf(held: readonly HeldDataset[]): Holders {
 export function mountsOf(
   held: readonly HeldDataset[],
 ): ReadonlyArray<{ readonly path: string; readonly source: string }> {
-  const devices = devicesOf(held);
+  const devices = devicesOf(held.flatMap(({ dataset }) => dataset ?? []));
   const wanted = new Map(devices.map(({ number, path }) => [number, path]));
   return readMounts().flatMap(({ fileSystem, mountPoint }) => {
     const [major = 0, minor = 0] = fileSystem.split(':').map(Number);
@@ -40,10 +49,10 @@ interface Part {
   readonly path: string;
 }
 
-function devicesOf(held: readonly HeldDataset[]): Part[] {
-  return held.flatMap(({ dataset }) => {
-    const device = dataset === undefined ? undefined : deviceOf(dataset);
-    if (dataset === undefined || !device) return [];
+function devicesOf(datasets: readonly string[]): Part[] {
+  return datasets.flatMap((dataset) => {
+    const device = deviceOf(dataset);
+    if (!device) return [];
     return partsOf(device.name).flatMap((part) => {
       const number = numberOf(device.name, part);
       return number === undefined ? [] : [{ name: device.name, part, number, path: zvolLink(dataset) }];

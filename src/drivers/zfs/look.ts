@@ -89,6 +89,42 @@ export function isOpen(zpool: string, dataset: string): boolean {
   return look(zpool, program, { dataset }, dataset) !== 0;
 }
 
+export interface FoundSnapshot {
+  readonly name: string;
+  readonly values: Readonly<Record<string, string>>;
+  readonly properties: Properties;
+}
+
+/** The snapshots of datasets that were not removed, each with the values of some properties and with its own user properties. */
+export function snapshotsWith(
+  zpool: string,
+  datasets: readonly string[],
+  wanted: readonly string[],
+): readonly FoundSnapshot[] {
+  const program = `${properties}
+local result = {}
+local arguments = ...
+for dataset in pairs(arguments.datasets) do
+  if zfs.exists(dataset) then
+    for name in zfs.list.snapshots(dataset) do
+      if not string.find(name, "@coppice:", 1, true) and (zfs.get_prop(name, "defer_destroy")) ~= "on" then
+        local values = {}
+        for key in pairs(arguments.wanted) do
+          local value = zfs.get_prop(name, key)
+          if value ~= nil then values[key] = tostring(value) end
+        end
+        result[name] = { values = values, properties = properties(name) }
+      end
+    end
+  end
+end
+return result`;
+  const found = look(zpool, program, { datasets, wanted }, datasets.join(', ')) as
+    | Record<string, Omit<FoundSnapshot, 'name'>>
+    | undefined;
+  return Object.entries(found ?? {}).map(([name, each]) => ({ name, ...each }));
+}
+
 /** What was cloned from the snapshots of a dataset. */
 export function clonesOf(zpool: string, dataset: string | undefined): readonly string[] {
   if (dataset === undefined) return [];

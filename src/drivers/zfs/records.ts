@@ -88,11 +88,6 @@ export function volumesIn(layout: Layout, table: Table = readTable(layout.datase
   return [...records, ...halfExchanged(layout, table, branches, records)];
 }
 
-export function snapshotsOfVolume(layout: Layout, table: Table, volume: string): readonly SnapshotRecord[] {
-  const found = volumesIn(layout, table).find(({ name }) => name === volume);
-  return found?.snapshotRecords ?? [];
-}
-
 type Branches = ReadonlyMap<string, readonly Row[]>;
 
 /** The former states of each volume, by its id. */

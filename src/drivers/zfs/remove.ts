@@ -7,6 +7,7 @@ import {
   renameDataset,
 } from '../../linux/zfs-core.ts';
 import { sleep } from '../../linux/zvol.ts';
+import { isHeld } from './holders.ts';
 import { dataOf, entryIdOf, lastPart, splitSnapshot } from './layout.ts';
 import { propertiesOf, snapshotsOn } from './look.ts';
 import { nameOf } from './metadata.ts';
@@ -109,7 +110,7 @@ export function destroyTree(places: Places, dataset: string): boolean {
   const [origin] = splitSnapshot(propertiesOf(zpool, dataset, ['origin']).origin ?? '');
   destroySnapshotsUnlessBusy(snapshotsOn(zpool, dataset).map(({ name }) => name));
   if (snapshotsOn(zpool, dataset).length > 0) return false;
-  whileProbed(() => destroyDataset(dataset));
+  whileProbed([dataset], () => destroyDataset(dataset));
   if (origin) destroyIfUnused(places, origin);
   return true;
 }
@@ -134,7 +135,7 @@ export function destroyIfUnused(places: Places, dataset: string): void {
 }
 
 export function destroySnapshotsUnlessBusy(names: readonly string[]): void {
-  whileProbed(() => destroySnapshots(names));
+  whileProbed(names, () => destroySnapshots(names));
 }
 
 const patience = 10_000;
@@ -144,7 +145,7 @@ const patience = 10_000;
  * has it open for longer than that really has it.
  * @throws ZfsError EBUSY
  */
-function whileProbed(destroy: () => void): void {
+function whileProbed(names: readonly string[], destroy: () => void): void {
   const until = performance.now() + patience;
   for (let pause = 1; ; pause = Math.min(pause * 2, 50)) {
     try {
@@ -153,6 +154,8 @@ function whileProbed(destroy: () => void): void {
     } catch (error) {
       if (hasErrno(error, 'ENOENT')) return;
       if (!hasErrno(error, 'EBUSY') || performance.now() > until) throw error;
+      // Looked for only when it takes longer than a glance.
+      if (pause === 16 && isHeld(names)) throw error;
     }
     sleep(pause);
   }

@@ -99,11 +99,11 @@ function foreignEntries(context: Context): Finding[] {
 }
 
 function volumeFindings(context: Context): Finding[] {
-  return volumesOf(context).flatMap(({ name: text, metadata }): readonly Finding[] => {
+  return volumesOf(context).flatMap(({ name: text, metadata, snapshotRecords }): readonly Finding[] => {
     if (metadata?.type !== 'volume') return [];
     const name = text as Name;
     return holding(context, { area: 'volumes', name }, name, (held) =>
-      problemsIn(context, { name, metadata, held }),
+      problemsIn(context, { name, metadata, held }, snapshotRecords),
     );
   });
 }

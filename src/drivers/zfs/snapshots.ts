@@ -1,0 +1,35 @@
+import type { Name } from '../../model/names.ts';
+import type { RecordDetail, SnapshotRecord } from '../driver.ts';
+import { isInternal, metadataProperty, splitSnapshot } from './layout.ts';
+import { snapshotsWith } from './look.ts';
+import { decodeProperty } from './metadata.ts';
+import type { Places } from './places.ts';
+
+/** The snapshots of one volume, wherever in its line they are. Asked of the kernel, because a process for each would take longer. */
+export function snapshotsOf(places: Places, volume: Name, detail?: RecordDetail): SnapshotRecord[] {
+  const { zpool, dataset } = places.layout;
+  const name = `${dataset}/${volume}`;
+  const metadata = places.describe(name);
+  const line = metadata?.type === 'volume' ? [name, ...places.branchesOf(metadata.id)] : [name];
+  const wanted = ['volsize', 'createtxg', ...(detail === 'usage' ? ['referenced', 'used'] : [])];
+  return snapshotsWith(zpool, line, wanted).flatMap(({ name: full, values, properties }) => {
+    const [, snapshot] = splitSnapshot(full);
+    if (isInternal(snapshot)) return [];
+    const own = decodeProperty(properties[metadataProperty]);
+    const record: SnapshotRecord = {
+      name: snapshot,
+      metadata: own?.type === 'snapshot' ? { ...own, generation: values['createtxg'] ?? '0' } : undefined,
+      bytes: numberIn(values['volsize']),
+      allocatedBytes: numberIn(values['referenced']),
+      measured:
+        values['used'] === undefined
+          ? undefined
+          : { exclusiveBytes: Number(values['used']), at: new Date().toISOString() },
+    };
+    return [record];
+  });
+}
+
+function numberIn(text: string | undefined): number | undefined {
+  return text === undefined ? undefined : Number(text);
+}
