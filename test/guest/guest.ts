@@ -12,6 +12,8 @@ export interface GuestOptions {
   readonly script: string;
   /** Files that are its disks /dev/vdb, /dev/vdc and so on. They keep what was flushed, also when it is cut off. */
   readonly disks?: readonly string[];
+  /** What is in /guest from the start, by name. */
+  readonly files?: Readonly<Record<string, string>>;
   /** Mounted there at the same path, to be read. */
   readonly checkout?: string;
   /** Milliseconds after which it is cut off. */
@@ -37,9 +39,10 @@ export class Guest implements AsyncDisposable {
   readonly #ended: Promise<unknown>;
   #console = '';
 
-  constructor({ image, script, disks = [], checkout, timeout }: GuestOptions) {
+  constructor({ image, script, disks = [], files = {}, checkout, timeout }: GuestOptions) {
     this.directory = scratchDirectory('guest');
-    writeFileSync(join(this.directory, 'script'), script);
+    for (const [name, content] of Object.entries({ ...files, script }))
+      writeFileSync(join(this.directory, name), content);
     if (checkout !== undefined) writeFileSync(join(this.directory, 'checkout'), checkout);
     // It is killed with us, also when we are killed.
     const command = ['setpriv', '--pdeathsig', 'KILL', 'qemu-system-x86_64'];

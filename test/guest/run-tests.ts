@@ -20,16 +20,8 @@ export async function runInGuest(
   timeout: number = 40 * 60_000,
 ): Promise<GuestRun> {
   const checkout = process.cwd();
-  const script = `
-set -e
-modprobe zfs
-echo "127.0.0.1 localhost" > /etc/hosts
-# Tools write caches beside what they read.
-mkdir -p /tmp/checkout/upper /tmp/checkout/work
-mount -t overlay -o lowerdir=${checkout},upperdir=/tmp/checkout/upper,workdir=/tmp/checkout/work checkout ${checkout}
-cd ${checkout}
-export PATH="${checkout}/node_modules/.bin:$PATH"
-export COPPICE_TEST_BACKENDS=zfs COPPICE_GUEST_RESULTS=/guest/results COPPICE_GUEST_TESTS="${files.join(' ')}"
+  const script = `${prepare(checkout)}
+export COPPICE_GUEST_RESULTS=/guest/results COPPICE_GUEST_TESTS="${files.join(' ')}"
 vitest run --config test/guest/vitest.config.ts
 `;
   await using guest = new Guest({ image, script, disks: [sparseFile(8 * GiB)], checkout, timeout });
@@ -50,4 +42,18 @@ vitest run --config test/guest/vitest.config.ts
         ].join('\n')
       : '';
   return { results: all.filter(({ name }) => name !== ''), problem };
+}
+
+/** The beginning of every script that works in the checkout on a real ZFS. */
+export function prepare(checkout: string): string {
+  return `
+set -e
+modprobe zfs
+echo "127.0.0.1 localhost" > /etc/hosts
+# Tools write caches beside what they read.
+mkdir -p /tmp/checkout/upper /tmp/checkout/work
+mount -t overlay -o lowerdir=${checkout},upperdir=/tmp/checkout/upper,workdir=/tmp/checkout/work checkout ${checkout}
+cd ${checkout}
+export PATH="${checkout}/node_modules/.bin:$PATH" COPPICE_TEST_BACKENDS=zfs
+`;
 }

@@ -8,13 +8,16 @@ import {
   statSync,
   writeSync,
 } from 'node:fs';
-import { dirname } from 'node:path';
+import { basename, dirname } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
+import { lockName, openLocks, takeLock } from '../../src/drivers/zfs/locks.ts';
+import { propertiesOf } from '../../src/drivers/zfs/look.ts';
 import type { Pool } from '../../src/index.ts';
 import { Descriptor } from '../../src/linux/files.ts';
 import { hasErrno } from '../../src/linux/libc.ts';
 import { lock } from '../../src/linux/locks.ts';
-import { patternBytes } from './content.ts';
+import type { Name } from '../../src/model/names.ts';
+import { diskBytes, patternBytes } from './content.ts';
 import { blockBytes, type Disk, type Outcome } from './model.ts';
 
 /** What machines do with their disks, in the model's words: a block holds zeros, or what a number stands for. */
@@ -61,7 +64,9 @@ export async function writeBlock(
 ): Promise<Outcome | undefined> {
   for (;;) {
     const path = await pool.diskPath(name);
-    using guard = await lockedDirectory(dirname(dirname(path)));
+    using guard = await (path.startsWith('/dev/')
+      ? lockedZvol(path)
+      : lockedDirectory(dirname(dirname(path))));
     // The lock may be that of what had this name before.
     if (!guard || (await pool.diskPath(name)) !== path) continue;
     const outcome = write(path, block, seed);
@@ -75,7 +80,7 @@ function write(path: string, block: number, seed: number): Outcome | undefined {
   try {
     const fd = openSync(path, constants.O_WRONLY);
     try {
-      const { size } = fstatSync(fd);
+      const size = diskBytes(path);
       writeSync(fd, blockOf(seed), 0, blockBytes, (block % (size / blockBytes)) * blockBytes);
       try {
         fsyncSync(fd);
@@ -92,6 +97,20 @@ function write(path: string, block: number, seed: number): Outcome | undefined {
     if (hasErrno(error, 'EROFS', 'EPERM')) return { failed: 'blocked', message };
     if (hasErrno(error, 'ENOSPC')) return { failed: 'no_space', message };
     throw error;
+  }
+}
+
+/** The lock of a volume that is a zvol. */
+async function lockedZvol(path: string): Promise<Disposable> {
+  const dataset = dirname(path).replace('/dev/zvol/', '');
+  const zpool = dataset.split('/', 1)[0] ?? '';
+  const guid = BigInt.asUintN(64, BigInt(propertiesOf(zpool, dataset, ['guid']).guid ?? 0));
+  using locks = openLocks(guid.toString());
+  const name = lockName({ area: 'volumes', name: basename(path) as Name });
+  for (;;) {
+    const taken = takeLock(locks.fd, name, 'shared', false);
+    if (taken) return taken;
+    await delay(1);
   }
 }
 

@@ -5,7 +5,8 @@ import type { ErrorCode } from '../../src/index.ts';
  * nothing when that result can't be explained.
  */
 
-export const blockBytes = 4096;
+/** What sizes of disks are multiples of: that of zvols is larger. */
+export const blockBytes: number = process.env['COPPICE_TEST_BACKENDS'] === 'zfs' ? 16384 : 4096;
 
 /** Bytes, and what was written to which of its blocks. */
 export interface Disk {
