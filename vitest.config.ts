@@ -17,6 +17,7 @@ const config: ViteUserConfig = defineConfig({
             'test/crash/**',
             'test/e2e/**',
             'test/package/**',
+            'test/guest/**',
             'test/docs/examples.test.ts',
           ]
         : []),

@@ -20,6 +20,7 @@ const measures: Readonly<Record<string, () => Promise<Measured[]>>> = {
   'scale-clone': async () => (await import('./scale-clone.ts')).scaleClone(),
   'scale-list': async () => (await import('./scale-list.ts')).scaleList(),
   usage: async () => (await import('./usage.ts')).usage(),
+  zfs: async () => (await import('./zfs.ts')).zfs(),
   lxd: async () => (await import('./lxd.ts')).lxd(),
 };
 

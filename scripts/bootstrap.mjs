@@ -13,11 +13,15 @@ const vitest = ['vitest', 'run'];
 /** What each task runs, one command after the other, and which groups of Debian packages it needs. */
 const tasks = {
   start: { needs: ['run'], commands: [['node', 'scripts/start.ts']] },
-  test: { needs: ['run', 'test', 'package'], commands: [['biome', 'check'], ['tsc', '--noEmit'], vitest] },
+  test: {
+    needs: ['run', 'test', 'guest', 'package'],
+    commands: [['biome', 'check'], ['tsc', '--noEmit'], vitest],
+  },
   'test:quick': { needs: ['run', 'test'], env: { COPPICE_QUICK: '1' }, commands: [vitest] },
-  'test:long': { needs: ['run', 'test'], env: { COPPICE_LONG: '1' }, commands: [vitest] },
+  'test:guest': { needs: ['run', 'test', 'guest'], commands: [[...vitest, 'test/guest']] },
+  'test:long': { needs: ['run', 'test', 'guest'], env: { COPPICE_LONG: '1' }, commands: [vitest] },
   torture: { needs: ['run', 'test'], commands: [['node', 'test/torture/torture.ts']] },
-  bench: { needs: ['run', 'bench'], commands: [['node', 'bench/run.ts']] },
+  bench: { needs: ['run', 'test', 'guest', 'bench'], commands: [['node', 'bench/run.ts']] },
   build: { needs: [], commands: [] },
   package: { needs: ['package'], commands: [['node', 'scripts/package.ts']] },
 };
@@ -48,6 +52,12 @@ const debianPackages = [
   { name: 'mandoc', group: 'test', files: ['mandoc'], why: 'tests the manual' },
   { name: 'strace', group: 'test', files: ['strace'], why: 'tests which system calls are made' },
   { name: 'mmdebstrap', group: 'test', files: ['mmdebstrap'], why: 'tests packages on a clean Debian' },
+  {
+    name: 'qemu-system-x86',
+    group: 'guest',
+    files: ['qemu-system-x86_64'],
+    why: 'runs tests under a kernel with ZFS',
+  },
   { name: 'dpkg', group: 'package', files: ['dpkg-deb'], why: 'makes the Debian package' },
   { name: 'gcc', group: 'bench', files: ['gcc'], why: 'builds the baseline in C' },
   { name: 'lxd', group: 'bench', files: ['lxd'], why: 'is compared with' },

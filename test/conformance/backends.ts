@@ -29,6 +29,8 @@ export type Trait =
   | 'directories'
   /** Disks are files. */
   | 'files'
+  /** What somebody has open can be taken away from under him. */
+  | 'removesOpenSnapshots'
   /** That what is freed is given back to the device can be ended by a remount. */
   | 'discardChangesWhileMounted';
 
@@ -54,6 +56,7 @@ const all: readonly Backend[] = [
       discardChangesWhileMounted: true,
       directories: true,
       files: true,
+      removesOpenSnapshots: true,
     },
     sizeUnit: 4096,
     tools: btrfsTools,
@@ -82,6 +85,7 @@ const all: readonly Backend[] = [
       discardChangesWhileMounted: 'xfs takes it from its first mount, and ignores it later.',
       directories: true,
       files: true,
+      removesOpenSnapshots: true,
     },
     sizeUnit: 4096,
     tools: xfsTools,
@@ -107,6 +111,7 @@ const all: readonly Backend[] = [
       copiesDiffer: 'A pool on ZFS is no directory that could be copied.',
       directories: 'A pool on ZFS is no directory, so nothing can be planted in it.',
       files: 'Disks on ZFS are block devices.',
+      removesOpenSnapshots: 'ZFS destroys no snapshot that somebody has open.',
       discardChangesWhileMounted: 'A pool on ZFS is not mounted.',
     },
     sizeUnit: 16384,

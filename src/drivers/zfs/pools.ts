@@ -47,6 +47,7 @@ export function openRoot(path: string): StoreRoot {
       `${dataset} is a copy of a pool's dataset, not the pool; use that, or take the mark away with "zfs inherit ${poolProperty} ${dataset}".`,
     );
   }
+  requireKey(dataset);
   const locks = openLocks(guid);
   return { path, fd: locks.fd, metadata, [Symbol.dispose]: () => locks[Symbol.dispose]() };
 }
@@ -86,6 +87,16 @@ export function destroyPool(path: string, metadata: PoolMetadata): void {
   const { own, staging, tombstones, branches } = layoutOf(dataset);
   runZfs('zfs', ['inherit', poolProperty, dataset]);
   for (const area of [branches, tombstones, staging, own]) if (datasetExists(area)) destroyDataset(area);
+}
+
+/** Of an encrypted dataset whose key is not loaded nothing can be read or made. @throws CoppiceError io_error */
+function requireKey(dataset: string): void {
+  const { keystatus } = propertiesOf(layoutOf(dataset).zpool, dataset, ['keystatus']);
+  if (keystatus !== 'unavailable') return;
+  throw new CoppiceError(
+    'io_error',
+    `The dataset ${dataset} is encrypted and its key is not loaded; load it with "zfs load-key ${dataset}".`,
+  );
 }
 
 function createZpool(name: string, { devices, force }: StoreRequest, steps: string[]): void {

@@ -7,6 +7,7 @@ import {
   renameDataset,
 } from '../../linux/zfs-core.ts';
 import { sleep } from '../../linux/zvol.ts';
+import { CoppiceError } from '../../model/errors.ts';
 import { isHeld } from './holders.ts';
 import { dataOf, entryIdOf, lastPart, splitSnapshot } from './layout.ts';
 import { propertiesOf, snapshotsOn } from './look.ts';
@@ -138,6 +139,15 @@ export function destroySnapshotsUnlessBusy(names: readonly string[]): void {
   whileProbed(names, () => destroySnapshots(names));
 }
 
+function stillOpen(names: readonly string[], cause: unknown): CoppiceError {
+  const what = names.length === 1 ? names[0] : 'one of its snapshots';
+  return new CoppiceError(
+    'blocked',
+    `${what} is open, and ZFS destroys nothing that somebody has open, also not by force; stop what uses it.`,
+    { cause },
+  );
+}
+
 const patience = 10_000;
 
 /**
@@ -155,7 +165,7 @@ function whileProbed(names: readonly string[], destroy: () => void): void {
       if (hasErrno(error, 'ENOENT')) return;
       if (!hasErrno(error, 'EBUSY') || performance.now() > until) throw error;
       // Looked for only when it takes longer than a glance.
-      if (pause === 16 && isHeld(names)) throw error;
+      if (pause === 16 && isHeld(names)) throw stillOpen(names, error);
     }
     sleep(pause);
   }
