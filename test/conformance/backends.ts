@@ -12,6 +12,8 @@ export interface Backend {
   readonly traits: Readonly<Record<Trait, true | string>>;
   /** Sizes of disks are multiples of this. */
   readonly sizeUnit: number;
+  /** How much of what repeats a thing many times is done: less where a kernel is emulated, which takes ten times as long. */
+  readonly scale: number;
   readonly tools: Tools;
   makePool(options?: TestPoolOptions): Promise<TestPool>;
   /** The library's, which makes a pool of this kind. */
@@ -29,6 +31,8 @@ export type Trait =
   | 'directories'
   /** Disks are files. */
   | 'files'
+  /** Several snapshots are taken one after the other, and appear together. */
+  | 'groupsInSteps'
   /** What somebody has open can be taken away from under him. */
   | 'removesOpenSnapshots'
   /** That what is freed is given back to the device can be ended by a remount. */
@@ -56,9 +60,11 @@ const all: readonly Backend[] = [
       discardChangesWhileMounted: true,
       directories: true,
       files: true,
+      groupsInSteps: true,
       removesOpenSnapshots: true,
     },
     sizeUnit: 4096,
+    scale: 1,
     tools: btrfsTools,
     makePool: (options) => makeTestPool({ driver: 'btrfs', ...options }),
     createPool: (options) => createPool({ driver: 'btrfs', ...options }),
@@ -85,9 +91,11 @@ const all: readonly Backend[] = [
       discardChangesWhileMounted: 'xfs takes it from its first mount, and ignores it later.',
       directories: true,
       files: true,
+      groupsInSteps: true,
       removesOpenSnapshots: true,
     },
     sizeUnit: 4096,
+    scale: 1,
     tools: xfsTools,
     makePool: (options) => makeTestPool({ driver: 'xfs', ...options }),
     createPool: (options) => createPool({ driver: 'xfs', ...options }),
@@ -111,10 +119,12 @@ const all: readonly Backend[] = [
       copiesDiffer: 'A pool on ZFS is no directory that could be copied.',
       directories: 'A pool on ZFS is no directory, so nothing can be planted in it.',
       files: 'Disks on ZFS are block devices.',
+      groupsInSteps: 'ZFS takes several snapshots in one step, in which there is no moment in between.',
       removesOpenSnapshots: 'ZFS destroys no snapshot that somebody has open.',
       discardChangesWhileMounted: 'A pool on ZFS is not mounted.',
     },
     sizeUnit: 16384,
+    scale: 0.1,
     tools: zfsTools,
     makePool: (options) => makeZfsPool(options),
     createPool: (options) => createPool({ ...options, driver: 'zfs' }),

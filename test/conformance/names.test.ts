@@ -91,13 +91,14 @@ conformance('names', (suite) => {
   });
 
   test('a volume "a" with a snapshot "b-c" and a volume "a-b" with a snapshot "c" are four things', async () => {
-    await suite.pool.create('a', { bytes: 4096 });
-    await suite.pool.create('a-b', { bytes: 8192 });
+    const { sizeUnit } = suite.backend;
+    await suite.pool.create('a', { bytes: sizeUnit });
+    await suite.pool.create('a-b', { bytes: 2 * sizeUnit });
     await suite.pool.snapshot('a@b-c');
     await suite.pool.snapshot('a-b@c');
     expect((await suite.pool.listSnapshots()).map((entry) => [entry.reference, entry.bytes])).toEqual([
-      ['a@b-c', 4096],
-      ['a-b@c', 8192],
+      ['a@b-c', sizeUnit],
+      ['a-b@c', 2 * sizeUnit],
     ]);
     await suite.pool.remove('a', { withSnapshots: true });
     expect((await suite.pool.show('a-b')).snapshotList.map((entry) => entry.name)).toEqual(['c']);

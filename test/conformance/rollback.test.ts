@@ -184,7 +184,7 @@ conformance('rollback', (suite) => {
     expect(digest(await pool.diskPath(undo ?? ''))).toBe(state(10));
   });
 
-  needs('snapshots')('brings back a disk that somebody deleted', async () => {
+  needs('files')('brings back a disk that somebody deleted', async () => {
     const { pool } = suite;
     const { name, path } = await prepared();
     unlinkSync(path);
@@ -195,7 +195,7 @@ conformance('rollback', (suite) => {
     expect(await pool.show(name)).toMatchObject({ snapshots: 3, problems: [] });
   });
 
-  needs('snapshots')('brings back the whole data that somebody deleted', async () => {
+  needs('files')('brings back the whole data that somebody deleted', async () => {
     const { pool } = suite;
     const { name, path } = await prepared();
     suite.backend.tools.removeData(path);

@@ -99,7 +99,7 @@ conformance('usage', (suite) => {
           expect(before - suite.backend.tools.usedBytes(suite.home.path), reference).toBe(exclusiveBytes);
         }
       }),
-      { numRuns: 6 },
+      { numRuns: Math.ceil(6 * suite.backend.scale) },
     );
   });
 

@@ -1,7 +1,6 @@
-import { fsyncSync, openSync } from 'node:fs';
-import { Descriptor } from '../../linux/files.ts';
+import { fsyncSync } from 'node:fs';
 import { cloneDataset, setProperties, syncPool, waitForFrees } from '../../linux/zfs-core.ts';
-import { openZvol, waitForLink, zvolLink } from '../../linux/zvol.ts';
+import { openZvol, waitForLink } from '../../linux/zvol.ts';
 import { CoppiceError } from '../../model/errors.ts';
 import type { Metadata } from '../../model/metadata.ts';
 import { payloadIdOf } from '../../model/metadata.ts';
@@ -112,7 +111,8 @@ export function zfsDriver(dataset: string, locks: number): Driver {
     inspect: (held) => inspect(places, ours(held)),
     leftOut: () => [],
     countExtents: () => 0,
-    usage: (held, accuracy) => usage(zpool, ours(held), accuracy),
+    // The engine has waited for what was under way, where it wants to be exact.
+    usage: (held) => usage(zpool, ours(held)),
     recallUsage: () => undefined,
     rememberUsage: () => {},
     mounts: (held) => mountsOf(held.map(ours)),
@@ -142,7 +142,8 @@ export function zfsDriver(dataset: string, locks: number): Driver {
       };
     },
     settle() {
-      syncPool(zpool);
+      // What was destroyed is freed with the next transaction groups, and the next by itself would come in five seconds.
+      for (let group = 0; group < 3; group++) syncPool(zpool);
       waitForFrees(zpool);
       return true;
     },
@@ -213,12 +214,9 @@ function stageRollback(places: Places, snapshot: HeldDataset, staged: HeldDatase
 function writeOut(zpool: string, held: HeldDataset): void {
   if (held.draft || held.dataset === undefined || held.dataset.includes('@')) return;
   if (!isOpen(zpool, held.dataset)) return;
-  try {
-    using device = new Descriptor(openSync(zvolLink(held.dataset), 'r'));
-    fsyncSync(device.fd);
-  } catch {
-    // Without a device there is nobody who has written.
-  }
+  const bytes = Number(propertiesOf(zpool, held.dataset, ['volsize']).volsize ?? 0);
+  using device = openZvol({ dataset: held.dataset, bytes }, 'read');
+  fsyncSync(device.fd);
 }
 
 function inspect(places: Places, held: HeldDataset): PayloadState | undefined {
@@ -245,8 +243,7 @@ function inspect(places: Places, held: HeldDataset): PayloadState | undefined {
   };
 }
 
-function usage(zpool: string, held: HeldDataset, accuracy: 'cheap' | 'exact'): PayloadUsage {
-  if (accuracy === 'exact') syncPool(zpool);
+function usage(zpool: string, held: HeldDataset): PayloadUsage {
   const dataset = required(held);
   const exclusive = dataset.includes('@') ? 'used' : 'written';
   const found = propertiesOf(zpool, dataset, ['volsize', 'referenced', exclusive, 'compressratio']);

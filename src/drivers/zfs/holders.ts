@@ -1,7 +1,8 @@
 import { findDeviceHolders } from '../../linux/holders.ts';
 import { readMounts } from '../../linux/mounts.ts';
-import { deviceOf, numberOf, partsOf, stackedOn, zvolLink } from '../../linux/zvol.ts';
+import { deviceOf, numberOf, partsOf, sleep, stackedOn, zvolLink } from '../../linux/zvol.ts';
 import type { Holders } from '../driver.ts';
+import { isOpen } from './look.ts';
 import type { HeldDataset } from './places.ts';
 
 /**
@@ -14,18 +15,33 @@ export function holdersOf(held: readonly HeldDataset[]): Holders {
 
 /** Whether anybody but udev has one of these open, or something stands on it. */
 export function isHeld(datasets: readonly string[]): boolean {
-  return holdersOfDatasets(datasets).holders.length > 0;
+  const { holders, complete } = holdersOfDatasets(datasets);
+  return holders.length > 0 || !complete;
 }
 
+/** Longer than udev looks at a device. */
+const patience = 5_000;
+
+/**
+ * The kernel says whether a zvol is open; only then all processes are looked through for who it is. Whom that does not show may be
+ * udev, for a moment, or somebody in another namespace or with nothing but a mapping.
+ */
 function holdersOfDatasets(datasets: readonly string[]): Holders {
-  const devices = devicesOf(datasets);
-  if (devices.length === 0) return { holders: [], complete: true };
-  const stacked = devices.flatMap(({ name, part, path }) =>
-    stackedOn(name, part).map((above) => ({ command: `the device /dev/${above}`, path })),
-  );
-  const wanted = new Map(devices.map(({ number, path }) => [number, path]));
-  const { holders, complete } = findDeviceHolders(wanted);
-  return { holders: [...stacked, ...holders], complete };
+  const until = performance.now() + patience;
+  for (let pause = 5; ; pause = Math.min(pause * 2, 100)) {
+    const open = datasets.filter((dataset) => isOpen(dataset.split(/[/@]/, 1)[0] ?? '', dataset));
+    if (open.length === 0) return { holders: [], complete: true };
+    const devices = devicesOf(open);
+    const stacked = devices.flatMap(({ name, part, path }) =>
+      stackedOn(name, part).map((above) => ({ command: `the device /dev/${above}`, path })),
+    );
+    const wanted = new Map(devices.map(({ number, path }) => [number, path]));
+    const holders = [...stacked, ...findDeviceHolders(wanted).holders];
+    const found = open.filter((dataset) => holders.some(({ path }) => path === zvolLink(dataset)));
+    const complete = found.length === open.length;
+    if (complete || performance.now() > until) return { holders, complete };
+    sleep(pause);
+  }
 }
 
 /** What is mounted from these zvols. */

@@ -6,7 +6,7 @@ import {
   promoteDataset,
   renameDataset,
 } from '../../linux/zfs-core.ts';
-import { sleep } from '../../linux/zvol.ts';
+import { sleep, waitForLink } from '../../linux/zvol.ts';
 import { CoppiceError } from '../../model/errors.ts';
 import { isHeld } from './holders.ts';
 import { dataOf, entryIdOf, lastPart, splitSnapshot } from './layout.ts';
@@ -83,7 +83,19 @@ function settleBranch(places: Places, branch: string): boolean {
     if (origin !== branch) emptied.push(origin);
   }
   for (const former of emptied) destroyIfUnused(places, former);
+  awaitLink(places, volume);
   return true;
+}
+
+/** Who starts a machine after a rollback opens the path that he knows: until udev has seen it, that leads to the replaced state. */
+function awaitLink({ layout }: Places, volume: string): void {
+  const { volsize, volmode } = propertiesOf(layout.zpool, volume, ['volsize', 'volmode']);
+  if (volsize === undefined || volmode === 'none') return;
+  try {
+    waitForLink({ dataset: volume, bytes: Number(volsize) });
+  } catch {
+    // The rollback has happened all the same; whoever asks for the path is told.
+  }
 }
 
 function discardTombstone(places: Places, dataset: string): void {
