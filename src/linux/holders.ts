@@ -1,6 +1,7 @@
 import { type BigIntStats, readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs';
 import { hasErrno } from './libc.ts';
 import { fileUnderLoop } from './loops.ts';
+import { loopBackingFile } from './mounts.ts';
 
 /** A file to look for: device and inode as stat(2) gives them. */
 export interface FileIdentity {
@@ -34,9 +35,16 @@ export function findDeviceHolders(wanted: ReadonlyMap<bigint, string>): {
   holders: FoundHolder[];
   complete: boolean;
 } {
-  const { holders, complete } = findUsers((status) =>
-    status.isBlockDevice() ? wanted.get(status.rdev) : undefined,
-  );
+  const pathOf = (status: BigIntStats): string | undefined =>
+    status.isBlockDevice() ? wanted.get(status.rdev) : undefined;
+  const loops = loopNames().flatMap((name): FoundHolder[] => {
+    const file = loopBackingFile(`/dev/${name}`);
+    const status = file && statSync(file, { bigint: true, throwIfNoEntry: false });
+    const path = status && pathOf(status);
+    return path ? [{ command: `loop device /dev/${name}`, path }] : [];
+  });
+  const { holders: users, complete } = findUsers(pathOf);
+  const holders = [...loops, ...users];
   return { holders: holders.filter(({ command }) => !/udevd\b|^\(udev-worker\)/.test(command)), complete };
 }
 
@@ -107,10 +115,13 @@ function commandOf(pid: string): string {
   return words.length > 0 ? words.join(' ').slice(0, 120) : readFileSync(`/proc/${pid}/comm`, 'utf8').trim();
 }
 
+function loopNames(): string[] {
+  return readdirSync('/sys/block').filter((name) => name.startsWith('loop'));
+}
+
 function loopDevicesOn(wanted: ReadonlyMap<string, string>): FoundHolder[] {
   const found: FoundHolder[] = [];
-  for (const name of readdirSync('/sys/block')) {
-    if (!name.startsWith('loop')) continue;
+  for (const name of loopNames()) {
     const file = fileUnderLoop(`/dev/${name}`);
     const path = file && wanted.get(`${file.device}:${file.inode}`);
     if (path) found.push({ command: `loop device /dev/${name}`, path });
