@@ -31,6 +31,8 @@ export type Trait =
   | 'directories'
   /** Disks are files. */
   | 'files'
+  /** What only one refers to is known when it was measured. */
+  | 'usageIsMeasured'
   /** Several snapshots are taken one after the other, and appear together. */
   | 'groupsInSteps'
   /** What somebody has open can be taken away from under him. */
@@ -61,6 +63,7 @@ const all: readonly Backend[] = [
       directories: true,
       files: true,
       groupsInSteps: true,
+      usageIsMeasured: true,
       removesOpenSnapshots: true,
     },
     sizeUnit: 4096,
@@ -92,6 +95,7 @@ const all: readonly Backend[] = [
       directories: true,
       files: true,
       groupsInSteps: true,
+      usageIsMeasured: true,
       removesOpenSnapshots: true,
     },
     sizeUnit: 4096,
@@ -119,6 +123,7 @@ const all: readonly Backend[] = [
       copiesDiffer: 'A pool on ZFS is no directory that could be copied.',
       directories: 'A pool on ZFS is no directory, so nothing can be planted in it.',
       files: 'Disks on ZFS are block devices.',
+      usageIsMeasured: 'ZFS counts at any time what only one refers to.',
       groupsInSteps: 'ZFS takes several snapshots in one step, in which there is no moment in between.',
       removesOpenSnapshots: 'ZFS destroys no snapshot that somebody has open.',
       discardChangesWhileMounted: 'A pool on ZFS is not mounted.',

@@ -224,7 +224,7 @@ function inspect(places: Places, held: HeldDataset): PayloadState | undefined {
   if (dataset === undefined) return undefined;
   const [parent, snapshot] = splitSnapshot(dataset);
   const metadata = places.read(held);
-  const found = propertiesOf(places.layout.zpool, dataset, ['volsize', 'readonly', 'written', 'createtxg']);
+  const found = propertiesOf(places.layout.zpool, dataset, ['volsize', 'readonly', 'createtxg']);
   if (found.volsize === undefined) return undefined;
   const state = { bytes: Number(found.volsize), isWhole: true, createdIn: found.createtxg ?? '0' };
   if (snapshot !== '') {
@@ -238,8 +238,8 @@ function inspect(places: Places, held: HeldDataset): PayloadState | undefined {
     ...state,
     readOnly: found.readonly === 'on',
     identity: metadata?.type === 'volume' ? payloadIdOf(metadata) : undefined,
-    // Nothing has been written to a template since the snapshot that its clones are made from.
-    changedIn: metadata?.type === 'volume' && metadata.sealed ? (found.written ?? '0') : state.createdIn,
+    // Clones of a template are made from a snapshot, which nobody can change, whatever is done to the template itself.
+    changedIn: metadata?.type === 'volume' && metadata.sealed ? metadata.sealed.generation : state.createdIn,
   };
 }
 

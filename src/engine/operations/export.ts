@@ -95,7 +95,12 @@ export async function exportImage(
 /** Only a regular file outside the pool is replaced: never a device, a link, a pipe, or the disk of a volume. */
 function requireReplaceable(context: Context, file: string): void {
   const directory = lstatSync(dirname(file), { throwIfNoEntry: false }) && realpathSync(dirname(file));
-  if (directory !== undefined && `${directory}/`.startsWith(`${realpathSync(context.path)}/volumes/`)) {
+  const { isMounted } = context.driver.info;
+  if (
+    directory !== undefined &&
+    isMounted &&
+    `${directory}/`.startsWith(`${realpathSync(context.path)}/volumes/`)
+  ) {
     throw new CoppiceError(
       'invalid_argument',
       `${file} lies in the pool itself; export to another directory, or use "coppice clone".`,

@@ -1,0 +1,293 @@
+import {
+  chmodSync,
+  existsSync,
+  readFileSync,
+  renameSync,
+  symlinkSync,
+  unlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { createPool, describeLoss, destroyPool, openPool } from '../../src/index.ts';
+import { environment, findProgram, runProgram } from '../../src/linux/programs.ts';
+import { play } from '../support/actors.ts';
+import { digest, writePattern } from '../support/content.ts';
+import { scratchDirectory, sparseFile } from '../support/devices.ts';
+import { refusal } from '../support/errors.ts';
+import { findContradiction } from '../support/histories.ts';
+import { observe } from '../support/perform.ts';
+import { backends } from './backends.ts';
+import { conformance, staged } from './suite.ts';
+
+const MiB = 2 ** 20;
+
+/** What only a pool of ZFS has. Elsewhere there is nothing to run. */
+if (backends.some(({ name }) => name === 'zfs')) {
+  conformance('zfs alone', (suite) => {
+    const dataset = (): string => suite.home.path.replace(/^zfs:/, '');
+    const zfs = (...args: string[]): string => runProgram('zfs', args);
+
+    test('no process is started for each volume', async () => {
+      const { pool } = suite;
+      const { name: source } = await suite.volume();
+      const template = suite.name('t');
+      await pool.seal(source, template);
+      const counts: number[] = [];
+      for (const count of [2, 6]) {
+        using counter = countPrograms();
+        const { cloned } = await pool.cloneMany(template, suite.name('many'), count);
+        const names = cloned.map(({ name }) => name);
+        for (const name of names) await pool.snapshot(`${name}@s`);
+        await pool.rename(names[0] ?? '', suite.name('renamed'));
+        await pool.rollback(`${names[1]}@s`);
+        await pool.list();
+        await pool.usage([], { exact: true });
+        await pool.tree();
+        await pool.check();
+        await pool.remove(names.slice(1), { withSnapshots: true });
+        counts.push(counter.count());
+      }
+      expect(counts[0]).toBeGreaterThan(0);
+      expect(counts[1]).toBe(counts[0]);
+    });
+
+    test('what somebody else has in the dataset is listed as foreign, and never touched', async () => {
+      const { pool } = suite;
+      zfs('create', `${dataset()}/files`);
+      zfs('create', '-s', '-V', '1M', `${dataset()}/by hand`);
+      const { name } = await suite.volume();
+      zfs('snapshot', `${dataset()}/${name}@his`);
+      zfs('clone', `${dataset()}/${name}@his`, `${dataset()}/his-clone`);
+      const types = new Map((await pool.list()).map((each) => [each.name, each.type]));
+      for (const each of ['files', 'by hand', 'his-clone']) expect(types.get(each), each).toBe('foreign');
+      await refusal(() => pool.remove('files', { withSnapshots: true, force: true }), 'damaged');
+      await refusal(() => pool.remove('his-clone', { force: true }), 'damaged');
+      await refusal(() => pool.remove('by hand'), 'invalid_argument');
+      await refusal(() => pool.create('files', { bytes: MiB }), 'already_exists');
+      const found = (await pool.check()).map(({ subject }) => subject);
+      expect(found).toContain(`${dataset()}/files`);
+      // Its clone keeps what it depends on.
+      await pool.remove(name, { withSnapshots: true });
+      expect(zfs('list', '-H', '-o', 'type', `${dataset()}/his-clone`)).toBe('volume\n');
+      for (const each of ['files', 'by hand', 'his-clone']) zfs('destroy', '-R', `${dataset()}/${each}`);
+    });
+
+    test('a volume is thin, of the block size that was asked for, and its device is for the guest alone', async () => {
+      const { pool } = suite;
+      await pool.create('small-blocks', { bytes: 4 * MiB, blockBytes: 4096 });
+      const { name } = await suite.volume(4 * MiB);
+      const read = (volume: string): string =>
+        zfs(
+          'get',
+          '-Hp',
+          '-o',
+          'value',
+          'volblocksize,refreservation,volmode,origin',
+          `${dataset()}/${volume}`,
+        );
+      expect(read('small-blocks')).toBe('4096\n0\ndev\n-\n');
+      expect(read(name)).toBe('16384\n0\ndev\n-\n');
+      const clone = suite.name('clone');
+      await pool.clone('small-blocks', clone);
+      expect(read(clone).split('\n')[0]).toBe('4096');
+      await refusal(() => pool.create(suite.name(), { bytes: MiB, blockBytes: 5000 }), 'invalid_argument');
+    });
+
+    test('a link that leads to another volume is not given out', async () => {
+      const { pool } = suite;
+      const [a, b] = [await suite.volume(), await suite.volume()];
+      writePattern(b.path, 1, 0, MiB);
+      const aside = `${a.path}.aside`;
+      renameSync(a.path, aside);
+      symlinkSync(runProgram('readlink', ['-f', b.path]).trim(), a.path);
+      setTimeout(() => {
+        unlinkSync(a.path);
+        renameSync(aside, a.path);
+      }, 0);
+      const given = pool.diskPath(a.name);
+      expect(digest(await given)).not.toBe(digest(b.path));
+    });
+
+    test('a dataset without room is full with a typed error, and removing still works', async () => {
+      const { pool } = suite;
+      const { name, path } = await suite.volume(32 * MiB);
+      writePattern(path, 2, 0, 16 * MiB);
+      runProgram('zpool', ['sync']);
+      zfs('set', 'quota=1M', dataset());
+      try {
+        const error = await refusal(() => pool.create(suite.name(), { bytes: MiB }));
+        expect(error.code).toBe('no_space');
+        await refusal(() => pool.import(suite.name(), '/proc/self/exe'), 'no_space');
+        await pool.remove(name);
+      } finally {
+        zfs('set', 'quota=none', dataset());
+      }
+      await suite.volume();
+    });
+
+    test('an actor that is killed at any step: all that it was told is there, and what it had begun is done or not', async () => {
+      const deaths = [7, 19, 33, 52, 71, 24, 95];
+      const plan = { seed: 4711, mode: 'inline', lanes: 1, operations: 25, deaths } as const;
+      const { pool } = suite;
+      for (const { name } of await pool.list()) await pool.remove(name, { withSnapshots: true });
+      const before = await observe(pool);
+      const { histories, deaths: died } = await play([plan], suite.home.path, suite.scratch);
+      expect(died).toBeGreaterThan(2);
+      await using after = await openPool(suite.home.path, { inline: true });
+      expect(findContradiction(histories, before, await observe(after))).toBeUndefined();
+      expect(staged(suite.home)).toEqual([]);
+      for (const { name } of await after.list()) await after.remove(name, { withSnapshots: true });
+      expect(
+        zfs('list', '-H', '-r', '-t', 'all', '-o', 'name', `${dataset()}/.coppice`).split('\n'),
+      ).toHaveLength(5);
+    });
+  });
+
+  describe('pools on zfs', () => {
+    const file = (): string => sparseFile(256 * MiB);
+
+    test('made on a file, found again after an export and import, and destroyed', async () => {
+      const path = 'zfs:ontrial';
+      const image = join(scratchDirectory('zpool'), 'disk');
+      const made = createPool({ path, file: image, bytes: 256 * MiB });
+      expect(made).toMatchObject({ path, backing: { type: 'zpool', devices: [image] } });
+      expect(createPool({ path, file: image })).toMatchObject({ steps: [], id: made.id });
+      const properties = ['autotrim', 'ashift'].map((name) =>
+        runProgram('zpool', ['get', '-H', '-o', 'value', name, 'ontrial']).trim(),
+      );
+      expect(properties).toEqual(['on', '12']);
+      const values = runProgram('zfs', ['get', '-H', '-o', 'value', 'compression,xattr,atime', 'ontrial']);
+      expect(values).toBe('lz4\nsa\noff\n');
+      const before = await (async () => {
+        await using pool = await openPool(path, { inline: true });
+        await pool.create('v', { bytes: MiB });
+        writePattern(await pool.diskPath('v'), 3, 0, MiB);
+        await pool.snapshot('v@s');
+        await pool.clone('v@s', 'clone');
+        await pool.rollback('v@s');
+        expect((await pool.describe()).space.compressRatio).toBeGreaterThanOrEqual(1);
+        return [await pool.list(), await pool.listSnapshots(), await pool.tree()];
+      })();
+      runProgram('udevadm', ['settle']);
+      runProgram('zpool', ['export', 'ontrial']);
+      const gone = await refusal(() => openPool(path), 'not_a_pool');
+      expect(gone.message).toContain('zpool import');
+      runProgram('zpool', ['import', '-d', join(image, '..'), 'ontrial']);
+      {
+        await using pool = await openPool(path, { inline: true });
+        expect([await pool.list(), await pool.listSnapshots(), await pool.tree()]).toEqual(before);
+        expect(await pool.check()).toEqual([]);
+      }
+      runProgram('zfs', ['create', '-o', 'mountpoint=none', 'ontrial/theirs']);
+      expect((await refusal(async () => destroyPool(path, {}), 'blocked')).blockers[0]?.what).toContain(
+        'theirs',
+      );
+      runProgram('zfs', ['destroy', 'ontrial/theirs']);
+      expect(describeLoss(path)).toMatchObject({ volumes: ['clone', 'v'], backing: image });
+      runProgram('udevadm', ['settle']);
+      destroyPool(path, {});
+      expect(existsSync('/proc/spl/kstat/zfs/ontrial')).toBe(false);
+    });
+
+    test('an existing dataset is taken as it is, and what it lacks is said with its cost and remedy', async () => {
+      runProgram('zpool', ['create', '-m', 'none', 'plain', file()]);
+      try {
+        runProgram('zfs', ['create', 'plain/vms']);
+        const before = runProgram('zfs', [
+          'get',
+          '-H',
+          '-o',
+          'value',
+          'compression,xattr,atime',
+          'plain/vms',
+        ]);
+        const { warnings } = createPool({ path: 'plain/vms', driver: 'zfs', existing: true });
+        expect(warnings.join('\n')).toMatch(/compression=off .*"zfs set compression=lz4 plain\/vms"/);
+        expect(warnings.join('\n')).toMatch(/autotrim=off .*"zpool set autotrim=on plain"/);
+        expect(runProgram('zfs', ['get', '-H', '-o', 'value', 'compression,xattr,atime', 'plain/vms'])).toBe(
+          before,
+        );
+        destroyPool('zfs:plain/vms', {});
+        expect(runProgram('zfs', ['list', '-H', '-r', '-o', 'name', 'plain'])).toBe('plain\nplain/vms\n');
+        const none = await refusal(async () => openPool('zfs:plain/never'), 'not_a_pool');
+        expect(none.message).toContain('zfs create plain/never');
+      } finally {
+        runProgram('zpool', ['destroy', 'plain']);
+      }
+    });
+
+    test('a device with something on it is refused, which is named, unless forced; one in use always', async () => {
+      const used = runProgram('losetup', ['--find', '--show', '--', file()]).trim();
+      try {
+        runProgram('mkfs.ext4', ['-q', '-L', 'precious', used]);
+        const make = async (force: boolean) => createPool({ path: 'zfs:onloop', device: used, force });
+        expect((await refusal(() => make(false), 'already_exists')).message).toMatch(
+          /ext4 labelled "precious"/,
+        );
+        await make(true);
+        expect(
+          (await refusal(async () => createPool({ path: 'zfs:other', device: used, force: true }), 'blocked'))
+            .message,
+        ).toContain(used);
+        destroyPool('zfs:onloop', {});
+      } finally {
+        runProgram('losetup', ['--detach', used]);
+      }
+    });
+
+    test('an encrypted dataset whose key is not loaded says so', async () => {
+      const key = join(scratchDirectory('key'), 'key');
+      writeFileSync(key, 'correct horse battery staple');
+      runProgram('zpool', ['create', '-m', 'none', 'secret', file()]);
+      try {
+        runProgram('zfs', [
+          'create',
+          '-o',
+          'encryption=on',
+          '-o',
+          'keyformat=passphrase',
+          '-o',
+          `keylocation=file://${key}`,
+          'secret/vms',
+        ]);
+        createPool({ path: 'zfs:secret/vms', existing: true });
+        await (await openPool('zfs:secret/vms', { inline: true })).close();
+        runProgram('zfs', ['unload-key', 'secret/vms']);
+        expect((await refusal(() => openPool('zfs:secret/vms'), 'io_error')).message).toContain(
+          'zfs load-key',
+        );
+      } finally {
+        runProgram('zpool', ['destroy', 'secret']);
+      }
+    });
+
+    test.each(['tank/vms/', 'a b', '-x', '../x', 'x'.repeat(81), 'a//b', ''])(
+      '%j is no name of a pool',
+      async (name) => {
+        await refusal(() => openPool(`zfs:${name}`), 'invalid_argument');
+      },
+    );
+  });
+}
+
+/** Counts how often `zfs` and `zpool` are started by this process. */
+function countPrograms(): Disposable & { count(): number } {
+  const directory = scratchDirectory('count');
+  const log = join(directory, 'log');
+  writeFileSync(log, '');
+  for (const program of ['zfs', 'zpool']) {
+    const script = join(directory, program);
+    writeFileSync(script, `#!/bin/sh\necho ${program} "$@" >> ${log}\nexec ${findProgram(program)} "$@"\n`);
+    chmodSync(script, 0o755);
+  }
+  const paths = environment as { PATH: string };
+  const before = paths.PATH;
+  paths.PATH = `${directory}:${before}`;
+  return {
+    count: () => readFileSync(log, 'utf8').split('\n').length - 1,
+    [Symbol.dispose]() {
+      paths.PATH = before;
+    },
+  };
+}
