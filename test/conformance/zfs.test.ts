@@ -1,12 +1,6 @@
-import {
-  chmodSync,
-  existsSync,
-  readFileSync,
-  renameSync,
-  symlinkSync,
-  unlinkSync,
-  writeFileSync,
-} from 'node:fs';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { chmodSync, existsSync, readFileSync, renameSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { createPool, describeLoss, destroyPool, openPool } from '../../src/index.ts';
@@ -101,12 +95,13 @@ if (backends.some(({ name }) => name === 'zfs')) {
       const aside = `${a.path}.aside`;
       renameSync(a.path, aside);
       symlinkSync(runProgram('readlink', ['-f', b.path]).trim(), a.path);
-      setTimeout(() => {
-        unlinkSync(a.path);
-        renameSync(aside, a.path);
-      }, 0);
-      const given = pool.diskPath(a.name);
-      expect(digest(await given)).not.toBe(digest(b.path));
+      // Another process, because this one waits.
+      const udev = spawn('sh', ['-c', 'sleep 1 && mv -T "$1" "$2"', 'sh', aside, a.path], {
+        stdio: 'ignore',
+      });
+      const ended = once(udev, 'exit');
+      expect(digest(await pool.diskPath(a.name))).not.toBe(digest(b.path));
+      await ended;
     });
 
     test('a dataset without room is full with a typed error, and removing still works', async () => {

@@ -50,6 +50,14 @@ export function prepare(checkout: string): string {
 set -e
 modprobe zfs
 echo "127.0.0.1 localhost" > /etc/hosts
+# Of what udev looks at in every new disk, only the name and the content matter here, and the rest takes most of the time.
+for rule in /lib/udev/rules.d/*; do
+  case $rule in
+    */50-udev-default.rules | */60-block.rules | */60-persistent-storage.rules | */60-zvol.rules | */90-zfs.rules) ;;
+    *) rm "$rule" ;;
+  esac
+done
+udevadm control --reload
 # Tools write caches beside what they read.
 mkdir -p /tmp/checkout/upper /tmp/checkout/work
 mount -t overlay -o lowerdir=${checkout},upperdir=/tmp/checkout/upper,workdir=/tmp/checkout/work checkout ${checkout}
