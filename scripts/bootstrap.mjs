@@ -18,7 +18,11 @@ const tasks = {
     commands: [['biome', 'check'], ['tsc', '--noEmit'], vitest],
   },
   'test:quick': { needs: ['run', 'test'], env: { COPPICE_QUICK: '1' }, commands: [vitest] },
-  'test:guest': { needs: ['run', 'test', 'guest'], commands: [[...vitest, 'test/guest']] },
+  'test:guest': {
+    needs: ['run', 'test', 'guest'],
+    env: { COPPICE_GUEST: 'all' },
+    commands: [[...vitest, 'test/guest']],
+  },
   'test:long': { needs: ['run', 'test', 'guest'], env: { COPPICE_LONG: '1' }, commands: [vitest] },
   torture: { needs: ['run', 'test'], commands: [['node', 'test/torture/torture.ts']] },
   bench: { needs: ['run', 'test', 'guest', 'bench'], commands: [['node', 'bench/run.ts']] },

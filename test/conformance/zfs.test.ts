@@ -109,7 +109,8 @@ if (backends.some(({ name }) => name === 'zfs')) {
       const { name, path } = await suite.volume(32 * MiB);
       writePattern(path, 2, 0, 16 * MiB);
       runProgram('zpool', ['sync']);
-      zfs('set', 'quota=1M', dataset());
+      const used = Number(zfs('get', '-Hp', '-o', 'value', 'used', dataset()));
+      zfs('set', `quota=${used + 64 * 1024}`, dataset());
       try {
         const error = await refusal(() => pool.create(suite.name(), { bytes: MiB }));
         expect(error.code).toBe('no_space');
