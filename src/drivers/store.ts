@@ -11,7 +11,7 @@ export interface Store {
   /** The pool that is meant when nobody names one. */
   readonly defaultPath: string;
   /** What its own tools do better than Coppice could, each as a sentence after "because". */
-  readonly advice: Readonly<Record<'grow' | 'persist' | 'preallocate' | 'mount', string>>;
+  readonly advice: Readonly<Record<'grow' | 'persist' | 'preallocate' | 'doctor', string>>;
 
   /**
    * Opens a pool and makes sure that it is one.

@@ -10,7 +10,7 @@ export const zfs: Store = {
     persist:
       'ZFS itself imports its pools at every boot: "systemctl enable zfs-import-cache.service zfs-import.target"',
     preallocate: 'ZFS reserves space by a property: "zfs set reservation=SIZE DATASET"',
-    mount: 'nothing is mounted: the disks are block devices below /dev/zvol',
+    doctor: '"coppice pool check zfs:POOL" looks at what is in it, and "zpool status POOL" at its devices',
   },
   openRoot,
   open: (root, path) => zfsDriver(datasetOf(path), root),

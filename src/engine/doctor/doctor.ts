@@ -1,6 +1,7 @@
 import { hasErrno } from '../../linux/libc.ts';
 import { openPool } from '../pool.ts';
 import { defaultPoolPath } from '../pools/default-path.ts';
+import { requireDirectoryPool } from '../pools/open.ts';
 import { bootFindings } from './boot.ts';
 import { btrfsFindings } from './btrfs.ts';
 import { mountFindings } from './btrfs-mount.ts';
@@ -61,6 +62,7 @@ export async function doctor(
   path: string = defaultPoolPath,
   options: DoctorOptions = {},
 ): Promise<Diagnosis> {
+  requireDirectoryPool(path, 'doctor');
   using situation = lookAround(path, options);
   const findings: DoctorFinding[] = [];
   const unseen: string[] = [];
