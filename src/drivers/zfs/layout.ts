@@ -29,6 +29,10 @@ export function originSnapshot(id: string): string {
   return `coppice:origin-${id}`;
 }
 
+export function isOrigin(snapshot: string): boolean {
+  return snapshot.startsWith('coppice:origin-');
+}
+
 /** Whether a snapshot was made by Coppice for itself. */
 export function isInternal(snapshot: string): boolean {
   return snapshot.startsWith('coppice:');

@@ -9,7 +9,7 @@ import {
 import { sleep, waitForLink } from '../../linux/zvol.ts';
 import { CoppiceError } from '../../model/errors.ts';
 import { isHeld } from './holders.ts';
-import { dataOf, entryIdOf, lastPart, splitSnapshot } from './layout.ts';
+import { dataOf, entryIdOf, isOrigin, lastPart, splitSnapshot } from './layout.ts';
 import { propertiesOf, snapshotsOn } from './look.ts';
 import { nameOf } from './metadata.ts';
 import { entryOf, type HeldDataset, type Places } from './places.ts';
@@ -120,10 +120,13 @@ function discardTombstone(places: Places, dataset: string): void {
 export function destroyTree(places: Places, dataset: string): boolean {
   const { zpool } = places.layout;
   if (!datasetExists(dataset)) return true;
-  const [origin] = splitSnapshot(propertiesOf(zpool, dataset, ['origin']).origin ?? '');
+  const { origin: snapshot = '' } = propertiesOf(zpool, dataset, ['origin']);
+  const [origin, label] = splitSnapshot(snapshot);
   destroySnapshotsUnlessBusy(snapshotsOn(zpool, dataset).map(({ name }) => name));
   if (snapshotsOn(zpool, dataset).length > 0) return false;
   whileProbed([dataset], () => destroyDataset(dataset));
+  // Whoever made it may have died before he marked it to go with its clones.
+  if (isOrigin(label)) destroySnapshotsUnlessBusy([snapshot]);
   if (origin) destroyIfUnused(places, origin);
   return true;
 }
