@@ -11,7 +11,6 @@ const prototypes = {
   exists: 'bool lzc_exists(const char *)',
   create: 'int lzc_create(const char *, int, void *, void *, unsigned int)',
   clone: 'int lzc_clone(const char *, const char *, void *)',
-  snapshot: 'int lzc_snapshot(void *, void *, void *)',
   destroySnapshots: 'int lzc_destroy_snaps(void *, bool, void *)',
   destroy: 'int lzc_destroy(const char *)',
   rename: 'int lzc_rename(const char *, const char *)',
@@ -82,40 +81,75 @@ export function cloneDataset(snapshot: string, name: string, properties: NvObjec
   must('clone', name, 'clone', name, snapshot, list.pointer);
 }
 
-/** Takes snapshots, all in the same instant or none, each with the same properties. @throws ZfsError with the errno of each */
-export function takeSnapshots(names: readonly string[], properties: NvObject): void {
-  using list = new NvList(Object.fromEntries(names.map((name) => [name, true])));
-  using values = new NvList(properties);
-  withEach('snapshot', names.join(', '), 'snapshot', list.pointer, values.pointer);
+const EBUSY = 16;
+
+/**
+ * Whether a zvol or the device of a snapshot is open, also by a mapping that no process shows: then it could not be rolled back or,
+ * where it has no snapshot, destroyed. The kernel looks only within a transaction group.
+ */
+const isOpen = `
+local function isOpen(name)
+  if string.find(name, "@", 1, true) then return zfs.check.destroy({ name, defer = true }) == ${EBUSY} end
+  local failed = zfs.check.rollback(name)
+  if failed ~= 0 and failed ~= ${EBUSY} then failed = zfs.check.destroy(name) end
+  return failed == ${EBUSY}
+end
+`;
+
+/** Those of one pool that somebody has open. Waits for a transaction group. */
+export function openAmong(names: readonly string[]): readonly string[] {
+  if (names.length === 0) return [];
+  const program = `${isOpen}
+local open = {}
+for name in pairs((...).names) do
+  if isOpen(name) then open[name] = true end
+end
+return open`;
+  const found = runZfsProgram(zpoolOf(names[0] ?? ''), program, { names }, names.join(', '));
+  return Object.keys((found as Record<string, unknown> | undefined) ?? {});
 }
 
 /**
  * Takes snapshots of one pool, each with its own properties, all in the same instant or none.
+ * @param onlyClosed takes none when somebody has one of their zvols open, who may have written into the page cache
+ * @returns the zvols that are open, where that was asked and nothing was taken
  * @throws ZfsError with the errno of each that can't be taken
  */
-export function takeSnapshotsWith(wanted: ReadonlyMap<string, Readonly<Record<string, string>>>): void {
-  const program = `
-local wanted = (...).wanted
-local failed = {}
-for name in pairs(wanted) do
+export function takeSnapshots(
+  wanted: ReadonlyMap<string, Readonly<Record<string, string>>>,
+  onlyClosed = false,
+): readonly string[] {
+  const program = `${isOpen}
+local arguments = ...
+local failed, open = {}, {}
+for name in pairs(arguments.wanted) do
+  local dataset = string.match(name, "^[^@]*")
+  if arguments.onlyClosed == "yes" and isOpen(dataset) then open[dataset] = true end
   local errno = zfs.check.snapshot(name)
   if errno ~= 0 then failed[name] = errno end
 end
-if next(failed) ~= nil then return failed end
-for name, values in pairs(wanted) do
+if next(failed) ~= nil or next(open) ~= nil then return { failed = failed, open = open } end
+for name, values in pairs(arguments.wanted) do
   local errno = zfs.sync.snapshot(name)
   if errno ~= 0 then error({ step = name, errno = errno }) end
   for key, value in pairs(values) do zfs.sync.set_prop(name, key, value) end
 end
-return failed`;
+return { failed = failed, open = open }`;
   const names = [...wanted.keys()];
-  const zpool = names[0]?.split(/[/@]/, 1)[0] ?? '';
-  const failed = runZfsProgram(zpool, program, { wanted: Object.fromEntries(wanted) }, names.join(', '));
-  const codes = Object.entries((failed as Record<string, number> | undefined) ?? {});
+  const args = { wanted: Object.fromEntries(wanted), onlyClosed: onlyClosed ? 'yes' : 'no' };
+  const result = runZfsProgram(zpoolOf(names[0] ?? ''), program, args, names.join(', ')) as {
+    readonly failed?: Readonly<Record<string, number>>;
+    readonly open?: Readonly<Record<string, unknown>>;
+  };
+  const codes = Object.entries(result.failed ?? {});
   const [first] = codes;
-  if (!first) return;
+  if (!first) return Object.keys(result.open ?? {});
   const each = Object.fromEntries(codes.map(([name, errno]) => [name, nameOf(errno)]));
   throw new ZfsError(first[1], 'snapshot', names.join(', '), each);
+}
+
+function zpoolOf(name: string): string {
+  return name.split(/[/@]/, 1)[0] ?? name;
 }
 
 /** Destroys snapshots of one pool; those that have clones or holds go with the last of them. Absent ones are fine. */
@@ -165,8 +199,7 @@ for name, value in pairs(arguments.values) do
   if failed ~= 0 then return failed end
 end
 return 0`;
-  const zpool = dataset.split(/[/@]/, 1)[0] ?? dataset;
-  const failed = runZfsProgram(zpool, program, { dataset, values }, dataset);
+  const failed = runZfsProgram(zpoolOf(dataset), program, { dataset, values }, dataset);
   if (failed !== 0) throw new ZfsError(Number(failed), 'set properties of', dataset);
 }
 

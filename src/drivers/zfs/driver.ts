@@ -1,4 +1,3 @@
-import { fsyncSync } from 'node:fs';
 import { cloneDataset, setProperties, syncPool, waitForFrees } from '../../linux/zfs-core.ts';
 import { openZvol, waitForLink } from '../../linux/zvol.ts';
 import { CoppiceError } from '../../model/errors.ts';
@@ -25,7 +24,7 @@ import {
   splitSnapshot,
   workProperty,
 } from './layout.ts';
-import { clonesOf, isOpen, propertiesOf } from './look.ts';
+import { clonesOf, propertiesOf } from './look.ts';
 import { defaultBlockBytes, describing, makeEntry, materialise, originOf, required } from './make.ts';
 import { encodeProperty } from './metadata.ts';
 import { exchange, move } from './move.ts';
@@ -96,7 +95,8 @@ export function zfsDriver(dataset: string, locks: number): Driver {
       throw new CoppiceError('damaged', 'a zvol is there as long as its volume is');
     },
     grow: (volume, bytes) => void runZfs('zfs', ['set', `volsize=${bytes}`, required(ours(volume))]),
-    writeOut: (held) => writeOut(zpool, ours(held)),
+    // What somebody has written and not flushed is, when a snapshot is taken.
+    writeOut() {},
     discard: (held) => discard(places, ours(held)),
     // What descends from it keeps it alive, and with it the record.
     discardData: (held) => discard(places, ours(held)),
@@ -205,18 +205,6 @@ function stageRollback(places: Places, snapshot: HeldDataset, staged: HeldDatase
   const data = dataOf(entryOf(places.layout, staged.place));
   cloneDataset(required(snapshot), data, { ...volumeProperties, ...describing(metadata) });
   staged.dataset = data;
-}
-
-/**
- * Who has a zvol open has written into the page cache of its device, perhaps; the last who closes it waits for that. So the device
- * is opened only where somebody has it open: that takes as long as a snapshot.
- */
-function writeOut(zpool: string, held: HeldDataset): void {
-  if (held.draft || held.dataset === undefined || held.dataset.includes('@')) return;
-  if (!isOpen(zpool, held.dataset)) return;
-  const bytes = Number(propertiesOf(zpool, held.dataset, ['volsize']).volsize ?? 0);
-  using device = openZvol({ dataset: held.dataset, bytes }, 'read');
-  fsyncSync(device.fd);
 }
 
 function inspect(places: Places, held: HeldDataset): PayloadState | undefined {

@@ -1,8 +1,8 @@
 import { findDeviceHolders } from '../../linux/holders.ts';
 import { readMounts } from '../../linux/mounts.ts';
+import { openAmong } from '../../linux/zfs-core.ts';
 import { deviceOf, numberOf, partsOf, sleep, stackedOn, zvolLink } from '../../linux/zvol.ts';
 import type { Holders } from '../driver.ts';
-import { isOpen } from './look.ts';
 import type { HeldDataset } from './places.ts';
 
 /**
@@ -29,7 +29,7 @@ const patience = 5_000;
 function holdersOfDatasets(datasets: readonly string[]): Holders {
   const until = performance.now() + patience;
   for (let pause = 5; ; pause = Math.min(pause * 2, 100)) {
-    const open = datasets.filter((dataset) => isOpen(dataset.split(/[/@]/, 1)[0] ?? '', dataset));
+    const open = openAmong(datasets);
     if (open.length === 0) return { holders: [], complete: true };
     const devices = devicesOf(open);
     const stacked = devices.flatMap(({ name, part, path }) =>

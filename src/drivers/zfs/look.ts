@@ -80,22 +80,6 @@ return result`;
   return Object.entries(found ?? {}).map(([name, deferred]) => ({ name, deferred: deferred === 'on' }));
 }
 
-/**
- * Whether anybody has a zvol or the device of a snapshot open, also by a mapping that no process shows. Asked of the kernel without
- * opening it, by whether it could be rolled back or, where it has no snapshot, destroyed: not while it is open.
- */
-export function isOpen(zpool: string, dataset: string): boolean {
-  const program = `
-local name = (...).dataset
-if string.find(name, "@", 1, true) then return zfs.check.destroy(name, { defer = true }) end
-local failed = zfs.check.rollback(name)
-if failed ~= 0 and failed ~= ${ebusy} then failed = zfs.check.destroy(name) end
-return failed`;
-  return Number(look(zpool, program, { dataset }, dataset)) === ebusy;
-}
-
-const ebusy = 16;
-
 export interface FoundSnapshot {
   readonly name: string;
   readonly values: Readonly<Record<string, string>>;

@@ -1,3 +1,4 @@
+import { fsyncSync } from 'node:fs';
 import { hasErrno } from '../../linux/libc.ts';
 import type { NvObject } from '../../linux/nvlist.ts';
 import { randomId } from '../../linux/random.ts';
@@ -5,10 +6,12 @@ import {
   cloneDataset,
   createFileSystem,
   createZvol,
+  datasetExists,
   promoteDataset,
   renameDataset,
   takeSnapshots,
 } from '../../linux/zfs-core.ts';
+import { openZvol } from '../../linux/zvol.ts';
 import { CoppiceError } from '../../model/errors.ts';
 import type { Metadata } from '../../model/metadata.ts';
 import { runZfs } from './command.ts';
@@ -35,7 +38,7 @@ export function fixed<T>(source: HeldDataset, use: (snapshot: string) => T): T {
   const dataset = required(source);
   if (dataset.includes('@')) return use(dataset);
   const snapshot = `${dataset}@${originSnapshot(randomId())}`;
-  takeSnapshots([snapshot], {});
+  takeFlushed(new Map([[snapshot, {}]]));
   try {
     return use(snapshot);
   } finally {
@@ -101,27 +104,51 @@ function sealInto(source: HeldDataset, name: string, properties: NvObject): void
   const isStaged = source.place.area === 'staging';
   if (isStaged) {
     const snapshot = `${required(source)}@${templateSnapshot}`;
-    takeSnapshots([snapshot], {});
+    takeSnapshots(new Map([[snapshot, {}]]));
     cloneDataset(snapshot, name, { ...properties, ...readOnly });
     promoteDataset(name);
     return;
   }
   fixed(source, (snapshot) => cloneDataset(snapshot, name, { ...properties, ...readOnly }));
-  takeSnapshots([`${name}@${templateSnapshot}`], {});
+  takeSnapshots(new Map([[`${name}@${templateSnapshot}`, {}]]));
 }
 
 /** Takes a snapshot under a name. @throws ZfsError EEXIST when it is taken */
 export function takeSnapshot(name: string, metadata: Metadata | undefined): void {
+  takeAllFlushed(new Map([[name, describing(metadata)]]));
+}
+
+type Wanted = ReadonlyMap<string, Readonly<Record<string, string>>>;
+
+/** The same of several at the same instant, all or none. */
+export function takeAllFlushed(wanted: Wanted): void {
   try {
-    takeSnapshots([name], describing(metadata));
+    takeFlushed(wanted);
   } catch (error) {
-    if (!hasErrno(error, 'EEXIST') || !stepAside(name)) throw error;
-    takeSnapshots([name], describing(metadata));
+    if (!hasErrno(error, 'EEXIST')) throw error;
+    const aside = [...wanted.keys()].filter((name) => datasetExists(name) && stepAside(name));
+    if (aside.length === 0) throw error;
+    takeFlushed(wanted);
   }
 }
 
+/**
+ * Who has a zvol open has written into the page cache of its device, perhaps; the last who closes it waits for that. So the device
+ * is opened only where somebody has it open: that takes longer than a snapshot.
+ */
+function takeFlushed(wanted: Wanted): void {
+  const open = takeSnapshots(wanted, true);
+  if (open.length === 0) return;
+  for (const dataset of open) {
+    const { volsize = '0' } = propertiesOf(dataset.split('/', 1)[0] ?? '', dataset, ['volsize']);
+    using device = openZvol({ dataset, bytes: Number(volsize) }, 'read');
+    fsyncSync(device.fd);
+  }
+  takeSnapshots(wanted);
+}
+
 /** Gives a snapshot that was removed, and that ZFS keeps for its clones, another name. Returns false when it was not removed. */
-export function stepAside(name: string): boolean {
+function stepAside(name: string): boolean {
   const [dataset] = splitSnapshot(name);
   const zpool = dataset.split('/', 1)[0] ?? dataset;
   if (propertiesOf(zpool, name, ['defer_destroy']).defer_destroy !== 'on') return false;

@@ -1,8 +1,7 @@
-import { hasErrno, SystemError } from '../../linux/libc.ts';
-import { takeSnapshotsWith } from '../../linux/zfs-core.ts';
+import { SystemError } from '../../linux/libc.ts';
 import type { SnapshotMember } from '../driver.ts';
 import { metadataProperty } from './layout.ts';
-import { required, stepAside } from './make.ts';
+import { required, takeAllFlushed } from './make.ts';
 import { encodeProperty } from './metadata.ts';
 import type { HeldDataset, Places } from './places.ts';
 
@@ -17,14 +16,7 @@ export function snapshotTogether(places: Places, members: readonly SnapshotMembe
   for (const { volume, name } of members) {
     if (places.exists({ area: 'snapshots', volume, name })) throw taken(name);
   }
-  try {
-    takeSnapshotsWith(wanted);
-  } catch (error) {
-    if (!hasErrno(error, 'EEXIST')) throw error;
-    const aside = [...wanted.keys()].filter((name) => stepAside(name));
-    if (aside.length === 0) throw error;
-    takeSnapshotsWith(wanted);
-  }
+  takeAllFlushed(wanted);
 }
 
 const eexist = 17;
