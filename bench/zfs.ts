@@ -12,7 +12,7 @@ import type { ZfsSamples } from './support/zfs-process.ts';
  * something: both sides of each are taken one right after the other.
  */
 export async function zfs(): Promise<Measured[]> {
-  const { image, unless } = guestImage();
+  const { image, unless } = await guestImage();
   if (!image) throw new Error(`This needs a guest${unless}.`);
   const checkout = process.cwd();
   const script = `${prepare(checkout)}node bench/support/zfs-process.ts /guest/samples`;

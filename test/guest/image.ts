@@ -1,3 +1,4 @@
+import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import {
   existsSync,
@@ -11,6 +12,8 @@ import {
 } from 'node:fs';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { promisify } from 'node:util';
 import { Descriptor } from '../../src/linux/files.ts';
 import { lock } from '../../src/linux/locks.ts';
 import { findProgram } from '../../src/linux/programs.ts';
@@ -56,7 +59,7 @@ const packages = [
  * installed on the host. It takes minutes to make, so it is kept in the user's cache. Where it can't be made, tests are skipped,
  * but not in CI.
  */
-export function guestImage(): AvailableImage {
+export async function guestImage(): Promise<AvailableImage> {
   const reason = whyNot();
   if (reason !== undefined) return { image: undefined, unless: ` (skipped: no guest: ${reason})` };
   const cache = join(process.env['XDG_CACHE_HOME'] || join(homedir(), '.cache'), 'coppice');
@@ -64,9 +67,10 @@ export function guestImage(): AvailableImage {
   using guard = new Descriptor(openSync(cache, 'r'));
   const directory = join(cache, `guest-${recipe()}`);
   if (!existsSync(directory)) {
-    lock(guard.fd, 'exclusive', true);
+    // Another file's tests may be making it; who waits in the kernel can't answer those who watch over it.
+    while (!lock(guard.fd, 'exclusive', false)) await delay(200);
     try {
-      if (!existsSync(directory)) make(directory);
+      if (!existsSync(directory)) await make(directory);
     } catch (error) {
       if (process.env['CI'] || !(error instanceof Error)) throw error;
       const why = error.message.trim().split('\n').at(-1)?.trim() ?? '';
@@ -102,7 +106,7 @@ function recipe(): string {
 
 const initScript = join(import.meta.dirname, 'init.sh');
 
-function make(directory: string): void {
+async function make(directory: string): Promise<void> {
   console.log(
     'making the Debian of the guests, with ZFS built for its kernel; this takes some minutes, once',
   );
@@ -139,7 +143,11 @@ function make(directory: string): void {
     ...hooks.map((hook) => `--customize-hook=${hook}`),
   ];
   // What it mounts can be seen by nobody else, and is gone with it, however it ends.
-  run('unshare', ['--mount', '--', 'mmdebstrap', ...options, codename(), tree, sources], { TMPDIR: work });
+  await promisify(execFile)(
+    'unshare',
+    ['--mount', '--', 'mmdebstrap', ...options, codename(), tree, sources],
+    { env: { ...process.env, TMPDIR: work }, maxBuffer: 2 ** 26 },
+  );
   const unfinished = `${directory}.unfinished`;
   rmSync(unfinished, { recursive: true, force: true });
   mkdirSync(unfinished, { mode: 0o700 });

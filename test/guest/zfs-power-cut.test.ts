@@ -7,7 +7,7 @@ import { Guest } from './guest.ts';
 import { guestImage } from './image.ts';
 import { prepare } from './run-tests.ts';
 
-const { image, unless } = guestImage();
+const { image, unless } = await guestImage();
 const rounds = process.env['COPPICE_LONG'] === '1' ? 20 : 2;
 const pool = 'zfs:testing/cut';
 const minutes = 60_000;

@@ -23,7 +23,7 @@ const long = [
 ];
 const everything = process.env['COPPICE_GUEST'] === 'all';
 
-const { image, unless } = guestImage();
+const { image, unless } = await guestImage();
 
 if (!image) test.skip(`conformance on zfs${unless}`, () => {});
 else {
