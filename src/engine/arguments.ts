@@ -143,6 +143,25 @@ const methodArguments: Readonly<Record<string, readonly Argument[]>> = {
   usage: [orNone(several('references')), options({ exact: 'boolean', onProgress: 'function' })],
 };
 
+/** What a pool is made of, where devices may be one or several. */
+function poolOptions(): Argument {
+  const { name, check } = fieldsOf({
+    path: 'string',
+    driver: 'string',
+    file: 'string',
+    bytes: 'number',
+    preallocate: 'boolean',
+    force: 'boolean',
+    existing: 'boolean',
+  });
+  const device = orNone(several('options.device'));
+  return {
+    name,
+    check: (value) =>
+      check(value, name) ?? device.check(Reflect.get(Object(value), 'device'), `${name}.device`),
+  };
+}
+
 /** The functions beside it. */
 type FunctionName =
   | 'openPool'
@@ -155,17 +174,7 @@ type FunctionName =
 
 export const functionArguments: Readonly<Record<FunctionName, readonly Argument[]>> = {
   openPool: [optional('path', 'string'), options({ inline: 'boolean', lockTimeout: 'number' })],
-  createPool: [
-    fieldsOf({
-      path: 'string',
-      driver: 'string',
-      file: 'string',
-      bytes: 'number',
-      preallocate: 'boolean',
-      force: 'boolean',
-      existing: 'boolean',
-    }),
-  ],
+  createPool: [poolOptions()],
   describeLoss: [required('path', 'string')],
   destroyPool: [required('path', 'string'), fieldsOf({ force: 'boolean', ...persisting })],
   doctor: [optional('path', 'string'), options({ fstab: 'string', unitDirectory: 'string' })],
