@@ -81,16 +81,20 @@ export function cloneDataset(snapshot: string, name: string, properties: NvObjec
   must('clone', name, 'clone', name, snapshot, list.pointer);
 }
 
+const EAGAIN = 11;
 const EBUSY = 16;
 
 /**
  * Whether a zvol or the device of a snapshot is open, also by a mapping that no process shows: then it could not be rolled back or,
- * where it has no snapshot, destroyed. The kernel looks only within a transaction group.
+ * where it has no snapshot, destroyed. The kernel looks only within a transaction group, and not in one in which a snapshot of the
+ * zvol was taken: then only the next can tell.
  */
 const isOpen = `
+local onlyNextTells = false
 local function isOpen(name)
   if string.find(name, "@", 1, true) then return zfs.check.destroy({ name, defer = true }) == ${EBUSY} end
   local failed = zfs.check.rollback(name)
+  if failed == ${EAGAIN} then onlyNextTells = true end
   if failed ~= 0 and failed ~= ${EBUSY} then failed = zfs.check.destroy(name) end
   return failed == ${EBUSY}
 end
@@ -104,13 +108,17 @@ local open = {}
 for name in pairs((...).names) do
   if isOpen(name) then open[name] = true end
 end
-return open`;
-  const found = runZfsProgram(zpoolOf(names[0] ?? ''), program, { names }, names.join(', '));
-  return Object.keys((found as Record<string, unknown> | undefined) ?? {});
+return { open = open, again = onlyNextTells }`;
+  for (;;) {
+    const found = runZfsProgram(zpoolOf(names[0] ?? ''), program, { names }, names.join(', '));
+    const { open, again } = found as { readonly open?: object; readonly again: boolean };
+    if (!again) return Object.keys(open ?? {});
+  }
 }
 
 /**
  * Takes snapshots of one pool, each with its own properties, all in the same instant or none.
+ * Two of the same zvol are refused by EAGAIN: there is one in each transaction group.
  * @param onlyClosed takes none when somebody has one of their zvols open, who may have written into the page cache
  * @returns the zvols that are open, where that was asked and nothing was taken
  * @throws ZfsError with the errno of each that can't be taken
@@ -129,23 +137,39 @@ for name in pairs(arguments.wanted) do
   if errno ~= 0 then failed[name] = errno end
 end
 if next(failed) ~= nil or next(open) ~= nil then return { failed = failed, open = open } end
+local taken = {}
 for name, values in pairs(arguments.wanted) do
   local errno = zfs.sync.snapshot(name)
-  if errno ~= 0 then error({ step = name, errno = errno }) end
-  for key, value in pairs(values) do zfs.sync.set_prop(name, key, value) end
+  if errno == 0 then taken[name] = true end
+  for key, value in pairs(values) do
+    if errno == 0 then errno = zfs.sync.set_prop(name, key, value) end
+  end
+  if errno ~= 0 then
+    for each in pairs(taken) do zfs.sync.destroy(each) end
+    return { failed = { [name] = errno }, open = open, isUndone = "yes" }
+  end
 end
 return { failed = failed, open = open }`;
   const names = [...wanted.keys()];
   const args = { wanted: Object.fromEntries(wanted), onlyClosed: onlyClosed ? 'yes' : 'no' };
-  const result = runZfsProgram(zpoolOf(names[0] ?? ''), program, args, names.join(', ')) as {
-    readonly failed?: Readonly<Record<string, number>>;
-    readonly open?: Readonly<Record<string, unknown>>;
-  };
-  const codes = Object.entries(result.failed ?? {});
-  const [first] = codes;
-  if (!first) return Object.keys(result.open ?? {});
-  const each = Object.fromEntries(codes.map(([name, errno]) => [name, nameOf(errno)]));
-  throw new ZfsError(first[1], 'snapshot', names.join(', '), each);
+  for (;;) {
+    const result = runZfsProgram(zpoolOf(names[0] ?? ''), program, args, names.join(', ')) as SnapshotResult;
+    const codes = Object.entries(result.failed ?? {});
+    const [first] = codes;
+    if (!first) return Object.keys(result.open ?? {});
+    // Somebody else has taken one of the same volume in this transaction group, and there is only one in each; the next is another.
+    if (!result.isUndone && codes.every(([, errno]) => errno === EAGAIN)) continue;
+    const each = Object.fromEntries(codes.map(([name, errno]) => [name, nameOf(errno)]));
+    throw new ZfsError(first[1], 'snapshot', names.join(', '), each);
+  }
+}
+
+interface SnapshotResult {
+  /** The errno of each that can't be taken. */
+  readonly failed?: Readonly<Record<string, number>>;
+  readonly open?: Readonly<Record<string, unknown>>;
+  /** Some could be taken and then another not, so that they were taken away again before anybody could see them. */
+  readonly isUndone?: string;
 }
 
 function zpoolOf(name: string): string {

@@ -70,12 +70,14 @@ conformance('several snapshots at once', (suite) => {
     const given = new Set<string>();
     for (let round = 0; round < 4; round++) {
       given.add((await suite.pool.snapshot(volumes[round % 3] ?? '')).name);
-      const { snapshots } = await suite.pool.snapshot([...volumes, `${volumes[0]}@own-${round}`]);
+      // In one step there is one snapshot of each volume.
+      const own = suite.backend.traits.groupsInSteps === true ? [`${volumes[0]}@own-${round}`] : [];
+      const { snapshots } = await suite.pool.snapshot([...volumes, ...own]);
       const names = new Set(snapshots.slice(0, 3).map((snapshot) => snapshot.name));
       expect(names.size).toBe(1);
       for (const name of names) expect(given).not.toContain(name);
       for (const name of names) given.add(name);
-      expect(snapshots[3]?.name).toBe(`own-${round}`);
+      expect(snapshots.slice(3).map(({ reference }) => reference)).toEqual(own);
     }
   });
 

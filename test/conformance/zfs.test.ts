@@ -2,9 +2,11 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { chmodSync, existsSync, readFileSync, renameSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { createPool, describeLoss, destroyPool, openPool } from '../../src/index.ts';
 import { environment, findProgram, runProgram } from '../../src/linux/programs.ts';
+import { takeSnapshots } from '../../src/linux/zfs-core.ts';
 import { play } from '../support/actors.ts';
 import { digest, writePattern } from '../support/content.ts';
 import { scratchDirectory, sparseFile } from '../support/devices.ts';
@@ -46,6 +48,88 @@ else {
       }
       expect(counts[0]).toBeGreaterThan(0);
       expect(counts[1]).toBe(counts[0]);
+    });
+
+    test('two snapshots of one volume at the same instant are refused, and nothing is taken', async () => {
+      const { pool } = suite;
+      const [a, b] = [await suite.volume(), await suite.volume()];
+      await refusal(() => pool.snapshot([`${a.name}@one`, `${b.name}@one`, `${a.name}@two`]), 'unsupported');
+      const names = [`${a.name}@one`, `${b.name}@one`, `${a.name}@two`].map((name) => `${dataset()}/${name}`);
+      expect(() => takeSnapshots(new Map(names.map((name) => [name, {}])))).toThrow('EAGAIN');
+      expect(await pool.listSnapshots(a.name)).toEqual([]);
+      expect(zfs('list', '-H', '-t', 'snapshot', `${dataset()}/${a.name}`, `${dataset()}/${b.name}`)).toBe(
+        '',
+      );
+    });
+
+    test('several at once take snapshots of one volume', async () => {
+      const { name } = await suite.volume();
+      const pools = await Promise.all([1, 2, 3].map(() => openPool(suite.home.path)));
+      const taken = await Promise.all(
+        pools.flatMap((pool, at) => [1, 2, 3].map((round) => pool.snapshot(`${name}@s-${at}-${round}`))),
+      );
+      for (const pool of pools) await pool[Symbol.asyncDispose]();
+      const found = await suite.pool.listSnapshots(name);
+      expect(found.map(({ reference }) => reference).sort()).toEqual(
+        taken.map(({ reference }) => reference).sort(),
+      );
+    });
+
+    test('what it says is exclusive is what is free after a removal, whatever was cloned and removed before', async () => {
+      const { pool } = suite;
+      const usedBytes = (): number => suite.backend.tools.usedBytes(suite.home.path);
+      const step = fc.record({
+        kind: fc.constantFrom('write', 'write', 'clone', 'clone', 'snapshot', 'rollback', 'seal'),
+        which: fc.nat(),
+        block: fc.nat(3),
+        seed: fc.nat(),
+      });
+      const order = fc.infiniteStream(fc.nat());
+      await fc.assert(
+        fc.asyncProperty(fc.array(step, { minLength: 6, maxLength: 10 }), order, async (steps, orders) => {
+          const first = await suite.volume(4 * MiB);
+          writePattern(first.path, 1, 0, 4 * MiB);
+          const [volumes, snapshots, sealed] = [[first.name], [] as string[], [] as string[]];
+          const any = <T>(list: readonly T[], at: number): T | undefined => list[at % list.length];
+          for (const { kind, which, block, seed } of steps) {
+            const name = any(volumes, which) ?? '';
+            const snapshot = any(snapshots, which);
+            if (kind === 'write') writePattern(await pool.diskPath(name), seed, block * MiB, MiB);
+            else if (kind === 'snapshot')
+              snapshots.push((await pool.snapshot(`${name}@${suite.name('s')}`)).reference);
+            else if (kind === 'seal') sealed.push((await pool.seal(name, suite.name('t'))).name);
+            else if (kind === 'rollback' && snapshot) await pool.rollback(snapshot);
+            else
+              volumes.push(
+                (await pool.clone(any([name, ...snapshots, ...sealed], seed) ?? '', suite.name('clone')))
+                  .name,
+              );
+          }
+          const left = new Set([
+            ...volumes,
+            ...sealed,
+            ...(await pool.listSnapshots()).map((each) => each.reference),
+          ]);
+          for (const at of orders) {
+            const removable = [...left].filter(
+              (each) => ![...left].some((other) => other.startsWith(`${each}@`)),
+            );
+            const reference = any(removable, at);
+            if (reference === undefined) break;
+            const { usages } = await pool.usage([]);
+            const said = usages.find((each) => each.reference === reference)?.exclusiveBytes ?? Number.NaN;
+            const [alone] = (await pool.usage([reference], { exact: true })).usages;
+            expect(alone?.exclusiveBytes, reference).toBe(said);
+            const before = usedBytes();
+            await pool.remove(reference);
+            left.delete(reference);
+            await pool.usage([], { exact: true }); // waits until it is freed
+            expect(before - usedBytes(), reference).toBeGreaterThan(said - MiB / 3);
+            expect(before - usedBytes(), reference).toBeLessThan(said + MiB / 3);
+          }
+        }),
+        { numRuns: 4 },
+      );
     });
 
     test('what somebody else has in the dataset is listed as foreign, and never touched', async () => {

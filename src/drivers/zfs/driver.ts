@@ -14,9 +14,12 @@ import type {
   Place,
 } from '../driver.ts';
 import { runZfs } from './command.ts';
+import { exclusiveOf, exclusiveOfSnapshot } from './exclusive.ts';
+import type { HeldDataset } from './held.ts';
 import { holdersOf, mountsOf } from './holders.ts';
 import {
   dataOf,
+  entryOf,
   type Layout,
   layoutOf,
   metadataProperty,
@@ -24,11 +27,11 @@ import {
   splitSnapshot,
   workProperty,
 } from './layout.ts';
-import { clonesOf, propertiesOf } from './look.ts';
+import { clonesOf, countedAt, propertiesOf } from './look.ts';
 import { defaultBlockBytes, describing, makeEntry, materialise, originOf, required } from './make.ts';
-import { encodeProperty } from './metadata.ts';
+import { describeDataset, encodeProperty } from './metadata.ts';
 import { exchange, move } from './move.ts';
-import { entryOf, type HeldDataset, Places, volumeProperties } from './places.ts';
+import { Places, volumeProperties } from './places.ts';
 import { volumesIn } from './records.ts';
 import { discard } from './remove.ts';
 import { snapshotTogether } from './snapshot-together.ts';
@@ -112,7 +115,7 @@ export function zfsDriver(dataset: string, locks: number): Driver {
     leftOut: () => [],
     countExtents: () => 0,
     // The engine has waited for what was under way, where it wants to be exact.
-    usage: (held) => usage(zpool, ours(held)),
+    usage: (held) => usage(layout, ours(held)),
     recallUsage: () => undefined,
     rememberUsage: () => {},
     mounts: (held) => mountsOf(held.map(ours)),
@@ -216,7 +219,7 @@ function inspect(places: Places, held: HeldDataset): PayloadState | undefined {
   if (found.volsize === undefined) return undefined;
   const state = { bytes: Number(found.volsize), isWhole: true, createdIn: found.createtxg ?? '0' };
   if (snapshot !== '') {
-    const of = places.describe(parent);
+    const of = describeDataset(places.layout, parent);
     const identity = of?.type === 'volume' ? payloadIdOf(of) : undefined;
     // Nothing can change a snapshot of ZFS.
     const taken = metadata?.type === 'snapshot' ? metadata.generation : state.createdIn;
@@ -231,16 +234,26 @@ function inspect(places: Places, held: HeldDataset): PayloadState | undefined {
   };
 }
 
-function usage(zpool: string, held: HeldDataset): PayloadUsage {
+function usage(layout: Layout, held: HeldDataset): PayloadUsage {
+  const { zpool } = layout;
   const dataset = required(held);
-  const exclusive = dataset.includes('@') ? 'used' : 'written';
-  const found = propertiesOf(zpool, dataset, ['volsize', 'referenced', exclusive, 'compressratio']);
+  const found = propertiesOf(zpool, dataset, ['volsize', 'referenced', 'used', 'compressratio']);
+  const exclusive = dataset.includes('@')
+    ? exclusiveOfSnapshot(Number(found.used ?? 0), hasClones(layout, dataset))
+    : exclusiveOf(layout, dataset, (each) => countedAt(zpool, each));
   return {
     logicalBytes: Number(found.volsize ?? 0),
     referencedBytes: Number(found.referenced ?? 0),
-    exclusiveBytes: Number(found[exclusive] ?? 0),
+    exclusiveBytes: exclusive,
     compressRatio: Number(found.compressratio ?? 100) / 100,
   };
+}
+
+function hasClones({ zpool }: Layout, snapshot: string): boolean {
+  const [parent] = splitSnapshot(snapshot);
+  return (countedAt(zpool, parent)?.snapshots ?? []).some(
+    ({ name, clones }) => name === snapshot && clones.length > 0,
+  );
 }
 
 /** The devices of snapshots are there only where somebody wants one: each is work for the kernel and for udev. */

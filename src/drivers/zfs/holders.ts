@@ -3,7 +3,7 @@ import { readMounts } from '../../linux/mounts.ts';
 import { openAmong } from '../../linux/zfs-core.ts';
 import { deviceOf, numberOf, partsOf, sleep, stackedOn, zvolLink } from '../../linux/zvol.ts';
 import type { Holders } from '../driver.ts';
-import type { HeldDataset } from './places.ts';
+import type { HeldDataset } from './held.ts';
 
 /**
  * Who has these zvols open, or a partition of one: processes by their descriptors, and what stands on them in the kernel. ZFS itself

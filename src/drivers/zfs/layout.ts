@@ -1,3 +1,6 @@
+import { CoppiceError } from '../../model/errors.ts';
+import type { Place } from '../driver.ts';
+
 /**
  * Where things lie in a pool that is a dataset. Volumes are its children, under the names that people give them; what is Coppice's
  * alone lies below `.coppice`. A colon stands in no name that a user can give, so what has one is ours.
@@ -68,4 +71,11 @@ export function lastPart(name: string): string {
 export function splitSnapshot(name: string): readonly [dataset: string, snapshot: string] {
   const at = name.indexOf('@');
   return at < 0 ? [name, ''] : [name.slice(0, at), name.slice(at + 1)];
+}
+
+/** The name of a staged entry's or tombstone's own dataset. */
+export function entryOf(layout: Layout, place: Place): string {
+  if (place.area === 'staging') return `${layout.staging}/${place.id}`;
+  if (place.area === 'tombstones') return `${layout.tombstones}/${place.id}`;
+  throw new CoppiceError('io_error', `what lies in ${place.area} is no entry`);
 }

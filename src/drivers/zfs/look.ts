@@ -1,5 +1,6 @@
 import { hasErrno } from '../../linux/libc.ts';
 import { lookWithProgram } from '../../linux/zfs-core.ts';
+import type { Counted } from './exclusive.ts';
 import { metadataProperty, nameProperty } from './layout.ts';
 
 /**
@@ -84,6 +85,7 @@ export interface FoundSnapshot {
   readonly name: string;
   readonly values: Readonly<Record<string, string>>;
   readonly properties: Properties;
+  readonly hasClones: boolean;
 }
 
 /** The snapshots of datasets that were not removed, each with the values of some properties and with its own user properties. */
@@ -104,7 +106,9 @@ for dataset in pairs(arguments.datasets) do
           local value = zfs.get_prop(name, key)
           if value ~= nil then values[key] = tostring(value) end
         end
-        result[name] = { values = values, properties = properties(name) }
+        local hasClones = false
+        for clone in zfs.list.clones(name) do hasClones = true end
+        result[name] = { values = values, properties = properties(name), hasClones = hasClones }
       end
     end
   end
@@ -114,6 +118,53 @@ return result`;
     | Record<string, Omit<FoundSnapshot, 'name'>>
     | undefined;
   return Object.entries(found ?? {}).map(([name, each]) => ({ name, ...each }));
+}
+
+/** What ZFS counts for a dataset and for each of its snapshots; undefined where there is none. */
+export function countedAt(zpool: string, dataset: string): Counted | undefined {
+  const program = `
+local arguments = ...
+local name = arguments.dataset
+if not zfs.exists(name) then return nil end
+local snapshots = {}
+for snapshot in zfs.list.snapshots(name) do
+  local clones = {}
+  for clone in zfs.list.clones(snapshot) do clones[clone] = true end
+  snapshots[snapshot] = {
+    used = tostring(zfs.get_prop(snapshot, "used")),
+    deferred = (zfs.get_prop(snapshot, "defer_destroy")),
+    clones = clones,
+  }
+end
+return {
+  used = tostring(zfs.get_prop(name, "used")),
+  written = tostring(zfs.get_prop(name, "written")),
+  origin = zfs.get_prop(name, "origin") or "",
+  snapshots = snapshots,
+}`;
+  const found = look(zpool, program, { dataset }, dataset) as
+    | {
+        readonly used: string;
+        readonly written: string;
+        readonly origin: string;
+        readonly snapshots: Readonly<
+          Record<string, { readonly used: string; readonly deferred: string; readonly clones: object }>
+        >;
+      }
+    | undefined;
+  return (
+    found && {
+      used: Number(found.used),
+      written: Number(found.written),
+      origin: found.origin,
+      snapshots: Object.entries(found.snapshots).map(([name, { used, deferred, clones }]) => ({
+        name,
+        used: Number(used),
+        deferred: deferred === 'on',
+        clones: Object.keys(clones),
+      })),
+    }
+  );
 }
 
 /** What was cloned from the snapshots of a dataset. */

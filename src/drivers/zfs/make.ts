@@ -15,10 +15,18 @@ import { openZvol } from '../../linux/zvol.ts';
 import { CoppiceError } from '../../model/errors.ts';
 import type { Metadata } from '../../model/metadata.ts';
 import { runZfs } from './command.ts';
-import { dataOf, metadataProperty, originSnapshot, splitSnapshot, templateSnapshot } from './layout.ts';
+import type { Draft, HeldDataset } from './held.ts';
+import {
+  dataOf,
+  entryOf,
+  metadataProperty,
+  originSnapshot,
+  splitSnapshot,
+  templateSnapshot,
+} from './layout.ts';
 import { propertiesOf } from './look.ts';
 import { encodeProperty } from './metadata.ts';
-import { type Draft, entryOf, type HeldDataset, type Places, volumeProperties } from './places.ts';
+import { type Places, volumeProperties } from './places.ts';
 import { destroySnapshotsUnlessBusy } from './remove.ts';
 
 /** 16 KiB is what OpenZFS itself takes since 2.2: large enough to compress well, small enough for a guest's random writes. */

@@ -6,8 +6,8 @@ import {
   type VolumeMetadata,
 } from '../../model/metadata.ts';
 import { isName } from '../../model/names.ts';
-import { isInternal, type Layout, lastPart, splitSnapshot } from './layout.ts';
-import type { Ancestry } from './look.ts';
+import { isInternal, type Layout, lastPart, metadataProperty, splitSnapshot } from './layout.ts';
+import { type Ancestry, ancestryOf, lookAt, type Properties } from './look.ts';
 
 /** Only ASCII, because that is all that ZFS prints in every locale. */
 export function encodeProperty(metadata: Metadata): string {
@@ -19,6 +19,23 @@ export function encodeProperty(metadata: Metadata): string {
 
 export function decodeProperty(text: string | undefined): Metadata | undefined {
   return text === undefined || text === '' || text === '-' ? undefined : decodeMetadata(Buffer.from(text));
+}
+
+/** What a dataset says of itself; undefined where there is none, or where it is not Coppice's. */
+export function describeDataset(layout: Layout, dataset: string): Metadata | undefined {
+  const found = lookAt(layout.zpool, [dataset]).get(dataset);
+  return found && describe(layout, dataset, found);
+}
+
+/** The same for who has read its properties already. */
+export function describe(
+  layout: Layout,
+  dataset: string,
+  properties: Properties | undefined,
+): Metadata | undefined {
+  const own = properties?.[metadataProperty];
+  if (own !== undefined) return decodeProperty(own);
+  return isName(lastPart(dataset)) ? volumeMetadata(layout, ancestryOf(layout.zpool, dataset)) : undefined;
 }
 
 /**

@@ -2,11 +2,13 @@ import { SystemError } from '../../linux/libc.ts';
 import { cloneDataset, renameDataset, setProperties } from '../../linux/zfs-core.ts';
 import { CoppiceError } from '../../model/errors.ts';
 import type { Place } from '../driver.ts';
-import { dataOf, lastPart, nameProperty, splitSnapshot } from './layout.ts';
+import { replacedBy } from './branches.ts';
+import type { HeldDataset } from './held.ts';
+import { dataOf, entryOf, lastPart, nameProperty, splitSnapshot } from './layout.ts';
 import { propertiesOf } from './look.ts';
 import { describing, materialise, originOf, required, takeSnapshot } from './make.ts';
 import { cloneMetadata } from './metadata.ts';
-import { entryOf, type HeldDataset, type Places } from './places.ts';
+import type { Places } from './places.ts';
 import { removeSnapshot } from './remove.ts';
 
 /**
@@ -110,7 +112,7 @@ export function exchange(places: Places, volume: HeldDataset, staged: HeldDatase
   const name = required(volume);
   const { id } = staged.place;
   const fresh = dataOf(entryOf(places.layout, staged.place));
-  const replaced = places.replacedBy(id);
+  const replaced = replacedBy(places.layout, id);
   volume.change();
   if (replaced !== undefined) {
     // Back: what took its place has not become anything that others depend on yet.

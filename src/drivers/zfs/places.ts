@@ -3,81 +3,18 @@ import type { LockMode } from '../../linux/locks.ts';
 import type { NvObject } from '../../linux/nvlist.ts';
 import { randomId } from '../../linux/random.ts';
 import { datasetExists, renameDataset } from '../../linux/zfs-core.ts';
-import { CoppiceError } from '../../model/errors.ts';
 import type { Metadata } from '../../model/metadata.ts';
-import { isName, type Name } from '../../model/names.ts';
-import type { Held, Place } from '../driver.ts';
-import {
-  dataOf,
-  entryIdOf,
-  type Layout,
-  lastPart,
-  metadataProperty,
-  nameProperty,
-  poolProperty,
-  workProperty,
-} from './layout.ts';
+import type { Name } from '../../model/names.ts';
+import type { Place } from '../driver.ts';
+import { branchesOf, halfExchanged, replacedBy } from './branches.ts';
+import { HeldDataset, type Remembered } from './held.ts';
+import { dataOf, entryIdOf, type Layout, metadataProperty, poolProperty, workProperty } from './layout.ts';
 import { type HeldLock, lockName, takeLock } from './locks.ts';
-import { ancestryOf, childrenOf, lookAt, type Properties, propertiesOf } from './look.ts';
-import { decodeProperty, volumeMetadata } from './metadata.ts';
-
-/** What a staged entry will be, and is not yet: it is made in one step when it is known where it goes. */
-export type Draft =
-  | { readonly kind: 'volume'; readonly bytes: number; readonly blockBytes: number | undefined }
-  | { readonly kind: 'clone'; readonly source: HeldDataset; readonly bytes: number | undefined }
-  | { readonly kind: 'snapshot'; readonly source: HeldDataset };
-
-/** A place that is locked. */
-export class HeldDataset implements Held {
-  place: Place;
-  /** The dataset or snapshot with the data; undefined where there is none, or not yet. */
-  dataset: string | undefined;
-  draft: Draft | undefined;
-  /** Not written yet, because what it belongs to is still a draft. */
-  draftMetadata: Metadata | undefined;
-  /** What is remembered of it from one time to the next; undefined where nothing is. */
-  memory: Remembered | undefined;
-  /** What it said of itself when it was opened; undefined when that must be read again. */
-  known: Metadata | 'nothing' | undefined;
-  readonly #locks: HeldLock[];
-
-  constructor(place: Place, dataset: string | undefined, lock: HeldLock) {
-    this.place = place;
-    this.dataset = dataset;
-    this.#locks = [lock];
-  }
-
-  /** The lock of another name that it has got. */
-  add(lock: HeldLock): void {
-    this.#locks.push(lock);
-  }
-
-  /** Before something about it is changed that others may remember. */
-  change(): void {
-    this.known = undefined;
-    this.#locks[0]?.change();
-  }
-
-  /** Its first name means nothing any more. */
-  end(): void {
-    this.#locks[0]?.end();
-  }
-
-  [Symbol.dispose](): void {
-    for (const lock of this.#locks.splice(0)) lock[Symbol.dispose]();
-  }
-}
+import { childrenOf, lookAt, propertiesOf } from './look.ts';
+import { decodeProperty, describe, describeDataset } from './metadata.ts';
 
 /** The host must never look for partitions and file systems in what is a guest's: volmode=dev. */
 export const volumeProperties: NvObject = { volmode: 2 };
-
-export interface Remembered {
-  readonly generation: string;
-  readonly metadata: Metadata;
-  readonly branches: readonly string[];
-  /** The size of its disk, where that never changes. */
-  bytes: number | undefined;
-}
 
 const remembered = 10_000;
 
@@ -150,7 +87,7 @@ export class Places {
   }
 
   peek(place: Place): Metadata | undefined {
-    if (place.area === 'volumes') return this.#readVolume(`${this.layout.dataset}/${place.name}`);
+    if (place.area === 'volumes') return describeDataset(this.layout, `${this.layout.dataset}/${place.name}`);
     if (place.area === 'snapshots') return this.#readSnapshot(place)?.metadata;
     const names = this.#namesOf(place).filter(datasetExists);
     if (names.length === 0) return undefined;
@@ -169,41 +106,6 @@ export class Places {
     return [...new Set(childrenOf(this.#zpool, parent).map(entryIdOf))];
   }
 
-  /** The former states of a volume that have snapshots of it. */
-  branchesOf(volumeId: string): readonly string[] {
-    return childrenOf(this.#zpool, this.layout.branches).filter((name) =>
-      lastPart(name).startsWith(`${volumeId}.`),
-    );
-  }
-
-  /** Whether the rollback that has made a branch is under way, or was interrupted. */
-  isStaged(branch: string): boolean {
-    const name = lastPart(branch);
-    return datasetExists(`${this.layout.staging}/${name.slice(name.lastIndexOf('.') + 1)}`);
-  }
-
-  /** The state that the rollback of a staged entry has replaced. */
-  replacedBy(id: string): string | undefined {
-    return childrenOf(this.#zpool, this.layout.branches).find((name) => name.endsWith(`.${id}`));
-  }
-
-  /** What a dataset says of itself. */
-  describe(dataset: string): Metadata | undefined {
-    return this.#readVolume(dataset);
-  }
-
-  /** Where a volume is that was rolled back: under the name that it had then, or another by now. */
-  datasetOf(volumeId: string, branch: string): string | undefined {
-    const named = lookAt(this.#zpool, [branch]).get(branch)?.[nameProperty];
-    const isIt = (dataset: string): boolean => {
-      const metadata = datasetExists(dataset) ? this.#readVolume(dataset) : undefined;
-      return metadata?.type === 'volume' && metadata.id === volumeId;
-    };
-    const first = `${this.layout.dataset}/${named ?? ''}`;
-    if (named !== undefined && isIt(first)) return first;
-    return childrenOf(this.#zpool, this.layout.dataset).find(isIt);
-  }
-
   /** All datasets that have snapshots of a volume. */
   lineOf(volume: HeldDataset): readonly string[] {
     const metadata = this.read(volume);
@@ -213,7 +115,7 @@ export class Places {
 
   #knownBranches(volume: HeldDataset, id: string): readonly string[] {
     const { memory } = volume;
-    return memory && memory.metadata === volume.known ? memory.branches : this.branchesOf(id);
+    return memory && memory.metadata === volume.known ? memory.branches : branchesOf(this.layout, id);
   }
 
   #open(place: Place, mode: LockMode, lock: HeldLock): HeldDataset | undefined {
@@ -233,7 +135,7 @@ export class Places {
         const [entry = '', data = ''] = this.#namesOf(place);
         const there = [data, entry].find(datasetExists);
         if (there === undefined) return undefined;
-        const replaced = place.area === 'staging' ? this.replacedBy(place.id) : undefined;
+        const replaced = place.area === 'staging' ? replacedBy(this.layout, place.id) : undefined;
         const dataset = replaced ?? there;
         return new HeldDataset(place, dataset, lock);
       }
@@ -259,10 +161,10 @@ export class Places {
     if (!found.has(dataset))
       return this.#finishExchange(place.name) ? this.#openVolume(place, mode, lock) : undefined;
     const held = new HeldDataset(place, dataset, lock);
-    const metadata = this.#describe(dataset, found.get(dataset));
+    const metadata = describe(this.layout, dataset, found.get(dataset));
     held.known = metadata ?? 'nothing';
     if (metadata?.type === 'volume' && this.#memory.size < remembered) {
-      const branches = this.branchesOf(metadata.id);
+      const branches = branchesOf(this.layout, metadata.id);
       held.memory = { generation, metadata, branches, bytes: undefined };
       this.#memory.set(dataset, held.memory);
     }
@@ -274,7 +176,7 @@ export class Places {
    * knows that its process has died, and does the second.
    */
   #finishExchange(name: Name): boolean {
-    for (const { id, volume } of this.halfExchanged()) {
+    for (const { id, volume } of halfExchanged(this.layout)) {
       if (volume !== name) continue;
       try {
         renameDataset(dataOf(`${this.layout.staging}/${id}`), `${this.layout.dataset}/${name}`);
@@ -287,21 +189,6 @@ export class Places {
     return false;
   }
 
-  /** Rollbacks that have put the old state aside and not the new one in its place. */
-  halfExchanged(): ReadonlyArray<{ readonly id: string; readonly volume: string }> {
-    const branches = childrenOf(this.#zpool, this.layout.branches).map(lastPart);
-    if (branches.length === 0) return [];
-    const entries = childrenOf(this.#zpool, this.layout.staging);
-    const half = entries.filter(
-      (name) => name.endsWith(':data') && branches.some((branch) => branch.endsWith(`.${entryIdOf(name)}`)),
-    );
-    return half.flatMap((data) => {
-      const id = entryIdOf(data);
-      const intent = this.peek({ area: 'staging', id });
-      return intent?.type === 'rollback' ? [{ id, volume: intent.volume }] : [];
-    });
-  }
-
   #read(held: HeldDataset): Metadata | undefined {
     if (held.place.area === 'volumes' || held.place.area === 'snapshots')
       return held.dataset === undefined ? undefined : this.#readDataset(held.dataset);
@@ -309,21 +196,8 @@ export class Places {
   }
 
   #readDataset(dataset: string): Metadata | undefined {
-    if (!dataset.includes('@')) return this.#readVolume(dataset);
+    if (!dataset.includes('@')) return describeDataset(this.layout, dataset);
     return decodeProperty(lookAt(this.#zpool, [dataset]).get(dataset)?.[metadataProperty]);
-  }
-
-  #readVolume(dataset: string): Metadata | undefined {
-    const found = lookAt(this.#zpool, [dataset]).get(dataset);
-    return found && this.#describe(dataset, found);
-  }
-
-  #describe(dataset: string, properties: Properties | undefined): Metadata | undefined {
-    const own = properties?.[metadataProperty];
-    if (own !== undefined) return decodeProperty(own);
-    return isName(lastPart(dataset))
-      ? volumeMetadata(this.layout, ancestryOf(this.#zpool, dataset))
-      : undefined;
   }
 
   #readSnapshot(
@@ -359,11 +233,4 @@ export class Places {
       }
     }
   }
-}
-
-/** The name of a staged entry's or tombstone's own dataset. */
-export function entryOf(layout: Layout, place: Place): string {
-  if (place.area === 'staging') return `${layout.staging}/${place.id}`;
-  if (place.area === 'tombstones') return `${layout.tombstones}/${place.id}`;
-  throw new CoppiceError('io_error', `what lies in ${place.area} is no entry`);
 }

@@ -1,14 +1,8 @@
 import type { SnapshotMetadata } from '../../model/metadata.ts';
 import type { SnapshotRecord, VolumeRecord } from '../driver.ts';
 import { runZfs } from './command.ts';
-import {
-  isInternal,
-  type Layout,
-  lastPart,
-  metadataProperty,
-  nameProperty,
-  splitSnapshot,
-} from './layout.ts';
+import { type Counted, exclusiveOf, exclusiveOfSnapshot, isVisible } from './exclusive.ts';
+import { type Layout, lastPart, metadataProperty, nameProperty, splitSnapshot } from './layout.ts';
 import type { Ancestry } from './look.ts';
 import { decodeProperty, volumeMetadata } from './metadata.ts';
 
@@ -53,20 +47,30 @@ interface Table {
   readonly rows: ReadonlyMap<string, Row>;
   /** The snapshots of each dataset. */
   readonly snapshots: ReadonlyMap<string, readonly Row[]>;
+  /** The datasets that were cloned from each snapshot. */
+  readonly clones: ReadonlyMap<string, readonly string[]>;
 }
 
 export function readTable(dataset: string): Table {
   const options = ['-Hp', '-r', '-t', 'all', '-o', Object.values(columns).join()];
   const rows = new Map<string, Row>();
   const snapshots = new Map<string, Row[]>();
+  const clones = new Map<string, string[]>();
   for (const line of runZfs('zfs', ['list', ...options, dataset]).split('\n')) {
     if (line === '') continue;
     const row = parseRow(line);
     const [parent, snapshot] = splitSnapshot(row.name);
     if (snapshot === '') rows.set(row.name, row);
-    else snapshots.set(parent, [...(snapshots.get(parent) ?? []), row]);
+    else append(snapshots, parent, row);
+    if (row.origin !== '-') append(clones, row.origin, row.name);
   }
-  return { rows, snapshots };
+  return { rows, snapshots, clones };
+}
+
+function append<T>(lists: Map<string, T[]>, key: string, value: T): void {
+  const list = lists.get(key);
+  if (list) list.push(value);
+  else lists.set(key, [value]);
 }
 
 function parseRow(line: string): Row {
@@ -97,7 +101,7 @@ function branchesIn(layout: Layout, table: Table): Branches {
     if (!row.name.startsWith(`${layout.branches}/`)) continue;
     const name = lastPart(row.name);
     const id = name.slice(0, name.lastIndexOf('.'));
-    found.set(id, [...(found.get(id) ?? []), row]);
+    append(found, id, row);
   }
   return found;
 }
@@ -137,29 +141,44 @@ function volumeRecord(
       : [row];
   const snapshotRecords = line.flatMap((dataset) =>
     (table.snapshots.get(dataset.name) ?? [])
-      .filter((snapshot) => isVisible(snapshot))
-      .map((snapshot) => snapshotRecord(snapshot, dataset)),
+      .filter(({ name: snapshot, deferred }) => isVisible({ name: snapshot, deferred: deferred === 'on' }))
+      .map((snapshot) => snapshotRecord(table, snapshot, dataset)),
   );
   return {
     name,
     metadata: metadata?.type === 'volume' ? metadata : undefined,
-    ...sizes(row, row.written),
+    ...sizes(
+      row,
+      exclusiveOf(layout, row.name, (each) => countedIn(table, each)),
+    ),
     snapshots: snapshotRecords.length,
     snapshotRecords,
   };
 }
 
-function isVisible(row: Row): boolean {
-  return row.deferred !== 'on' && !isInternal(splitSnapshot(row.name)[1]);
+function countedIn(table: Table, dataset: string): Counted | undefined {
+  const row = table.rows.get(dataset);
+  if (!row) return undefined;
+  return {
+    used: number(row.used) ?? 0,
+    written: number(row.written) ?? 0,
+    origin: own(row.origin),
+    snapshots: (table.snapshots.get(dataset) ?? []).map(({ name, used, deferred }) => ({
+      name,
+      used: number(used) ?? 0,
+      deferred: deferred === 'on',
+      clones: table.clones.get(name) ?? [],
+    })),
+  };
 }
 
-function snapshotRecord(row: Row, dataset: Row): SnapshotRecord {
+function snapshotRecord(table: Table, row: Row, dataset: Row): SnapshotRecord {
   // A snapshot inherits what its dataset says, which is something else.
   const own = row.metadata === dataset.metadata ? undefined : decodeProperty(row.metadata);
   return {
     name: splitSnapshot(row.name)[1],
     metadata: own?.type === 'snapshot' ? withGeneration(own, row.createdIn) : undefined,
-    ...sizes(row, row.used),
+    ...sizes(row, exclusiveOfSnapshot(number(row.used) ?? 0, table.clones.has(row.name))),
   };
 }
 
@@ -171,10 +190,9 @@ export function withGeneration(metadata: SnapshotMetadata, createtxg: string): S
 /** What only this one refers to, ZFS counts as it happens: there is nothing to measure, and nothing gets out of date. */
 function sizes(
   row: Row,
-  exclusive: string,
+  exclusiveBytes: number | undefined,
 ): Pick<SnapshotRecord, 'bytes' | 'allocatedBytes' | 'measured' | 'compressRatio'> {
   const bytes = number(row.bytes) ?? number(row.referenced);
-  const exclusiveBytes = number(exclusive);
   const ratio = Number.parseFloat(row.compressRatio);
   return {
     bytes,

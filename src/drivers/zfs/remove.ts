@@ -8,11 +8,13 @@ import {
 } from '../../linux/zfs-core.ts';
 import { sleep, waitForLink } from '../../linux/zvol.ts';
 import { CoppiceError } from '../../model/errors.ts';
+import { branchesOf, datasetOf, isStaged, replacedBy } from './branches.ts';
+import type { HeldDataset } from './held.ts';
 import { isHeld } from './holders.ts';
-import { dataOf, entryIdOf, isOrigin, lastPart, splitSnapshot } from './layout.ts';
+import { dataOf, entryIdOf, entryOf, isOrigin, lastPart, splitSnapshot } from './layout.ts';
 import { propertiesOf, snapshotsOn } from './look.ts';
-import { nameOf } from './metadata.ts';
-import { entryOf, type HeldDataset, type Places } from './places.ts';
+import { describeDataset, nameOf } from './metadata.ts';
+import type { Places } from './places.ts';
 
 /**
  * Destroys what nothing depends on, and of the rest leaves what ZFS needs for the clones that there are. Never promotes a clone of
@@ -57,7 +59,7 @@ function discardStaged(places: Places, held: HeldDataset): void {
   held.draftMetadata = undefined;
   if (held.place.area !== 'staging') return;
   const entry = entryOf(places.layout, held.place);
-  const branch = places.replacedBy(held.place.id);
+  const branch = replacedBy(places.layout, held.place.id);
   // Without a volume in its old place the new state is the only one of that name.
   if (branch !== undefined && !settleBranch(places, branch)) return;
   // What is not gone yet must be found again, so the entry goes last.
@@ -73,7 +75,7 @@ function discardStaged(places: Places, held: HeldDataset): void {
 function settleBranch(places: Places, branch: string): boolean {
   const name = lastPart(branch);
   const volumeId = name.slice(0, name.lastIndexOf('.'));
-  const volume = places.datasetOf(volumeId, branch);
+  const volume = datasetOf(places.layout, volumeId, branch);
   if (volume === undefined) return false;
   const emptied: string[] = [];
   for (;;) {
@@ -100,11 +102,11 @@ function awaitLink({ layout }: Places, volume: string): void {
 
 function discardTombstone(places: Places, dataset: string): void {
   if (!datasetExists(dataset)) return;
-  const metadata = places.describe(dataset);
+  const metadata = describeDataset(places.layout, dataset);
   if (metadata?.type === 'volume') {
     // Each former state is a tombstone of its own, because something else may depend on it for longer.
     const name = nameOf(places.layout, dataset);
-    for (const branch of places.branchesOf(metadata.id)) {
+    for (const branch of branchesOf(places.layout, metadata.id)) {
       const target = `${places.layout.tombstones}/${name}.${lastPart(branch)}`;
       renameDataset(branch, target);
       destroyTree(places, target);
@@ -137,7 +139,7 @@ export function destroyIfUnused(places: Places, dataset: string): void {
   const isBranch = dataset.startsWith(`${branches}/`);
   if (!isBranch && !dataset.startsWith(`${tombstones}/`)) return;
   // The state that a rollback is just replacing has no snapshot of itself yet.
-  if (isBranch && (places.isStaged(dataset) || snapshotsOn(zpool, dataset).length > 0)) return;
+  if (isBranch && (isStaged(places.layout, dataset) || snapshotsOn(zpool, dataset).length > 0)) return;
   // Somebody may be at work on it, and will do this himself.
   const lock = isBranch
     ? undefined

@@ -1,18 +1,20 @@
 import type { Name } from '../../model/names.ts';
 import type { RecordDetail, SnapshotRecord } from '../driver.ts';
+import { branchesOf } from './branches.ts';
+import { exclusiveOfSnapshot } from './exclusive.ts';
 import { isInternal, metadataProperty, splitSnapshot } from './layout.ts';
 import { snapshotsWith } from './look.ts';
-import { decodeProperty } from './metadata.ts';
+import { decodeProperty, describeDataset } from './metadata.ts';
 import type { Places } from './places.ts';
 
 /** The snapshots of one volume, wherever in its line they are. Asked of the kernel, because a process for each would take longer. */
 export function snapshotsOf(places: Places, volume: Name, detail?: RecordDetail): SnapshotRecord[] {
   const { zpool, dataset } = places.layout;
   const name = `${dataset}/${volume}`;
-  const metadata = places.describe(name);
-  const line = metadata?.type === 'volume' ? [name, ...places.branchesOf(metadata.id)] : [name];
+  const metadata = describeDataset(places.layout, name);
+  const line = metadata?.type === 'volume' ? [name, ...branchesOf(places.layout, metadata.id)] : [name];
   const wanted = ['volsize', 'createtxg', ...(detail === 'usage' ? ['referenced', 'used'] : [])];
-  return snapshotsWith(zpool, line, wanted).flatMap(({ name: full, values, properties }) => {
+  return snapshotsWith(zpool, line, wanted).flatMap(({ name: full, values, properties, hasClones }) => {
     const [, snapshot] = splitSnapshot(full);
     if (isInternal(snapshot)) return [];
     const own = decodeProperty(properties[metadataProperty]);
@@ -24,7 +26,10 @@ export function snapshotsOf(places: Places, volume: Name, detail?: RecordDetail)
       measured:
         values['used'] === undefined
           ? undefined
-          : { exclusiveBytes: Number(values['used']), at: new Date().toISOString() },
+          : {
+              exclusiveBytes: exclusiveOfSnapshot(Number(values['used']), hasClones),
+              at: new Date().toISOString(),
+            },
     };
     return [record];
   });
