@@ -3,6 +3,7 @@ import { closingOnFailure, Descriptor, descriptorPath, statusAt } from '../../li
 import { hasErrno } from '../../linux/libc.ts';
 import { type LockMode, lock } from '../../linux/locks.ts';
 import type { Place } from '../driver.ts';
+import { lastPart } from './layout.ts';
 
 /**
  * The locks of a pool of ZFS: files in a directory in memory, one for each name, because ZFS has nothing that can be locked. A pool
@@ -87,6 +88,11 @@ function removeIfAny(path: string): void {
   } catch (error) {
     if (!hasErrno(error, 'ENOENT')) throw error;
   }
+}
+
+/** The name of the lock of who takes a snapshot of a dataset. */
+export function turnName(dataset: string): string {
+  return `turn-${lastPart(dataset)}`;
 }
 
 /** The name of a place's lock. */

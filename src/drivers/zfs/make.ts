@@ -42,11 +42,11 @@ export function describing(metadata: Metadata | undefined): Readonly<Record<stri
 }
 
 /** What a clone is made from: of something that still changes, a snapshot taken now, which goes with its last clone. */
-export function fixed<T>(source: HeldDataset, use: (snapshot: string) => T): T {
+export function fixed<T>(places: Places, source: HeldDataset, use: (snapshot: string) => T): T {
   const dataset = required(source);
   if (dataset.includes('@')) return use(dataset);
   const snapshot = `${dataset}@${originSnapshot(randomId())}`;
-  takeFlushed(new Map([[snapshot, {}]]));
+  takeFlushed(places, new Map([[snapshot, {}]]));
   try {
     return use(snapshot);
   } finally {
@@ -93,7 +93,7 @@ function makeDraft(places: Places, draft: Draft, name: string, metadata: Metadat
       if (draft.bytes !== undefined) runZfs('zfs', ['set', `volsize=${draft.bytes}`, name]);
       return;
     case 'snapshot':
-      sealInto(draft.source, name, properties);
+      sealInto(places, draft.source, name, properties);
       return;
   }
 }
@@ -101,14 +101,14 @@ function makeDraft(places: Places, draft: Draft, name: string, metadata: Metadat
 function cloneOf(places: Places, source: HeldDataset, use: (snapshot: string) => void): void {
   const { snapshot, isFixed } = originOf(places, source);
   if (isFixed) use(snapshot);
-  else fixed(source, use);
+  else fixed(places, source, use);
 }
 
 /**
  * A copy that nobody can write to, with the snapshot that clones of it are made from. Where it is made from what was staged, it
  * becomes the one that has the blocks, so that the other can go.
  */
-function sealInto(source: HeldDataset, name: string, properties: NvObject): void {
+function sealInto(places: Places, source: HeldDataset, name: string, properties: NvObject): void {
   const isStaged = source.place.area === 'staging';
   if (isStaged) {
     const snapshot = `${required(source)}@${templateSnapshot}`;
@@ -117,26 +117,26 @@ function sealInto(source: HeldDataset, name: string, properties: NvObject): void
     promoteDataset(name);
     return;
   }
-  fixed(source, (snapshot) => cloneDataset(snapshot, name, { ...properties, ...readOnly }));
+  fixed(places, source, (snapshot) => cloneDataset(snapshot, name, { ...properties, ...readOnly }));
   takeSnapshots(new Map([[`${name}@${templateSnapshot}`, {}]]));
 }
 
 /** Takes a snapshot under a name. @throws ZfsError EEXIST when it is taken */
-export function takeSnapshot(name: string, metadata: Metadata | undefined): void {
-  takeAllFlushed(new Map([[name, describing(metadata)]]));
+export function takeSnapshot(places: Places, name: string, metadata: Metadata | undefined): void {
+  takeAllFlushed(places, new Map([[name, describing(metadata)]]));
 }
 
 type Wanted = ReadonlyMap<string, Readonly<Record<string, string>>>;
 
 /** The same of several at the same instant, all or none. */
-export function takeAllFlushed(wanted: Wanted): void {
+export function takeAllFlushed(places: Places, wanted: Wanted): void {
   try {
-    takeFlushed(wanted);
+    takeFlushed(places, wanted);
   } catch (error) {
     if (!hasErrno(error, 'EEXIST')) throw error;
     const aside = [...wanted.keys()].filter((name) => datasetExists(name) && stepAside(name));
     if (aside.length === 0) throw error;
-    takeFlushed(wanted);
+    takeFlushed(places, wanted);
   }
 }
 
@@ -144,7 +144,8 @@ export function takeAllFlushed(wanted: Wanted): void {
  * Who has a zvol open has written into the page cache of its device, perhaps; the last who closes it waits for that. So the device
  * is opened only where somebody has it open: that takes longer than a snapshot.
  */
-function takeFlushed(wanted: Wanted): void {
+function takeFlushed(places: Places, wanted: Wanted): void {
+  using _turns = takeTurns(places, [...wanted.keys()]);
   const open = takeSnapshots(wanted, true);
   if (open.length === 0) return;
   for (const dataset of open) {
@@ -153,6 +154,18 @@ function takeFlushed(wanted: Wanted): void {
     fsyncSync(device.fd);
   }
   takeSnapshots(wanted);
+}
+
+/**
+ * There is one snapshot of a volume in each transaction group, and who flushes it has it open, which the next would take for a use:
+ * those who want one at the same time come one after the other.
+ */
+function takeTurns(places: Places, snapshots: readonly string[]): DisposableStack {
+  const turns = new DisposableStack();
+  // All in the same order, so that nobody waits for who waits for him.
+  for (const dataset of new Set(snapshots.map((name) => splitSnapshot(name)[0]).sort()))
+    turns.use(places.turn(dataset));
+  return turns;
 }
 
 /** Gives a snapshot that was removed, and that ZFS keeps for its clones, another name. Returns false when it was not removed. */

@@ -82,7 +82,7 @@ function moveToSnapshots(places: Places, held: HeldDataset, to: Extract<Place, {
   // A name may be taken on a branch, where the kernel does not look.
   if (places.exists(to)) throw new SystemError(eexist, 'snapshot', to.name);
   const name = `${required(draft.source)}@${to.name}`;
-  takeSnapshot(name, held.draftMetadata);
+  takeSnapshot(places, name, held.draftMetadata);
   held.dataset = name;
   held.draft = undefined;
   held.draftMetadata = undefined;

@@ -9,7 +9,7 @@ import type { Place } from '../driver.ts';
 import { branchesOf, halfExchanged, replacedBy } from './branches.ts';
 import { HeldDataset, type Remembered } from './held.ts';
 import { dataOf, entryIdOf, type Layout, metadataProperty, poolProperty, workProperty } from './layout.ts';
-import { type HeldLock, lockName, takeLock } from './locks.ts';
+import { type HeldLock, lockName, takeLock, turnName } from './locks.ts';
 import { childrenOf, lookAt, propertiesOf } from './look.ts';
 import { decodeProperty, describe, describeDataset } from './metadata.ts';
 
@@ -50,6 +50,14 @@ export class Places {
 
   lock(place: Place, mode: LockMode, wait: boolean): HeldLock | undefined {
     return takeLock(this.#locks, lockName(place), mode, wait);
+  }
+
+  /** Waits until nobody else takes a snapshot of a dataset. */
+  turn(dataset: string): HeldLock {
+    const lock = takeLock(this.#locks, turnName(dataset), 'exclusive', true);
+    if (!lock) throw new Error('a lock that is waited for is got');
+    lock.end();
+    return lock;
   }
 
   hold(place: Place, mode: LockMode, wait: boolean): HeldDataset | 'absent' | 'busy' {

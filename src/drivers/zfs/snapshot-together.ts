@@ -24,7 +24,7 @@ export function snapshotTogether(places: Places, members: readonly SnapshotMembe
   for (const { volume, name } of members) {
     if (places.exists({ area: 'snapshots', volume, name })) throw taken(name);
   }
-  takeAllFlushed(wanted);
+  takeAllFlushed(places, wanted);
 }
 
 const eexist = 17;
