@@ -50,6 +50,8 @@ export interface Driver extends Disposable {
    * @param blockBytes the size of the blocks that it is kept in, where the storage lets it be chosen
    */
   create(staged: Held, bytes: number, identity: string, blockBytes?: number): void;
+  /** An empty directory tree in a staged place. Absent where there are none. */
+  createTree?(staged: Held): void;
   /** A writable copy that shares all blocks with its source. */
   clone(source: Held, staged: Held, request: CloneRequest): ClonedPayload;
   /** A read-only copy of what the source holds at this instant. Flush first. */
@@ -61,7 +63,7 @@ export interface Driver extends Disposable {
   /** Gives a volume that has no data that of a staged place, in one atomic step. */
   adopt(volume: Held, staged: Held): void;
   grow(volume: Held, bytes: number): void;
-  /** Writes the dirty data of one disk to the storage, so that what copies it next finds little to do. Durable with the next commit. */
+  /** Writes the dirty data of one volume to the storage, so that what copies it next finds little to do. Durable with the next commit. */
   writeOut(held: Held): void;
   /** Destroys the data, the snapshots and the place itself. */
   discard(held: Held): void;
@@ -75,7 +77,7 @@ export interface Driver extends Disposable {
   payloadUuid(held: Held): string | undefined;
   /** Whether the data has nothing in it at all, not even the disk. */
   isEmpty(held: Held): boolean;
-  /** The size of the disk in bytes, as it is now. */
+  /** The size of the disk in bytes, as it is now; of a tree, that of what is in it. */
   size(held: Held): number;
   inspect(held: Held): PayloadState | undefined;
   /** What lies in the data and is not in its snapshots and clones, each as a sentence names it. */
@@ -89,8 +91,10 @@ export interface Driver extends Disposable {
   mounts(held: readonly Held[]): ReadonlyArray<{ readonly path: string; readonly source: string }>;
   /** Processes and devices that have the disk open. */
   holders(held: readonly Held[]): Holders;
-  /** The path that a virtual machine monitor opens, from the pool's own path. */
+  /** The path that a virtual machine monitor opens, from the pool's own path; of a tree, that of the directory. */
   path(held: Held): string;
+  /** Where a tree is mounted now, which `path` mounts if it is not. Absent where trees are part of the pool's directory. */
+  mountedAt?(held: Held): string | undefined;
   /** Opens the disk in a place that nobody else works on. */
   openDisk(held: Held, access: 'read' | 'write'): Descriptor;
   /** Why what was removed is still there: the names of what depends on it. Absent where nothing ever does. */

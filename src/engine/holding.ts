@@ -98,6 +98,15 @@ export function requireUnsealed(volume: HeldVolume, action: string): void {
   ]);
 }
 
+/** A directory tree has no disk. @throws CoppiceError unsupported */
+export function requireDisk(volume: HeldVolume, action: string, remedy: string): void {
+  if (volume.metadata.kind === 'block') return;
+  throw new CoppiceError(
+    'unsupported',
+    `Could not ${action}: ${volume.name} is a directory tree and not a disk; ${remedy}.`,
+  );
+}
+
 /** Whether an import of this name was under way; returns after it has ended. */
 function waitForWork(context: Context, name: Name): boolean {
   const place = findWork(context, name);

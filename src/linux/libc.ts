@@ -62,6 +62,8 @@ const prototypes = {
   flock: 'int flock(int, int)',
   fcntl: 'int fcntl(int, int, int)',
   fsync: 'int fsync(int)',
+  syncfs: 'int syncfs(int)',
+  umount2: 'int umount2(const char *, int)',
   futimens: 'int futimens(int, const void *)',
   sync_file_range: 'int sync_file_range(int, int64_t, int64_t, unsigned int)',
   ftruncate: 'int ftruncate(int, int64_t)',

@@ -10,6 +10,9 @@ export const poolFormat = 1;
 /** How many ancestors a volume remembers by itself; further ones are found through those. */
 export const rememberedAncestors = 16;
 
+/** A disk, or a directory with files. */
+export type VolumeKind = 'block' | 'tree';
+
 export type Consistency = 'none' | 'sync' | 'freeze' | 'application' | 'cold';
 
 /** One step of a lineage: the name is the one at the time; the id stays true when the ancestor is renamed. */
@@ -22,7 +25,7 @@ export interface Ancestor {
 export interface VolumeMetadata {
   readonly type: 'volume';
   readonly id: string;
-  readonly kind: 'block';
+  readonly kind: VolumeKind;
   readonly created: string;
   /** Ancestors, the nearest first. Empty for what was imported or created. */
   readonly origin: readonly Ancestor[];
@@ -164,7 +167,8 @@ export function decodeMetadata(bytes: Buffer): Metadata | undefined {
   if (!required?.every((field) => typeof fields[field] === 'string')) return undefined;
   switch (fields['type']) {
     case 'volume':
-      return isLineage(fields['origin']) &&
+      return (fields['kind'] === 'block' || fields['kind'] === 'tree') &&
+        isLineage(fields['origin']) &&
         isSeal(fields['sealed']) &&
         isAdoptedFile(fields['adopted']) &&
         isStringOrAbsent(fields['payloadId']) &&

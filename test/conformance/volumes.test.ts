@@ -85,7 +85,8 @@ conformance('volumes', (suite) => {
     await refusal(() => pool.show(name), 'not_found');
     const after = await pool.show(to);
     expect(after).toMatchObject({ id: before.id, created: before.created, snapshots: 1, problems: [] });
-    expect(digest(after.path)).toBe(digestOf(writePattern(after.path, 2, 0, MiB)));
+    const path = after.path ?? '';
+    expect(digest(path)).toBe(digestOf(writePattern(path, 2, 0, MiB)));
     await pool.create(name, { bytes: 4096 });
     expect((await pool.show(name)).id).not.toBe(before.id);
   });

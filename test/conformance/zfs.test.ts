@@ -2,7 +2,6 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { chmodSync, existsSync, readFileSync, renameSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { createPool, describeLoss, destroyPool, openPool, type Pool } from '../../src/index.ts';
 import { environment, findProgram, runProgram } from '../../src/linux/programs.ts';
@@ -73,63 +72,6 @@ else {
       await Promise.all([several(suite.pool, 'a'), several(other, 'b')]);
       const found = await suite.pool.listSnapshots(name);
       expect(found.map(({ reference }) => reference).sort()).toEqual(taken.sort());
-    });
-
-    test('what it says is exclusive is what is free after a removal, whatever was cloned and removed before', async () => {
-      const { pool } = suite;
-      const usedBytes = (): number => suite.backend.tools.usedBytes(suite.home.path);
-      const step = fc.record({
-        kind: fc.constantFrom('write', 'write', 'clone', 'clone', 'snapshot', 'rollback', 'seal'),
-        which: fc.nat(),
-        block: fc.nat(3),
-        seed: fc.nat(),
-      });
-      const order = fc.infiniteStream(fc.nat());
-      await fc.assert(
-        fc.asyncProperty(fc.array(step, { minLength: 6, maxLength: 10 }), order, async (steps, orders) => {
-          const first = await suite.volume(4 * MiB);
-          writePattern(first.path, 1, 0, 4 * MiB);
-          const [volumes, snapshots, sealed] = [[first.name], [] as string[], [] as string[]];
-          const any = <T>(list: readonly T[], at: number): T | undefined => list[at % list.length];
-          for (const { kind, which, block, seed } of steps) {
-            const name = any(volumes, which) ?? '';
-            const snapshot = any(snapshots, which);
-            if (kind === 'write') writePattern(await pool.diskPath(name), seed, block * MiB, MiB);
-            else if (kind === 'snapshot')
-              snapshots.push((await pool.snapshot(`${name}@${suite.name('s')}`)).reference);
-            else if (kind === 'seal') sealed.push((await pool.seal(name, suite.name('t'))).name);
-            else if (kind === 'rollback' && snapshot) await pool.rollback(snapshot);
-            else
-              volumes.push(
-                (await pool.clone(any([name, ...snapshots, ...sealed], seed) ?? '', suite.name('clone')))
-                  .name,
-              );
-          }
-          const left = new Set([
-            ...volumes,
-            ...sealed,
-            ...(await pool.listSnapshots()).map((each) => each.reference),
-          ]);
-          for (const at of orders) {
-            const removable = [...left].filter(
-              (each) => ![...left].some((other) => other.startsWith(`${each}@`)),
-            );
-            const reference = any(removable, at);
-            if (reference === undefined) break;
-            const { usages } = await pool.usage([]);
-            const said = usages.find((each) => each.reference === reference)?.exclusiveBytes ?? Number.NaN;
-            const [alone] = (await pool.usage([reference], { exact: true })).usages;
-            expect(alone?.exclusiveBytes, reference).toBe(said);
-            const before = usedBytes();
-            await pool.remove(reference);
-            left.delete(reference);
-            await pool.usage([], { exact: true }); // waits until it is freed
-            expect(before - usedBytes(), reference).toBeGreaterThan(said - MiB / 3);
-            expect(before - usedBytes(), reference).toBeLessThan(said + MiB / 3);
-          }
-        }),
-        { numRuns: 4 },
-      );
     });
 
     test('what somebody else has in the dataset is listed as foreign, and never touched', async () => {

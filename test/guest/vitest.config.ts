@@ -12,6 +12,9 @@ const config: ViteUserConfig = defineConfig({
     include: (process.env['COPPICE_GUEST_TESTS'] ?? '').split(' '),
     setupFiles: ['test/support/leak-guard.ts'],
     pool: 'forks',
+    // Each thread strips types by WebAssembly. Where several begin to compile it better at once, Node 24 crashes (nodejs/node#64500),
+    // for which an emulated processor leaves it more time.
+    execArgv: ['--liftoff-only'],
     maxWorkers: 1,
     isolate: false,
     fileParallelism: false,

@@ -13,6 +13,7 @@ const long = [
   'rollback',
   'clones',
   'usage',
+  'zfs-usage',
   'groups',
   'lineage',
   'names',

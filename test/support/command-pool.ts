@@ -23,7 +23,7 @@ export function commandPool(pool: Pool, environment: () => NodeJS.ProcessEnv): P
   const list = (references: string | readonly string[]): readonly string[] =>
     typeof references === 'string' ? [references] : references;
   return {
-    create: (name, { bytes }) => run('create', name, '--size', kibibytes(bytes)),
+    create: (name, { bytes = 0 }) => run('create', name, '--size', kibibytes(bytes)),
     clone: (source, name) => run('clone', source, name),
     seal: (source, name) => run('seal', source, name),
     rename: (from, to) => run('rename', from, to),

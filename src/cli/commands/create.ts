@@ -1,19 +1,13 @@
 import { buildCommand, type Command } from '@stricli/core';
+import { CoppiceError } from '../../model/errors.ts';
 import { formatSize, parseSize } from '../../model/sizes.ts';
 import { print, reporting } from '../command.ts';
-import {
-  type CliContext,
-  optionalSize,
-  type PoolFlags,
-  poolFlags,
-  sizeText,
-  withExamples,
-  word,
-} from '../context.ts';
+import { type CliContext, optionalSize, type PoolFlags, poolFlags, withExamples, word } from '../context.ts';
 import { roundedNote } from '../table.ts';
 
 interface Flags extends PoolFlags {
-  readonly size: string;
+  readonly size?: string;
+  readonly kind: 'block' | 'tree';
   readonly 'block-size'?: string;
 }
 
@@ -21,14 +15,21 @@ export const createCommand: Command<CliContext> = buildCommand<Flags, [string], 
   docs: {
     brief: 'Make an empty volume',
     fullDescription: withExamples(
-      'Makes an empty volume. It takes no space until something is written to it.',
+      'Makes an empty volume: a disk, or on zfs also a directory. It takes no space until something is written to it.',
       'coppice create data --size 10G',
+      'coppice create files --kind tree',
     ),
   },
   parameters: {
     flags: {
       ...poolFlags,
-      size: sizeText('Size of the disk'),
+      size: optionalSize('Size of the disk'),
+      kind: {
+        kind: 'enum',
+        values: ['block', 'tree'],
+        brief: 'A disk, which needs a size, or a directory tree, which has none',
+        default: 'block',
+      },
       'block-size': optionalSize(
         'On zfs: size of the blocks the disk is kept in, 16K when absent; 4K spares reading before small writes and compresses far less',
       ),
@@ -37,15 +38,22 @@ export const createCommand: Command<CliContext> = buildCommand<Flags, [string], 
   },
   func: reporting(async (context, flags: Flags, name: string) => {
     const { withPool } = await import('../session.ts');
-    const bytes = parseSize(flags.size);
     const blockSize = flags['block-size'];
-    const options = { bytes, ...(blockSize !== undefined && { blockBytes: parseSize(blockSize) }) };
+    if (flags.kind === 'block' && flags.size === undefined)
+      throw new CoppiceError(
+        'invalid_argument',
+        `Say how large ${name} is to be: coppice create ${name} --size 10G.`,
+      );
+    const options = {
+      kind: flags.kind,
+      ...(flags.size !== undefined && { bytes: parseSize(flags.size) }),
+      ...(blockSize !== undefined && { blockBytes: parseSize(blockSize) }),
+    };
     const created = await withPool(context, flags, (pool) => pool.create(name, options));
-    print(
-      context,
-      flags,
-      created,
-      () => `Created volume ${name}: ${formatSize(created.bytes)}${roundedNote(created.roundedFrom)}.`,
+    print(context, flags, created, () =>
+      flags.kind === 'tree'
+        ? `Created ${name}, a directory tree; "coppice path ${name}" says where.`
+        : `Created volume ${name}: ${formatSize(created.bytes)}${roundedNote(created.roundedFrom)}.`,
     );
   }),
 });

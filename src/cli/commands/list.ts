@@ -64,7 +64,11 @@ export const listCommand: Command<CliContext> = buildCommand<Flags, [], CliConte
         rows,
         [
           { title: 'NAME', value: (row) => row.name, shortens: true },
-          { title: 'TYPE', value: (row) => row.type, givesWay: 4 },
+          {
+            title: 'TYPE',
+            value: (row) => (row.kind === 'tree' ? `${row.type} (tree)` : row.type),
+            givesWay: 4,
+          },
           { title: 'SIZE', value: (row) => size(row.bytes), align: 'right', givesWay: 5 },
           { title: 'SNAPSHOTS', value: (row) => String(row.snapshots), align: 'right', givesWay: 2 },
           { title: 'ORIGIN', value: (row) => originOf(row), givesWay: 3, shortens: true },

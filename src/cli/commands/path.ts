@@ -6,7 +6,7 @@ export const pathCommand: Command<CliContext> = buildCommand<PoolFlags, [string]
   docs: {
     brief: 'Print the path that a virtual machine monitor opens',
     fullDescription: withExamples(
-      'Prints the path of the disk: a regular file, for Firecracker, cloud-hypervisor, QEMU and every other tool.',
+      'Prints the path of the disk: a regular file or, on zfs, a block device, for Firecracker, cloud-hypervisor, QEMU and every other tool; of a directory tree the directory, which is mounted if it is not.',
       'qemu-system-x86_64 -drive file="$(coppice path vm-1)",format=raw',
       'coppice path vm-1@before-upgrade',
     ),

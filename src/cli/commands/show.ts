@@ -24,7 +24,7 @@ export const showCommand: Command<CliContext> = buildCommand<PoolFlags, [string]
       [
         properties([
           ['Name', details.name],
-          ['Type', details.type],
+          ['Type', details.kind === 'tree' ? `${details.type} (directory tree)` : details.type],
           [
             'Size',
             details.bytes === undefined ? 'missing' : `${formatSize(details.bytes)} (${details.bytes} bytes)`,

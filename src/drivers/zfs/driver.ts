@@ -31,11 +31,12 @@ import { clonesOf, countedAt, propertiesOf } from './look.ts';
 import { defaultBlockBytes, describing, makeEntry, materialise, originOf, required } from './make.ts';
 import { describeDataset, encodeProperty } from './metadata.ts';
 import { exchange, move } from './move.ts';
-import { Places, volumeProperties } from './places.ts';
+import { Places } from './places.ts';
 import { volumesIn } from './records.ts';
 import { discard } from './remove.ts';
 import { snapshotTogether } from './snapshot-together.ts';
 import { snapshotsOf } from './snapshots.ts';
+import { directoryOf, mountedAt, writeOutTree } from './trees.ts';
 
 export const info: DriverInfo = {
   name: 'zfs',
@@ -45,7 +46,7 @@ export const info: DriverInfo = {
   blockSizes: [defaultBlockBytes, 4096, 8192, 32768, 65536, 131072],
   capabilities: {
     blockVolumes: true,
-    treeVolumes: 'Tree volumes are not built yet.',
+    treeVolumes: true,
     constantTimeClone: true,
     snapshots: true,
     sameInstantSnapshots: true,
@@ -64,8 +65,10 @@ export function zfsDriver(dataset: string, locks: number): Driver {
   const sizeOf = (held: HeldDataset): number => {
     const { draft } = held;
     if (draft?.kind === 'volume') return draft.bytes;
+    if (draft?.kind === 'tree') return 0;
     if (draft) return (draft.kind === 'clone' ? draft.bytes : undefined) ?? sizeOf(draft.source);
-    return Number(propertiesOf(zpool, required(held), ['volsize']).volsize ?? 0);
+    const found = propertiesOf(zpool, required(held), ['volsize', 'logicalreferenced']);
+    return Number(found.volsize ?? found.logicalreferenced ?? 0);
   };
   return {
     info,
@@ -88,6 +91,9 @@ export function zfsDriver(dataset: string, locks: number): Driver {
     create(staged, bytes, _identity, blockBytes) {
       ours(staged).draft = { kind: 'volume', bytes, blockBytes };
     },
+    createTree(staged) {
+      ours(staged).draft = { kind: 'tree' };
+    },
     clone: (source, staged, request) => clone(places, ours(source), ours(staged), request, sizeOf),
     snapshot(source, staged) {
       ours(staged).draft = { kind: 'snapshot', source: ours(source) };
@@ -98,8 +104,11 @@ export function zfsDriver(dataset: string, locks: number): Driver {
       throw new CoppiceError('damaged', 'a zvol is there as long as its volume is');
     },
     grow: (volume, bytes) => void runZfs('zfs', ['set', `volsize=${bytes}`, required(ours(volume))]),
-    // What somebody has written and not flushed is, when a snapshot is taken.
-    writeOut() {},
+    // What somebody has written to a disk and not flushed is, when a snapshot is taken.
+    writeOut(held) {
+      if (places.kindOf(ours(held)) === 'tree' && held.place.area === 'volumes')
+        writeOutTree(required(ours(held)));
+    },
     discard: (held) => discard(places, ours(held)),
     // What descends from it keeps it alive, and with it the record.
     discardData: (held) => discard(places, ours(held)),
@@ -118,15 +127,17 @@ export function zfsDriver(dataset: string, locks: number): Driver {
     usage: (held) => usage(layout, ours(held)),
     recallUsage: () => undefined,
     rememberUsage: () => {},
-    mounts: (held) => mountsOf(held.map(ours)),
-    holders: (held) => holdersOf(held.map(ours)),
+    mounts: (held) => mountsOf(places, held.map(ours)),
+    holders: (held) => holdersOf(places, held.map(ours)),
     path(held) {
       const { place } = held;
       const data = materialise(places, ours(held));
+      if (places.kindOf(ours(held)) === 'tree') return pathOfTree(layout, data);
       if (place.area === 'snapshots') showSnapshots(zpool, data);
       return waitForLink({ dataset: data, bytes: sizeOf(ours(held)) });
     },
 
+    mountedAt: (held) => mountedAt(required(ours(held))),
     openDisk(held, access) {
       const data = materialise(places, ours(held));
       return openZvol({ dataset: data, bytes: sizeOf(ours(held)) }, access);
@@ -206,7 +217,10 @@ function stageRollback(places: Places, snapshot: HeldDataset, staged: HeldDatase
   const { place } = snapshot;
   const metadata = place.area === 'snapshots' ? places.read(ours(place.volume)) : undefined;
   const data = dataOf(entryOf(places.layout, staged.place));
-  cloneDataset(required(snapshot), data, { ...volumeProperties, ...describing(metadata) });
+  cloneDataset(required(snapshot), data, {
+    ...places.propertiesFor(places.kindOf(snapshot)),
+    ...describing(metadata),
+  });
   staged.dataset = data;
 }
 
@@ -215,9 +229,15 @@ function inspect(places: Places, held: HeldDataset): PayloadState | undefined {
   if (dataset === undefined) return undefined;
   const [parent, snapshot] = splitSnapshot(dataset);
   const metadata = places.read(held);
-  const found = propertiesOf(places.layout.zpool, dataset, ['volsize', 'readonly', 'createtxg']);
-  if (found.volsize === undefined) return undefined;
-  const state = { bytes: Number(found.volsize), isWhole: true, createdIn: found.createtxg ?? '0' };
+  const wanted = ['volsize', 'logicalreferenced', 'readonly', 'createtxg'] as const;
+  const found = propertiesOf(places.layout.zpool, dataset, wanted);
+  // What somebody has put in its place, of another kind.
+  if ((found.volsize === undefined) !== (places.kindOf(held) === 'tree')) return undefined;
+  const state = {
+    bytes: Number(found.volsize ?? found.logicalreferenced),
+    isWhole: true,
+    createdIn: found.createtxg ?? '0',
+  };
   if (snapshot !== '') {
     const of = describeDataset(places.layout, parent);
     const identity = of?.type === 'volume' ? payloadIdOf(of) : undefined;
@@ -237,12 +257,13 @@ function inspect(places: Places, held: HeldDataset): PayloadState | undefined {
 function usage(layout: Layout, held: HeldDataset): PayloadUsage {
   const { zpool } = layout;
   const dataset = required(held);
-  const found = propertiesOf(zpool, dataset, ['volsize', 'referenced', 'used', 'compressratio']);
+  const wanted = ['volsize', 'logicalreferenced', 'referenced', 'used', 'compressratio'] as const;
+  const found = propertiesOf(zpool, dataset, wanted);
   const exclusive = dataset.includes('@')
     ? exclusiveOfSnapshot(Number(found.used ?? 0), hasClones(layout, dataset))
     : exclusiveOf(layout, dataset, (each) => countedAt(zpool, each));
   return {
-    logicalBytes: Number(found.volsize ?? 0),
+    logicalBytes: Number(found.volsize ?? found.logicalreferenced ?? 0),
     referencedBytes: Number(found.referenced ?? 0),
     exclusiveBytes: exclusive,
     compressRatio: Number(found.compressratio ?? 100) / 100,
@@ -253,6 +274,15 @@ function hasClones({ zpool }: Layout, snapshot: string): boolean {
   const [parent] = splitSnapshot(snapshot);
   return (countedAt(zpool, parent)?.snapshots ?? []).some(
     ({ name, clones }) => name === snapshot && clones.length > 0,
+  );
+}
+
+/** @throws CoppiceError unsupported */
+function pathOfTree(layout: Layout, dataset: string): string {
+  if (!dataset.startsWith(`${layout.branches}/`)) return directoryOf(dataset);
+  throw new CoppiceError(
+    'unsupported',
+    'The files of this snapshot are on a former state of the volume, which is mounted nowhere; clone it to look at them.',
   );
 }
 

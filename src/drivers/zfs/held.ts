@@ -5,6 +5,7 @@ import type { HeldLock } from './locks.ts';
 /** What a staged entry will be, and is not yet: it is made in one step when it is known where it goes. */
 export type Draft =
   | { readonly kind: 'volume'; readonly bytes: number; readonly blockBytes: number | undefined }
+  | { readonly kind: 'tree' }
   | { readonly kind: 'clone'; readonly source: HeldDataset; readonly bytes: number | undefined }
   | { readonly kind: 'snapshot'; readonly source: HeldDataset };
 
@@ -36,7 +37,7 @@ export class HeldDataset implements Held {
   /** Before something about it is changed that others may remember. */
   change(): void {
     this.known = undefined;
-    this.#locks[0]?.change();
+    for (const lock of this.#locks) lock.change();
   }
 
   /** Its first name means nothing any more. */

@@ -4,13 +4,26 @@ import { openAmong } from '../../linux/zfs-core.ts';
 import { deviceOf, numberOf, partsOf, sleep, stackedOn, zvolLink } from '../../linux/zvol.ts';
 import type { Holders } from '../driver.ts';
 import type { HeldDataset } from './held.ts';
+import type { Places } from './places.ts';
+import { mountsIn, usersOf } from './trees.ts';
 
 /**
  * Who has these zvols open, or a partition of one: processes by their descriptors, and what stands on them in the kernel. ZFS itself
  * would roll back and destroy snapshots under whoever reads them.
  */
-export function holdersOf(held: readonly HeldDataset[]): Holders {
-  return holdersOfDatasets(held.flatMap(({ dataset }) => dataset ?? []));
+export function holdersOf(places: Places, held: readonly HeldDataset[]): Holders {
+  const { disks, trees } = byKind(places, held);
+  const { holders, complete } = holdersOfDatasets(disks);
+  return { holders: [...holders, ...trees.flatMap(usersOf)], complete };
+}
+
+function byKind(
+  places: Places,
+  held: readonly HeldDataset[],
+): { readonly disks: readonly string[]; readonly trees: readonly string[] } {
+  const of = (isTree: boolean): string[] =>
+    held.flatMap((each) => ((places.kindOf(each) === 'tree') === isTree ? (each.dataset ?? []) : []));
+  return { disks: of(false), trees: of(true) };
 }
 
 /** Whether anybody but udev has one of these open, or something stands on it. */
@@ -44,11 +57,19 @@ function holdersOfDatasets(datasets: readonly string[]): Holders {
   }
 }
 
-/** What is mounted from these zvols. */
+/** What is mounted from these zvols, or in these trees. */
 export function mountsOf(
+  places: Places,
   held: readonly HeldDataset[],
 ): ReadonlyArray<{ readonly path: string; readonly source: string }> {
-  const devices = devicesOf(held.flatMap(({ dataset }) => dataset ?? []));
+  const { disks, trees } = byKind(places, held);
+  return [...mountsOfDisks(disks), ...trees.flatMap(mountsIn)];
+}
+
+function mountsOfDisks(
+  disks: readonly string[],
+): ReadonlyArray<{ readonly path: string; readonly source: string }> {
+  const devices = devicesOf(disks);
   const wanted = new Map(devices.map(({ number, path }) => [number, path]));
   return readMounts().flatMap(({ fileSystem, mountPoint }) => {
     const [major = 0, minor = 0] = fileSystem.split(':').map(Number);

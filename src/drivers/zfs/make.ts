@@ -26,7 +26,7 @@ import {
 } from './layout.ts';
 import { propertiesOf } from './look.ts';
 import { encodeProperty } from './metadata.ts';
-import { type Places, volumeProperties } from './places.ts';
+import type { Places } from './places.ts';
 import { destroySnapshotsUnlessBusy } from './remove.ts';
 
 /** 16 KiB is what OpenZFS itself takes since 2.2: large enough to compress well, small enough for a guest's random writes. */
@@ -83,10 +83,15 @@ export function materialise(places: Places, staged: HeldDataset): string {
 }
 
 function makeDraft(places: Places, draft: Draft, name: string, metadata: Metadata | undefined): void {
-  const properties = { ...volumeProperties, ...describing(metadata) };
+  const kind =
+    draft.kind === 'volume' ? 'block' : draft.kind === 'tree' ? 'tree' : places.kindOf(draft.source);
+  const properties = { ...places.propertiesFor(kind), ...describing(metadata) };
   switch (draft.kind) {
     case 'volume':
       createZvol(name, draft.bytes, { volblocksize: draft.blockBytes ?? defaultBlockBytes, ...properties });
+      return;
+    case 'tree':
+      createFileSystem(name, properties);
       return;
     case 'clone':
       cloneOf(places, draft.source, (snapshot) => cloneDataset(snapshot, name, properties));

@@ -76,7 +76,7 @@ export function cloneMetadata(clone: {
   return {
     type: 'volume',
     id: derivedId(guid),
-    kind: 'block',
+    kind: parent.kind,
     created,
     origin: [origin, ...parent.origin].slice(0, rememberedAncestors),
     method: 'snapshot',

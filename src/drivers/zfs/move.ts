@@ -5,11 +5,12 @@ import type { Place } from '../driver.ts';
 import { replacedBy } from './branches.ts';
 import type { HeldDataset } from './held.ts';
 import { dataOf, entryOf, lastPart, nameProperty, splitSnapshot } from './layout.ts';
-import { propertiesOf } from './look.ts';
+import { childrenOf, propertiesOf } from './look.ts';
 import { describing, materialise, originOf, required, takeSnapshot } from './make.ts';
 import { cloneMetadata } from './metadata.ts';
 import type { Places } from './places.ts';
 import { removeSnapshot } from './remove.ts';
+import { whileUnmounted } from './trees.ts';
 
 /**
  * Gives what is held a new place, in one step. What was only planned is made now: a snapshot and a clone need no other step then,
@@ -28,6 +29,8 @@ export function move(places: Places, held: HeldDataset, to: Place): void {
     default:
       moveToTombstones(places, held, to);
   }
+  // Nobody else knows the name that it was made under.
+  if (held.place.area === 'staging') held.end();
   held.place = to;
 }
 
@@ -45,8 +48,10 @@ function moveToVolumes(places: Places, held: HeldDataset, to: Extract<Place, { a
       cloneTo(places, held, held.draft.source, target);
     } else {
       const from = held.place.area === 'volumes' ? required(held) : materialise(places, held);
-      held.change();
-      renameDataset(from, target);
+      changing(places, held, from, () => {
+        renameDataset(from, target);
+        return target;
+      });
       if (held.place.area === 'volumes') held.end();
     }
     lock.change();
@@ -61,7 +66,7 @@ function moveToVolumes(places: Places, held: HeldDataset, to: Extract<Place, { a
 /** In one step, which makes it whole: it needs no properties. */
 function cloneTo(places: Places, held: HeldDataset, source: HeldDataset, target: string): void {
   const { snapshot } = originOf(places, source);
-  cloneDataset(snapshot, target, places.cloneProperties);
+  cloneDataset(snapshot, target, places.clonePropertiesFor(places.kindOf(source)));
   held.draft = undefined;
   const { place } = source;
   const volume = place.area === 'snapshots' ? place.volume : source;
@@ -98,10 +103,36 @@ function moveToTombstones(places: Places, held: HeldDataset, to: Extract<Place, 
   }
   const target = `${places.layout.tombstones}/${to.id}`;
   const from = held.place.area === 'volumes' ? required(held) : entryOf(places.layout, held.place);
-  held.change();
-  renameDataset(from, target);
+  changing(places, held, from, () => {
+    requireNothingBelow(places, from);
+    renameDataset(from, target);
+    return undefined;
+  });
   held.end();
   held.dataset = target;
+}
+
+/** A volume with files must not be mounted while it is moved; a disk is moved as it is. */
+function changing(
+  places: Places,
+  held: HeldDataset,
+  dataset: string,
+  change: () => string | undefined,
+): void {
+  const isTree = held.place.area === 'volumes' && places.kindOf(held) === 'tree';
+  held.change();
+  if (isTree) whileUnmounted(dataset, change);
+  else change();
+}
+
+/** Datasets below it are somebody else's, and would go with it. @throws CoppiceError blocked */
+function requireNothingBelow({ layout }: Places, dataset: string): void {
+  const [below] = childrenOf(layout.zpool, dataset);
+  if (below === undefined) return;
+  throw new CoppiceError(
+    'blocked',
+    `The dataset ${below} lies below ${dataset} and was not made by Coppice; move it away with "zfs rename" or destroy it.`,
+  );
 }
 
 /** Puts the staged state in the place of a volume's, which becomes a branch: its snapshots stay where they are. */
@@ -113,24 +144,29 @@ export function exchange(places: Places, volume: HeldDataset, staged: HeldDatase
   const { id } = staged.place;
   const fresh = dataOf(entryOf(places.layout, staged.place));
   const replaced = replacedBy(places.layout, id);
-  volume.change();
   if (replaced !== undefined) {
     // Back: what took its place has not become anything that others depend on yet.
-    renameDataset(name, fresh);
-    renameDataset(replaced, name);
+    changing(places, volume, name, () => {
+      renameDataset(name, fresh);
+      renameDataset(replaced, name);
+      return name;
+    });
     staged.dataset = fresh;
     return;
   }
   const branch = `${places.layout.branches}/${metadata.id}.${id}`;
   // It must tell whose it is when it has another name, also where it was cloned in one step.
   setProperties(name, { ...describing(metadata), [nameProperty]: lastPart(name) });
-  renameDataset(name, branch);
-  try {
-    renameDataset(fresh, name);
-  } catch (error) {
-    renameDataset(branch, name);
-    throw error;
-  }
+  changing(places, volume, name, () => {
+    renameDataset(name, branch);
+    try {
+      renameDataset(fresh, name);
+    } catch (error) {
+      renameDataset(branch, name);
+      throw error;
+    }
+    return name;
+  });
   staged.dataset = branch;
   staged.known = undefined;
 }

@@ -3,7 +3,7 @@ import type { LockMode } from '../../linux/locks.ts';
 import type { NvObject } from '../../linux/nvlist.ts';
 import { randomId } from '../../linux/random.ts';
 import { datasetExists, renameDataset } from '../../linux/zfs-core.ts';
-import type { Metadata } from '../../model/metadata.ts';
+import type { Metadata, VolumeKind } from '../../model/metadata.ts';
 import type { Name } from '../../model/names.ts';
 import type { Place } from '../driver.ts';
 import { branchesOf, halfExchanged, replacedBy } from './branches.ts';
@@ -14,7 +14,7 @@ import { childrenOf, lookAt, propertiesOf } from './look.ts';
 import { decodeProperty, describe, describeDataset } from './metadata.ts';
 
 /** The host must never look for partitions and file systems in what is a guest's: volmode=dev. */
-export const volumeProperties: NvObject = { volmode: 2 };
+const volumeProperties: NvObject = { volmode: 2 };
 
 const remembered = 10_000;
 
@@ -34,9 +34,23 @@ export class Places {
     this.#locks = locks;
   }
 
+  /** What every new volume needs, wherever it is made; those that have files need nothing. */
+  propertiesFor(kind: VolumeKind): NvObject {
+    return kind === 'block' ? volumeProperties : {};
+  }
+
   /** What a clone needs that it does not inherit from the dataset of the pool. */
-  get cloneProperties(): NvObject {
-    return this.#inheritsMode ? {} : volumeProperties;
+  clonePropertiesFor(kind: VolumeKind): NvObject {
+    return this.#inheritsMode ? {} : this.propertiesFor(kind);
+  }
+
+  /** Whether what is held is a disk or has files; what is not a volume yet is a disk. */
+  kindOf(held: HeldDataset): VolumeKind {
+    if (held.draft?.kind === 'tree') return 'tree';
+    if (held.draft && held.draft.kind !== 'volume') return this.kindOf(held.draft.source);
+    const { place } = held;
+    const metadata = this.read(place.area === 'snapshots' ? (place.volume as HeldDataset) : held);
+    return metadata?.type === 'volume' ? metadata.kind : 'block';
   }
 
   get #inheritsMode(): boolean {

@@ -16,6 +16,7 @@ const columns: Readonly<Record<keyof Row, string>> = {
   created: 'creation',
   createdIn: 'createtxg',
   bytes: 'volsize',
+  logical: 'logicalreferenced',
   referenced: 'referenced',
   used: 'used',
   written: 'written',
@@ -33,6 +34,7 @@ interface Row {
   readonly created: string;
   readonly createdIn: string;
   readonly bytes: string;
+  readonly logical: string;
   readonly referenced: string;
   readonly used: string;
   readonly written: string;
@@ -134,7 +136,7 @@ function volumeRecord(
   row: Row,
   name: string,
 ): VolumeRecord {
-  const metadata = row.type === 'volume' ? volumeMetadata(layout, ancestryIn(table, row)) : undefined;
+  const metadata = volumeMetadata(layout, ancestryIn(table, row));
   const line =
     metadata?.type === 'volume'
       ? [row, ...(branches.get(metadata.id) ?? []).filter((branch) => branch !== row)]
@@ -192,7 +194,7 @@ function sizes(
   row: Row,
   exclusiveBytes: number | undefined,
 ): Pick<SnapshotRecord, 'bytes' | 'allocatedBytes' | 'measured' | 'compressRatio'> {
-  const bytes = number(row.bytes) ?? number(row.referenced);
+  const bytes = number(row.bytes) ?? number(row.logical);
   const ratio = Number.parseFloat(row.compressRatio);
   return {
     bytes,

@@ -15,6 +15,7 @@ import { dataOf, entryIdOf, entryOf, isOrigin, lastPart, splitSnapshot } from '.
 import { propertiesOf, snapshotsOn } from './look.ts';
 import { describeDataset, nameOf } from './metadata.ts';
 import type { Places } from './places.ts';
+import { whileUnmounted } from './trees.ts';
 
 /**
  * Destroys what nothing depends on, and of the rest leaves what ZFS needs for the clones that there are. Never promotes a clone of
@@ -46,12 +47,20 @@ export function discard(places: Places, held: HeldDataset): void {
       removeSnapshot(places, held);
       return;
     case 'volumes':
-      if (held.dataset !== undefined) discardTombstone(places, held.dataset);
+      discardVolume(places, held);
       break;
     default:
       throw new Error('a pool is not discarded');
   }
   held.end();
+}
+
+function discardVolume(places: Places, held: HeldDataset): void {
+  const { dataset } = held;
+  if (dataset === undefined) return;
+  const change = (): undefined => discardTombstone(places, dataset);
+  if (places.kindOf(held) === 'tree') whileUnmounted(dataset, change);
+  else change();
 }
 
 function discardStaged(places: Places, held: HeldDataset): void {
@@ -100,7 +109,7 @@ function awaitLink({ layout }: Places, volume: string): void {
   }
 }
 
-function discardTombstone(places: Places, dataset: string): void {
+function discardTombstone(places: Places, dataset: string): undefined {
   if (!datasetExists(dataset)) return;
   const metadata = describeDataset(places.layout, dataset);
   if (metadata?.type === 'volume') {

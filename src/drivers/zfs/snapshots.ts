@@ -13,7 +13,12 @@ export function snapshotsOf(places: Places, volume: Name, detail?: RecordDetail)
   const name = `${dataset}/${volume}`;
   const metadata = describeDataset(places.layout, name);
   const line = metadata?.type === 'volume' ? [name, ...branchesOf(places.layout, metadata.id)] : [name];
-  const wanted = ['volsize', 'createtxg', ...(detail === 'usage' ? ['referenced', 'used'] : [])];
+  const wanted = [
+    'volsize',
+    'logicalreferenced',
+    'createtxg',
+    ...(detail === 'usage' ? ['referenced', 'used'] : []),
+  ];
   return snapshotsWith(zpool, line, wanted).flatMap(({ name: full, values, properties, hasClones }) => {
     const [, snapshot] = splitSnapshot(full);
     if (isInternal(snapshot)) return [];
@@ -21,7 +26,7 @@ export function snapshotsOf(places: Places, volume: Name, detail?: RecordDetail)
     const record: SnapshotRecord = {
       name: snapshot,
       metadata: own?.type === 'snapshot' ? { ...own, generation: values['createtxg'] ?? '0' } : undefined,
-      bytes: numberIn(values['volsize']),
+      bytes: numberIn(values['volsize'] ?? values['logicalreferenced']),
       allocatedBytes: numberIn(values['referenced']),
       measured:
         values['used'] === undefined

@@ -52,12 +52,12 @@ export async function makeDisk(context: Context, disk: PlannedDisk, control: Con
       if (isOpenForWriting(source.fd) === true) throw changed(entry.label);
     }
     control.signal?.throwIfAborted();
-    const about = { id, origin: [], method: 'import', adopted: file } as const;
+    const about = { id, kind: 'block', origin: [], method: 'import', adopted: file } as const;
     if (disk.type === 'template') {
       sealDisk(context, work, name, about);
       context.driver.discard(work);
     } else {
-      const metadata: VolumeMetadata = { type: 'volume', kind: 'block', created: timestamp(), ...about };
+      const metadata: VolumeMetadata = { type: 'volume', created: timestamp(), ...about };
       context.driver.write(work, metadata);
       publish(context, work, name);
     }

@@ -17,7 +17,7 @@ import {
 import { checkSize, formatSize, roundSize } from '../../model/sizes.ts';
 import { requireCapability } from '../capabilities.ts';
 import type { Context } from '../context.ts';
-import { type HeldSource, holdSource } from '../holding.ts';
+import { type HeldSource, holdSource, requireDisk } from '../holding.ts';
 import { problemsOf, problemsOfSnapshot } from '../problems.ts';
 import { publish, requireFree, staging } from '../publish.ts';
 import { requireSpace } from '../space.ts';
@@ -61,6 +61,8 @@ export function clone(context: Context, sourceText: string, nameText: string, op
 }
 
 function cloneHeld(context: Context, volume: HeldSource, name: Name, options: CloneOptions): Cloned {
+  if (options.bytes !== undefined)
+    requireDisk(volume, `clone ${formatReference(volume.reference)} to ${name}`, 'leave the size out');
   const wanted =
     options.bytes === undefined
       ? undefined
@@ -82,7 +84,7 @@ function cloneHeld(context: Context, volume: HeldSource, name: Name, options: Cl
     const metadata: VolumeMetadata = {
       type: 'volume',
       id,
-      kind: 'block',
+      kind: volume.metadata.kind,
       created: timestamp(),
       origin: lineageFrom(volume.metadata, volume.reference),
       method,

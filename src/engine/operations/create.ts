@@ -1,16 +1,19 @@
 import { randomId } from '../../linux/random.ts';
 import { CoppiceError } from '../../model/errors.ts';
-import type { VolumeMetadata } from '../../model/metadata.ts';
+import type { VolumeKind, VolumeMetadata } from '../../model/metadata.ts';
 import { parseVolumeName } from '../../model/names.ts';
 import { checkSize, formatSize, roundSize } from '../../model/sizes.ts';
+import { requireCapability } from '../capabilities.ts';
 import type { Context } from '../context.ts';
 import { publish, requireFree, staging } from '../publish.ts';
 import { requireSpace } from '../space.ts';
 import { timestamp } from '../timestamp.ts';
 
 export interface CreateOptions {
-  /** Bytes; rounded up to 4 KiB, on zfs to 16 KiB. */
-  readonly bytes: number;
+  /** A disk when absent. */
+  readonly kind?: VolumeKind;
+  /** Bytes of a disk, which it needs; rounded up to 4 KiB, on zfs to 16 KiB. A directory tree has no size. */
+  readonly bytes?: number;
   /** The size of the blocks that the disk is kept in, in bytes, where the pool lets it be chosen. */
   readonly blockBytes?: number;
 }
@@ -18,33 +21,50 @@ export interface CreateOptions {
 export interface Created {
   readonly name: string;
   readonly id: string;
+  /** Of the disk; 0 for a directory tree. */
   readonly bytes: number;
   /** The size that was asked for, where it had to be rounded up. */
   readonly roundedFrom?: number;
 }
 
-/** Makes an empty volume. It takes no space until something is written to it. */
+/** Makes an empty volume: a disk, or a directory tree. It takes no space until something is written to it. */
 export function create(context: Context, nameText: string, options: CreateOptions): Created {
   const name = parseVolumeName(nameText);
-  const bytes = roundSize(checkSize(options.bytes), context.driver.info.sizeUnit);
+  const asked = askedSize(name, options);
+  const kind = asked === undefined ? 'tree' : 'block';
+  if (kind === 'tree') requireCapability(context, 'treeVolumes', `create ${name}`);
+  const bytes = asked === undefined ? 0 : roundSize(checkSize(asked), context.driver.info.sizeUnit);
   requireBlockSize(context, name, options.blockBytes);
   requireFree(context, name);
   requireSpace(context, `create ${name}`, 0);
   return staging(context, (staged) => {
     const id = randomId();
-    context.driver.create(staged, bytes, id, options.blockBytes);
+    if (kind === 'tree') context.driver.createTree?.(staged);
+    else context.driver.create(staged, bytes, id, options.blockBytes);
     const metadata: VolumeMetadata = {
       type: 'volume',
       id,
-      kind: 'block',
+      kind,
       created: timestamp(),
       origin: [],
       method: 'create',
     };
     context.driver.write(staged, metadata);
     publish(context, staged, name);
-    return { name, id, bytes, ...(bytes !== options.bytes && { roundedFrom: options.bytes }) };
+    return { name, id, bytes, ...(asked !== undefined && bytes !== asked && { roundedFrom: asked }) };
   });
+}
+
+/** The size of a disk; undefined for a directory tree. @throws CoppiceError invalid_argument */
+function askedSize(name: string, { kind = 'block', bytes, blockBytes }: CreateOptions): number | undefined {
+  const fail = (why: string): CoppiceError =>
+    new CoppiceError('invalid_argument', `Could not create ${name}: ${why}.`);
+  if (!['block', 'tree'].includes(kind))
+    throw fail(`there is no kind of volume "${kind}"; it is "block" or "tree"`);
+  if (kind === 'block' && bytes === undefined) throw fail('say how large the disk is to be');
+  if (kind === 'tree' && (bytes !== undefined || blockBytes !== undefined))
+    throw fail('a directory tree has no size and no blocks of a size; leave them out');
+  return bytes;
 }
 
 /** @throws CoppiceError unsupported, invalid_argument */

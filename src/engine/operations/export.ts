@@ -20,7 +20,7 @@ import { CoppiceError } from '../../model/errors.ts';
 import { parseReference } from '../../model/names.ts';
 import type { Context } from '../context.ts';
 import type { Control } from '../control.ts';
-import { holdSource } from '../holding.ts';
+import { holdSource, requireDisk } from '../holding.ts';
 import { abandon } from '../publish.ts';
 import { requireTargetSpace } from '../space.ts';
 import { takingLocks } from '../waiting.ts';
@@ -117,6 +117,7 @@ function requireReplaceable(context: Context, file: string): void {
 /** A read-only copy of the source in a staged entry, which stays the same while it is read. */
 function frozenCopy(context: Context, sourceText: string): ReturnType<Context['driver']['stage']> {
   using volume = holdSource(context, parseReference(sourceText));
+  requireDisk(volume, `export ${sourceText}`, 'copy its files');
   context.driver.writeOut(volume.source);
   const copy = context.driver.stage();
   try {

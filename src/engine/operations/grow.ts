@@ -2,7 +2,7 @@ import { CoppiceError } from '../../model/errors.ts';
 import { parseVolumeName } from '../../model/names.ts';
 import { checkSize, formatSize, roundSize } from '../../model/sizes.ts';
 import type { Context } from '../context.ts';
-import { holdVolume, requireUnsealed } from '../holding.ts';
+import { holdVolume, requireDisk, requireUnsealed } from '../holding.ts';
 import { requireSpace } from '../space.ts';
 
 export interface Grown {
@@ -21,6 +21,7 @@ export function grow(context: Context, nameText: string, options: { readonly byt
   requireSpace(context, `grow ${name}`, 0);
   using volume = holdVolume(context, name, 'exclusive');
   requireUnsealed(volume, `grow ${name}`);
+  requireDisk(volume, `grow ${name}`, 'it has all the room of its pool');
   const previousBytes = context.driver.size(volume.held);
   if (bytes < previousBytes) {
     throw new CoppiceError(

@@ -63,7 +63,7 @@ export async function importImage(
     requireUnchanged(image);
     control.signal?.throwIfAborted();
     control.report({ step: 'sealing', fraction: 0.99 });
-    const sealed = sealDisk(context, work, name, { id, origin: [], method: 'import' });
+    const sealed = sealDisk(context, work, name, { id, kind: 'block', origin: [], method: 'import' });
     context.driver.discard(work);
     return {
       ...sealed,

@@ -10,7 +10,9 @@ import { contentsOf, snapshotsOf, volumesOf } from '../visible.ts';
 export interface VolumeSummary {
   readonly name: string;
   readonly type: 'template' | 'volume' | 'foreign';
-  /** Bytes of the disk; absent when the disk is not there. */
+  /** Only of a volume or template that is a directory and not a disk. */
+  readonly kind?: 'tree';
+  /** Bytes of the disk, or of what is in the directory; absent when it is not there. */
   readonly bytes?: number;
   readonly id?: string;
   /** ISO 8601, UTC. */
@@ -45,7 +47,8 @@ export function listSnapshots(context: Context, volume?: string): SnapshotSummar
 }
 
 export interface VolumeDetails extends VolumeSummary {
-  readonly path: string;
+  /** Absent of a directory that is mounted nowhere at the moment. */
+  readonly path?: string;
   readonly ancestors: readonly Ancestor[];
   readonly method?: string;
   /** Extents when it was sealed; only of a template. */
@@ -64,9 +67,11 @@ export function show(context: Context, nameText: string): VolumeDetails {
     (entry) => !snapshot || entry.name === snapshot,
   );
   const state = context.driver.inspect(volume.held);
+  const isMountable = volume.metadata.kind === 'tree' && context.driver.mountedAt !== undefined;
+  const path = isMountable ? context.driver.mountedAt?.(volume.held) : context.driver.path(volume.held);
   return {
     ...summarize({ name, metadata: volume.metadata, bytes: state?.bytes, snapshots: snapshots.length }),
-    path: context.driver.path(volume.held),
+    ...(path !== undefined && { path }),
     ancestors: volume.metadata.origin,
     method: volume.metadata.method,
     ...(volume.metadata.sealed && { extents: volume.metadata.sealed.extents }),
@@ -75,7 +80,7 @@ export function show(context: Context, nameText: string): VolumeDetails {
   };
 }
 
-/** The path that a virtual machine monitor opens. */
+/** The path that a virtual machine monitor opens; of a tree, its directory. */
 export function path(context: Context, referenceText: string): string {
   const reference = parseReference(referenceText);
   using volume = holdVolume(context, reference.volume, 'shared');
@@ -117,6 +122,7 @@ function summarize(record: Pick<VolumeRecord, 'name' | 'metadata' | 'bytes' | 's
   return {
     name,
     type: metadata.sealed ? 'template' : 'volume',
+    ...(metadata.kind === 'tree' && { kind: metadata.kind }),
     ...size,
     id: metadata.id,
     created: metadata.created,

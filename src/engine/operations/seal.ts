@@ -25,6 +25,7 @@ export function seal(context: Context, sourceText: string, nameText: string): Se
   using volume = holdSource(context, reference);
   return sealDisk(context, volume.source, name, {
     id: randomId(),
+    kind: volume.metadata.kind,
     origin: lineageFrom(volume.metadata, reference),
     method: 'snapshot',
     payloadId: payloadIdOf(volume.metadata),
@@ -39,7 +40,7 @@ export function sealDisk(
   context: Context,
   source: Held,
   name: Name,
-  about: Pick<VolumeMetadata, 'id' | 'origin' | 'method' | 'payloadId' | 'adopted'>,
+  about: Pick<VolumeMetadata, 'id' | 'kind' | 'origin' | 'method' | 'payloadId' | 'adopted'>,
 ): Sealed {
   context.driver.writeOut(source);
   return staging(context, (staged) => {
@@ -48,7 +49,6 @@ export function sealDisk(
     const now = timestamp();
     context.driver.write(staged, {
       type: 'volume',
-      kind: 'block',
       created: now,
       ...about,
       sealed: { at: now, extents, generation: context.driver.inspect(staged)?.changedIn ?? '0' },

@@ -1,0 +1,121 @@
+import { closeSync, constants, openSync, rmdirSync } from 'node:fs';
+import { findUsersBelow } from '../../linux/holders.ts';
+import { call, hasErrno } from '../../linux/libc.ts';
+import { type Mount, readMounts } from '../../linux/mounts.ts';
+import { openAmong } from '../../linux/zfs-core.ts';
+import { CoppiceError } from '../../model/errors.ts';
+import type { Holder } from '../driver.ts';
+import { runZfs } from './command.ts';
+import { splitSnapshot } from './layout.ts';
+
+/**
+ * Volumes that are directories: datasets with files. Where one is mounted says its property `mountpoint`, which it inherits from the
+ * dataset of the pool. At boot OpenZFS mounts them all; otherwise that happens when somebody asks for the path.
+ */
+
+/** The directory of a tree or of a snapshot of one, which is mounted if it is not. @throws CoppiceError io_error, unsupported */
+export function directoryOf(dataset: string): string {
+  const [tree, snapshot] = splitSnapshot(dataset);
+  const directory = mountedAt(tree) ?? mount(tree);
+  return snapshot === '' ? directory : `${directory}/.zfs/snapshot/${snapshot}`;
+}
+
+/** Where a tree is mounted now. */
+export function mountedAt(dataset: string): string | undefined {
+  return mountsOfTree(dataset)[0]?.mountPoint;
+}
+
+function mount(dataset: string): string {
+  try {
+    runZfs('zfs', ['mount', dataset]);
+  } catch (error) {
+    // Somebody else who was asked for it at the same time has done it.
+    if (mountsOfTree(dataset).length === 0) throw error;
+  }
+  const [mounted] = mountsOfTree(dataset);
+  if (mounted) return mounted.mountPoint;
+  throw new CoppiceError('io_error', `${dataset} was mounted, and is mounted nowhere.`);
+}
+
+function mountsOfTree(dataset: string): readonly Mount[] {
+  return readMounts().filter(({ type, source }) => type === 'zfs' && source === dataset);
+}
+
+/** What would be cut off with a tree: other mounts of it, and what is mounted in it; not snapshots that were looked into. */
+export function mountsIn(dataset: string): ReadonlyArray<{ readonly path: string; readonly source: string }> {
+  const [own, ...others] = mountsOfTree(dataset);
+  if (!own) return [];
+  const inside = readMounts().filter(
+    ({ mountPoint, source }) =>
+      mountPoint.startsWith(`${own.mountPoint}/`) && !source.startsWith(`${dataset}@`),
+  );
+  return [...others, ...inside].map(({ mountPoint, source }) => ({ path: mountPoint, source }));
+}
+
+/** Processes with something in a tree, or in a snapshot of it. */
+export function usersOf(dataset: string): readonly Holder[] {
+  const directories = mountsOfTree(dataset).map(({ mountPoint }) => mountPoint);
+  return directories.flatMap((directory) => findUsersBelow(directory, new Set()));
+}
+
+/** Writes what was written through memory maps, too, which a snapshot would miss. */
+export function writeOutTree(dataset: string): void {
+  const [mounted] = mountsOfTree(dataset);
+  if (!mounted) return;
+  const fd = openSync(mounted.mountPoint, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW);
+  try {
+    call('syncfs', mounted.mountPoint, fd);
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/**
+ * Does something with a tree that nobody must have open, and mounts it again where it was mounted.
+ * @param change returns the dataset that is to be mounted then; undefined for none
+ * @throws CoppiceError blocked
+ */
+export function whileUnmounted(dataset: string, change: () => string | undefined): void {
+  const [mounted] = mountsOfTree(dataset);
+  if (mounted) unmount(dataset, mounted.mountPoint);
+  let next: string | undefined = dataset;
+  try {
+    // Of another namespace, in which it is still mounted, nothing else tells.
+    if (openAmong([dataset]).length > 0) throw inUse(dataset);
+    next = change();
+  } finally {
+    if (mounted && next !== undefined) mount(next);
+    if (mounted && next !== dataset) removeIfEmpty(mounted.mountPoint);
+  }
+}
+
+const UMOUNT_NOFOLLOW = 8;
+
+function unmount(dataset: string, directory: string): void {
+  const snapshots = readMounts().filter(({ source }) => source.startsWith(`${dataset}@`));
+  try {
+    for (const path of [...snapshots.map(({ mountPoint }) => mountPoint), directory])
+      call('umount2', path, path, UMOUNT_NOFOLLOW);
+  } catch (error) {
+    throw hasErrno(error, 'EBUSY') ? inUse(dataset, error) : error;
+  }
+}
+
+function inUse(dataset: string, cause?: unknown): CoppiceError {
+  const [user] = usersOf(dataset);
+  const who = user ? `process ${user.pid} (${user.command}) uses ${user.path}` : 'something uses it';
+  return new CoppiceError(
+    'blocked',
+    `${dataset} can't be unmounted, also not by force: ${who}; stop that first.`,
+    { cause },
+  );
+}
+
+/** The directory that it was mounted on means nothing any more. */
+function removeIfEmpty(directory: string): void {
+  try {
+    rmdirSync(directory);
+  } catch (error) {
+    if (!hasErrno(error, 'ENOTEMPTY', 'EBUSY', 'ENOENT')) throw error;
+  }
+}

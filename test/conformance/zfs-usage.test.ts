@@ -1,0 +1,72 @@
+import fc from 'fast-check';
+import { expect, test } from 'vitest';
+import { writePattern } from '../support/content.ts';
+import { backends } from './backends.ts';
+import { conformance } from './suite.ts';
+
+const MiB = 2 ** 20;
+
+/** On file systems this is counted to the byte; ZFS also counts what it needs for itself. */
+if (!backends.some(({ name }) => name === 'zfs'))
+  test.skip('usage of zfs alone (skipped: it runs in a guest, see test/guest)', () => {});
+else {
+  conformance('usage of zfs alone', (suite) => {
+    test('what it says is exclusive is what is free after a removal, whatever was cloned and removed before', async () => {
+      const { pool } = suite;
+      const usedBytes = (): number => suite.backend.tools.usedBytes(suite.home.path);
+      const step = fc.record({
+        kind: fc.constantFrom('write', 'write', 'clone', 'clone', 'snapshot', 'rollback', 'seal'),
+        which: fc.nat(),
+        block: fc.nat(3),
+        seed: fc.nat(),
+      });
+      const order = fc.infiniteStream(fc.nat());
+      await fc.assert(
+        fc.asyncProperty(fc.array(step, { minLength: 5, maxLength: 8 }), order, async (steps, orders) => {
+          const first = await suite.volume(4 * MiB);
+          writePattern(first.path, 1, 0, 4 * MiB);
+          const [volumes, snapshots, sealed] = [[first.name], [] as string[], [] as string[]];
+          const any = <T>(list: readonly T[], at: number): T | undefined => list[at % list.length];
+          for (const { kind, which, block, seed } of steps) {
+            const name = any(volumes, which) ?? '';
+            const snapshot = any(snapshots, which);
+            if (kind === 'write') writePattern(await pool.diskPath(name), seed, block * MiB, MiB);
+            else if (kind === 'snapshot')
+              snapshots.push((await pool.snapshot(`${name}@${suite.name('s')}`)).reference);
+            else if (kind === 'seal') sealed.push((await pool.seal(name, suite.name('t'))).name);
+            else if (kind === 'rollback' && snapshot) await pool.rollback(snapshot);
+            else
+              volumes.push(
+                (await pool.clone(any([name, ...snapshots, ...sealed], seed) ?? '', suite.name('clone')))
+                  .name,
+              );
+          }
+          const left = new Set([
+            ...volumes,
+            ...sealed,
+            ...(await pool.listSnapshots()).map((each) => each.reference),
+          ]);
+          let before = usedBytes();
+          for (const at of orders) {
+            const removable = [...left].filter(
+              (each) => ![...left].some((other) => other.startsWith(`${each}@`)),
+            );
+            const reference = any(removable, at);
+            if (reference === undefined) break;
+            const { usages } = await pool.usage([]);
+            const said = usages.find((each) => each.reference === reference)?.exclusiveBytes ?? Number.NaN;
+            const [alone] = (await pool.usage([reference], { exact: true })).usages;
+            expect(alone?.exclusiveBytes, reference).toBe(said);
+            await pool.remove(reference);
+            left.delete(reference);
+            await pool.usage([], { exact: true }); // waits until it is freed
+            const after = usedBytes();
+            expect(Math.abs(before - after - said), reference).toBeLessThan(MiB / 3);
+            before = after;
+          }
+        }),
+        { numRuns: 3 },
+      );
+    });
+  });
+}
