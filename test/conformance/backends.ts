@@ -108,7 +108,7 @@ const all: readonly Backend[] = [
     name: 'zfs',
     capabilities: {
       blockVolumes: true,
-      treeVolumes: 'Tree volumes are not built yet.',
+      treeVolumes: true,
       constantTimeClone: true,
       snapshots: true,
       sameInstantSnapshots: true,

@@ -1,9 +1,18 @@
-import { openSync, renameSync, unlinkSync, writeSync } from 'node:fs';
+import {
+  existsSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  unlinkSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { Descriptor } from '../../src/linux/files.ts';
+import { runProgram } from '../../src/linux/programs.ts';
 import { digest, digestOf, patternBytes, writeAt, writePattern } from '../support/content.ts';
-import { loopDevice } from '../support/devices.ts';
+import { loopDevice, scratchDirectory } from '../support/devices.ts';
 import { refusal } from '../support/errors.ts';
 import { holdMapped, holdOpen } from '../support/holder.ts';
 import { conformance } from './suite.ts';
@@ -226,5 +235,41 @@ conformance('rollback', (suite) => {
     await refusal(() => suite.pool.rollback(name), 'invalid_argument');
   });
 
-  needs('treeVolumes')('of a directory tree', () => {});
+  needs('treeVolumes')('of a directory tree', async () => {
+    const { pool } = suite;
+    const name = suite.name('tree');
+    await pool.create(name, { kind: 'tree' });
+    const path = await pool.diskPath(name);
+    const file = join(path, 'file');
+    for (const round of [1, 2, 3]) {
+      writeFileSync(file, `state ${round}`);
+      await pool.snapshot(`${name}@s${round}`);
+    }
+    writeFileSync(file, 'state 4');
+    {
+      await using user = await holdOpen(file);
+      const { blockers } = await refusal(() => pool.rollback(`${name}@s2`), 'blocked');
+      expect(blockers[0]?.what).toContain(`process ${user.pid}`);
+    }
+    const elsewhere = scratchDirectory('elsewhere');
+    runProgram('mount', ['--bind', path, elsewhere]);
+    const { blockers: mounts } = await refusal(() => pool.rollback(`${name}@s2`), 'blocked');
+    runProgram('umount', [elsewhere]);
+    expect(mounts[0]?.what).toContain(elsewhere);
+    expect(readFileSync(file, 'utf8')).toBe('state 4');
+
+    const { undo = '' } = await pool.rollback(`${name}@s2`);
+    expect(await pool.diskPath(name)).toBe(path);
+    expect(readFileSync(file, 'utf8')).toBe('state 2');
+    await pool.rollback(`${name}@s3`);
+    expect(readFileSync(file, 'utf8')).toBe('state 3');
+    await pool.rollback(undo);
+    expect(readFileSync(file, 'utf8')).toBe('state 4');
+    expect((await pool.listSnapshots(name)).map((each) => each.name)).toEqual(
+      expect.arrayContaining(['s1', 's2', 's3']),
+    );
+    expect(await pool.show(name)).toMatchObject({ kind: 'tree', path, problems: [] });
+    await pool.remove(name, { withSnapshots: true });
+    expect(existsSync(path)).toBe(false);
+  });
 });

@@ -11,6 +11,8 @@ export interface Tools {
   /** Puts a copy of the data of one entry in the place of that of another, which has none. */
   copyData(disk: string, target: string, access: 'readonly' | 'writable'): void;
   setLabel(pool: string, label: string): void;
+  /** Puts something into a directory tree that its snapshots can't hold, named "nested". */
+  nest(pool: string, name: string): void;
   /** Bytes that all data in a pool takes, counted by other means than Coppice's. */
   usedBytes(pool: string): number;
 }
@@ -23,6 +25,7 @@ export const btrfsTools: Tools = {
     const flags = access === 'readonly' ? ['-r'] : [];
     runProgram('btrfs', ['subvolume', 'snapshot', ...flags, dirname(disk), dirname(target)]);
   },
+  nest: noTrees,
   setLabel: (pool, label) => void runProgram('btrfs', ['filesystem', 'label', pool, label]),
   usedBytes(pool) {
     runProgram('sync', ['--file-system', '--', pool]);
@@ -41,6 +44,7 @@ export const xfsTools: Tools = {
     runProgram('cp', ['-a', '--reflink=always', '--', dirname(disk), dirname(target)]);
     if (access === 'readonly') runProgram('chattr', ['+i', target]);
   },
+  nest: noTrees,
   setLabel: (pool, label) => void runProgram('xfs_io', ['-c', `label -s ${label}`, pool]),
   /** Every block once, whoever refers to it: what statfs counts has the file system's own blocks in it. */
   usedBytes(pool) {
@@ -59,6 +63,9 @@ export const xfsTools: Tools = {
 };
 
 export const zfsTools: Tools = {
+  nest(pool, name) {
+    runProgram('zfs', ['create', `${pool.replace(/^zfs:/, '')}/${name}/nested`]);
+  },
   setReadOnly: notOnZfs,
   removeData: notOnZfs,
   copyData: notOnZfs,
@@ -71,6 +78,10 @@ export const zfsTools: Tools = {
     return Number(names.split('\n', 1)[0]?.split('\t')[1]);
   },
 };
+
+function noTrees(): never {
+  throw new Error('there are no directory trees on this; the case needs a capability');
+}
 
 function notOnZfs(): never {
   throw new Error('nothing on ZFS can be changed so; the case needs a trait');

@@ -1,4 +1,5 @@
-import { existsSync, openSync, readSync, statSync } from 'node:fs';
+import { existsSync, openSync, readFileSync, readSync, statSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { Descriptor } from '../../src/linux/files.ts';
 import { digest, digestOf, diskBytes, writePattern } from '../support/content.ts';
@@ -85,8 +86,8 @@ conformance('volumes', (suite) => {
     await refusal(() => pool.show(name), 'not_found');
     const after = await pool.show(to);
     expect(after).toMatchObject({ id: before.id, created: before.created, snapshots: 1, problems: [] });
-    const path = after.path ?? '';
-    expect(digest(path)).toBe(digestOf(writePattern(path, 2, 0, MiB)));
+    const now = after.path ?? '';
+    expect(digest(now)).toBe(digestOf(writePattern(now, 2, 0, MiB)));
     await pool.create(name, { bytes: 4096 });
     expect((await pool.show(name)).id).not.toBe(before.id);
   });
@@ -225,5 +226,53 @@ conformance('volumes', (suite) => {
     expect((await pool.check()).filter((finding) => finding.subject === name)).toEqual([]);
   });
 
-  suite.needs('treeVolumes')('a directory tree as a volume', () => {});
+  suite.needs('treeVolumes')('a directory tree as a volume', async () => {
+    const { pool } = suite;
+    const name = suite.name('tree');
+    expect(await pool.create(name, { kind: 'tree' })).toEqual({ name, id: expect.any(String), bytes: 0 });
+    const path = await pool.diskPath(name);
+    expect(await pool.show(name)).toMatchObject({ type: 'volume', kind: 'tree', path, problems: [] });
+    writeFileSync(join(path, 'file'), 'first');
+    expect((await pool.list()).find((each) => each.name === name)?.kind).toBe('tree');
+
+    await refusal(() => pool.grow(name, { bytes: MiB }), 'unsupported');
+    await refusal(() => pool.export(name, join(suite.scratch, 'tree.raw')), 'unsupported');
+    await refusal(() => pool.clone(name, suite.name(), { bytes: MiB }), 'unsupported');
+    await refusal(() => pool.create(suite.name(), { kind: 'tree', bytes: MiB }), 'invalid_argument');
+    await refusal(
+      () => pool.create(suite.name(), { kind: 'file' as 'tree', bytes: MiB }),
+      'invalid_argument',
+    );
+
+    const [clone, template, second] = [suite.name('clone'), suite.name('template'), suite.name('second')];
+    await pool.clone(name, clone);
+    await pool.seal(name, template);
+    writeFileSync(join(path, 'file'), 'changed');
+    await pool.clone(template, second);
+    for (const copy of [clone, template, second]) {
+      const directory = await pool.diskPath(copy);
+      expect(readFileSync(join(directory, 'file'), 'utf8'), copy).toBe('first');
+      expect(await pool.show(copy)).toMatchObject({ kind: 'tree', problems: [] });
+    }
+    const inTemplate = join(await pool.diskPath(template), 'file');
+    expect(() => writeFileSync(inTemplate, 'no')).toThrow('EROFS');
+    expect((await pool.usage([name], { exact: true })).usages[0]?.logicalBytes).toBeGreaterThan(0);
+
+    const to = suite.name('renamed');
+    await pool.rename(name, to);
+    expect(existsSync(path)).toBe(false);
+    expect(readFileSync(join(await pool.diskPath(to), 'file'), 'utf8')).toBe('changed');
+
+    {
+      await using user = await holdOpen(join(await pool.diskPath(to), 'file'));
+      const { blockers } = await refusal(() => pool.remove(to), 'blocked');
+      expect(blockers[0]?.what).toContain(`process ${user.pid}`);
+      await refusal(() => pool.remove(to, { force: true }), 'blocked');
+      await refusal(() => pool.rename(to, suite.name()), 'blocked');
+      expect(readFileSync(join(await pool.diskPath(to), 'file'), 'utf8')).toBe('changed');
+    }
+    await pool.remove([to, template]);
+    expect(readFileSync(join(await pool.diskPath(second), 'file'), 'utf8')).toBe('first');
+    await pool.remove([clone, second]);
+  });
 });

@@ -27,7 +27,7 @@ import {
   splitSnapshot,
   workProperty,
 } from './layout.ts';
-import { clonesOf, countedAt, propertiesOf } from './look.ts';
+import { childrenOf, clonesOf, countedAt, propertiesOf } from './look.ts';
 import { defaultBlockBytes, describing, makeEntry, materialise, originOf, required } from './make.ts';
 import { describeDataset, encodeProperty } from './metadata.ts';
 import { exchange, move } from './move.ts';
@@ -121,7 +121,10 @@ export function zfsDriver(dataset: string, locks: number): Driver {
     isEmpty: () => false,
     size: (held) => sizeOf(ours(held)),
     inspect: (held) => inspect(places, ours(held)),
-    leftOut: () => [],
+    leftOut(held) {
+      if (places.kindOf(ours(held)) === 'block') return [];
+      return childrenOf(zpool, required(ours(held))).map((name) => `the dataset ${name}`);
+    },
     countExtents: () => 0,
     // The engine has waited for what was under way, where it wants to be exact.
     usage: (held) => usage(layout, ours(held)),
