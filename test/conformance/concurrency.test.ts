@@ -20,6 +20,7 @@ const quick = process.env['COPPICE_QUICK'] === '1';
 const scale = long ? 20 : quick ? 0.25 : 1;
 
 conformance('concurrency', (suite) => {
+  const operations = Math.ceil(60 * Math.max(suite.backend.scale, 0.25));
   const emptied = async (): Promise<void> => {
     const names = (await suite.pool.list()).map((volume) => volume.name);
     await suite.pool.remove(names, { withSnapshots: true });
@@ -44,17 +45,17 @@ conformance('concurrency', (suite) => {
           expect((await suite.pool.check()).filter((finding) => finding.severity === 'error')).toEqual([]);
         },
       ),
-      { numRuns: Math.ceil(40 * scale) },
+      { numRuns: Math.ceil(40 * scale * suite.backend.scale) },
     );
   });
 
   test.each(['inline', 'workers'] as const)(
     'four processes (%s): what each was told, and what is there in the end, has an explanation one at a time',
     async (mode) => {
-      for (let round = 0; round < Math.ceil(2 * scale); round++) {
+      for (let round = 0; round < Math.ceil(2 * scale * suite.backend.scale); round++) {
         await emptied();
         const cast = [1, 2, 3, 4].map(
-          (each): ActorPlan => ({ seed: round * 10 + each, mode, lanes: 1, operations: 60, deaths: [] }),
+          (each): ActorPlan => ({ seed: round * 10 + each, mode, lanes: 1, operations, deaths: [] }),
         );
         const { histories } = await play(cast, suite.home.path, suite.scratch);
         expect(codes(histories), 'no operation may give up').not.toContain('busy');
@@ -74,7 +75,7 @@ conformance('concurrency', (suite) => {
       [1, 2, 3, 4].map(async (lane) => {
         const random = randomNumbers(lane + 500);
         const events: Event[] = [];
-        for (let done = 0; done < 60 * scale; done++) {
+        for (let done = 0; done < operations * scale; done++) {
           const operation = randomOperation(random);
           const started = process.hrtime.bigint();
           const outcome = await perform(pool, operation, suite.scratch);
