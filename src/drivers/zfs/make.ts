@@ -154,7 +154,9 @@ function takeFlushed(places: Places, wanted: Wanted): void {
   const open = takeSnapshots(wanted, true);
   if (open.length === 0) return;
   for (const dataset of open) {
-    const { volsize = '0' } = propertiesOf(dataset.split('/', 1)[0] ?? '', dataset, ['volsize']);
+    const { volsize } = propertiesOf(places.layout.zpool, dataset, ['volsize']);
+    // A directory tree is open as long as it is mounted, and the engine has had it written out.
+    if (volsize === undefined) continue;
     using device = openZvol({ dataset, bytes: Number(volsize) }, 'read');
     fsyncSync(device.fd);
   }
