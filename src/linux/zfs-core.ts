@@ -172,7 +172,8 @@ interface SnapshotResult {
   readonly isUndone?: string;
 }
 
-function zpoolOf(name: string): string {
+/** The pool, in the sense of zpool(8), that a dataset or snapshot is in. */
+export function zpoolOf(name: string): string {
   return name.split(/[/@]/, 1)[0] ?? name;
 }
 

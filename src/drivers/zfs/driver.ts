@@ -27,6 +27,7 @@ import {
   splitSnapshot,
   workProperty,
 } from './layout.ts';
+import { localProperties } from './local.ts';
 import { childrenOf, clonesOf, countedAt, propertiesOf } from './look.ts';
 import { defaultBlockBytes, describing, makeEntry, materialise, originOf, required } from './make.ts';
 import { describeDataset, encodeProperty } from './metadata.ts';
@@ -220,11 +221,17 @@ function stageRollback(places: Places, snapshot: HeldDataset, staged: HeldDatase
   const { place } = snapshot;
   const metadata = place.area === 'snapshots' ? places.read(ours(place.volume)) : undefined;
   const data = dataOf(entryOf(places.layout, staged.place));
+  const local =
+    place.area === 'snapshots'
+      ? localProperties(places.layout.zpool, required(ours(place.volume)))
+      : undefined;
   cloneDataset(required(snapshot), data, {
+    ...local?.atBirth,
     ...places.propertiesFor(places.kindOf(snapshot)),
     ...describing(metadata),
   });
   staged.dataset = data;
+  if (local && local.afterwards.length > 0) runZfs('zfs', ['set', ...local.afterwards, data]);
 }
 
 function inspect(places: Places, held: HeldDataset): PayloadState | undefined {

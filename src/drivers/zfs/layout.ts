@@ -1,3 +1,4 @@
+import { zpoolOf } from '../../linux/zfs-core.ts';
 import { CoppiceError } from '../../model/errors.ts';
 import type { Place } from '../driver.ts';
 
@@ -45,7 +46,7 @@ export function layoutOf(dataset: string): Layout {
   const own = `${dataset}/.coppice`;
   return {
     dataset,
-    zpool: dataset.split('/', 1)[0] ?? dataset,
+    zpool: zpoolOf(dataset),
     own,
     staging: `${own}/staging`,
     tombstones: `${own}/tombstones`,

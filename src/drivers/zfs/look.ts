@@ -200,6 +200,29 @@ return result`;
   return (look(zpool, program, { dataset, names }, dataset) ?? {}) as Partial<Record<K, string>>;
 }
 
+/** Of some properties those that are set on a dataset itself, and its user properties that are not Coppice's. */
+export function localOf(
+  zpool: string,
+  dataset: string,
+  names: readonly string[],
+): { readonly native: Properties; readonly user: Properties } {
+  const program = `
+local native, user = {}, {}
+local arguments = ...
+for name in pairs(arguments.names) do
+  local value, source = zfs.get_prop(arguments.dataset, name)
+  if value ~= nil and source == arguments.dataset then native[name] = tostring(value) end
+end
+for name, value, source in zfs.list.user_properties(arguments.dataset) do
+  if source == arguments.dataset and string.sub(name, 1, 8) ~= "coppice:" then user[name] = value end
+end
+return { native = native, user = user }`;
+  const found = look(zpool, program, { dataset, names }, dataset) as
+    | { readonly native?: Properties; readonly user?: Properties }
+    | undefined;
+  return { native: found?.native ?? {}, user: found?.user ?? {} };
+}
+
 /**
  * A dataset and what it was cloned from, the nearest first, up to the first that has metadata of its own: the others were cloned
  * in one step, and what they would say of themselves ZFS knows already.

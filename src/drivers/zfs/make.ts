@@ -10,6 +10,7 @@ import {
   promoteDataset,
   renameDataset,
   takeSnapshots,
+  zpoolOf,
 } from '../../linux/zfs-core.ts';
 import { openZvol } from '../../linux/zvol.ts';
 import { CoppiceError } from '../../model/errors.ts';
@@ -178,7 +179,7 @@ function takeTurns(places: Places, snapshots: readonly string[]): DisposableStac
 /** Gives a snapshot that was removed, and that ZFS keeps for its clones, another name. Returns false when it was not removed. */
 function stepAside(name: string): boolean {
   const [dataset] = splitSnapshot(name);
-  const zpool = dataset.split('/', 1)[0] ?? dataset;
+  const zpool = zpoolOf(dataset);
   if (propertiesOf(zpool, name, ['defer_destroy']).defer_destroy !== 'on') return false;
   renameDataset(name, `${dataset}@coppice:removed-${randomId()}`);
   return true;

@@ -10,7 +10,7 @@ import { describing, materialise, originOf, required, takeSnapshot } from './mak
 import { cloneMetadata } from './metadata.ts';
 import type { Places } from './places.ts';
 import { removeSnapshot } from './remove.ts';
-import { whileUnmounted } from './trees.ts';
+import { neverAtBoot, whileUnmounted } from './trees.ts';
 
 /**
  * Gives what is held a new place, in one step. What was only planned is made now: a snapshot and a clone need no other step then,
@@ -121,8 +121,14 @@ function changing(
 ): void {
   const isTree = held.place.area === 'volumes' && places.kindOf(held) === 'tree';
   held.change();
-  if (isTree) whileUnmounted(dataset, change);
-  else change();
+  if (!isTree) {
+    change();
+    return;
+  }
+  whileUnmounted(dataset, () => {
+    neverAtBoot(places.layout.zpool, dataset);
+    return change();
+  });
 }
 
 /** Datasets below it are somebody else's, and would go with it. @throws CoppiceError blocked */

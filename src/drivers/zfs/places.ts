@@ -16,6 +16,12 @@ import { decodeProperty, describe, describeDataset } from './metadata.ts';
 /** The host must never look for partitions and file systems in what is a guest's: volmode=dev. */
 const volumeProperties: NvObject = { volmode: 2 };
 
+/**
+ * At boot all would be mounted: also states that a rollback has replaced, over the present one where they have the same mount point.
+ * canmount=noauto: whoever asks for the path has it mounted.
+ */
+const treeProperties: NvObject = { canmount: 2 };
+
 const remembered = 10_000;
 
 /** Finds, locks and reads what is in a pool. */
@@ -34,14 +40,14 @@ export class Places {
     this.#locks = locks;
   }
 
-  /** What every new volume needs, wherever it is made; those that have files need nothing. */
+  /** What every new volume needs, wherever it is made. */
   propertiesFor(kind: VolumeKind): NvObject {
-    return kind === 'block' ? volumeProperties : {};
+    return kind === 'block' ? volumeProperties : treeProperties;
   }
 
   /** What a clone needs that it does not inherit from the dataset of the pool. */
   clonePropertiesFor(kind: VolumeKind): NvObject {
-    return this.#inheritsMode ? {} : this.propertiesFor(kind);
+    return kind === 'block' && this.#inheritsMode ? {} : this.propertiesFor(kind);
   }
 
   /** Whether what is held is a disk or has files; what is not a volume yet is a disk. */

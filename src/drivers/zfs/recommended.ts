@@ -64,8 +64,8 @@ export function newPoolOptions(ashift: number): string[] {
   const options = recommendations.flatMap(({ property, of, value }) =>
     property === 'ashift' ? [] : [of === 'zpool' ? '-o' : '-O', `${property}=${value}`],
   );
-  // The host leaves alone what guests write on their disks; and nothing is mounted that nobody asked for.
-  return ['-o', `ashift=${ashift}`, ...options, '-O', 'volmode=dev', '-m', 'none'];
+  // The host leaves alone what guests write on their disks; and nothing is mounted but directory trees, below the pool's name.
+  return ['-o', `ashift=${ashift}`, ...options, '-O', 'volmode=dev', '-O', 'canmount=off'];
 }
 
 /** What a person should know about a dataset that is taken as it is, one sentence each. Nothing of it is changed. */

@@ -2,15 +2,16 @@ import { closeSync, constants, openSync, rmdirSync } from 'node:fs';
 import { findUsersBelow } from '../../linux/holders.ts';
 import { call, hasErrno } from '../../linux/libc.ts';
 import { type Mount, readMounts } from '../../linux/mounts.ts';
-import { openAmong } from '../../linux/zfs-core.ts';
+import { openAmong, zpoolOf } from '../../linux/zfs-core.ts';
 import { CoppiceError } from '../../model/errors.ts';
 import type { Holder } from '../driver.ts';
 import { runZfs } from './command.ts';
 import { splitSnapshot } from './layout.ts';
+import { propertiesOf } from './look.ts';
 
 /**
  * Volumes that are directories: datasets with files. Where one is mounted says its property `mountpoint`, which it inherits from the
- * dataset of the pool. At boot OpenZFS mounts them all; otherwise that happens when somebody asks for the path.
+ * dataset of the pool. They are mounted when somebody asks for the path, and not at boot.
  */
 
 /** The directory of a tree or of a snapshot of one, which is mounted if it is not. @throws CoppiceError io_error, unsupported */
@@ -30,11 +31,21 @@ function mount(dataset: string): string {
     runZfs('zfs', ['mount', dataset]);
   } catch (error) {
     // Somebody else who was asked for it at the same time has done it.
-    if (mountsOfTree(dataset).length === 0) throw error;
+    if (mountsOfTree(dataset).length === 0) throw explained(dataset, error);
   }
   const [mounted] = mountsOfTree(dataset);
   if (mounted) return mounted.mountPoint;
   throw new CoppiceError('io_error', `${dataset} was mounted, and is mounted nowhere.`);
+}
+
+function explained(dataset: string, error: unknown): unknown {
+  const { mountpoint = '' } = propertiesOf(zpoolOf(dataset), dataset, ['mountpoint']);
+  if (!['none', 'legacy'].includes(mountpoint)) return error;
+  return new CoppiceError(
+    'unsupported',
+    `${dataset} has no place to be mounted: its mountpoint is "${mountpoint}"; give the dataset of the pool one with "zfs set mountpoint=DIRECTORY".`,
+    { cause: error },
+  );
 }
 
 function mountsOfTree(dataset: string): readonly Mount[] {
@@ -87,6 +98,12 @@ export function whileUnmounted(dataset: string, change: () => string | undefined
     if (mounted && next !== undefined) mount(next);
     if (mounted && next !== dataset) removeIfEmpty(mounted.mountPoint);
   }
+}
+
+/** For what is put aside, where somebody has set otherwise: it must not be mounted at boot over what takes its place. */
+export function neverAtBoot(zpool: string, dataset: string): void {
+  if (propertiesOf(zpool, dataset, ['canmount']).canmount === 'on')
+    runZfs('zfs', ['set', 'canmount=noauto', dataset]);
 }
 
 const UMOUNT_NOFOLLOW = 8;
