@@ -256,7 +256,7 @@ function execute(
   const result = takeNvList(cell.readBigUInt64LE());
   if (errno === 0) return result?.['return'];
   const why = result?.['error'];
-  throw new ZfsError(errno, step, subject, {}, typeof why === 'string' ? why : '');
+  throw new ZfsError(errno, step, subject, {}, typeof why === 'string' ? (why.split('\n', 1)[0] ?? '') : '');
 }
 
 function must(step: string, subject: string, call: CallName, ...values: unknown[]): void {

@@ -65,7 +65,7 @@ else {
             before = after;
           }
         }),
-        { numRuns: 3 },
+        { numRuns: 2 },
       );
     });
   });

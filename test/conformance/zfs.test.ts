@@ -116,6 +116,55 @@ else {
       await refusal(() => pool.create(suite.name(), { bytes: MiB, blockBytes: 5000 }), 'invalid_argument');
     });
 
+    test('what was set on a volume itself stays through a rollback', async () => {
+      const { pool } = suite;
+      const { name } = await suite.volume();
+      const tree = suite.name('tree');
+      await pool.create(tree, { kind: 'tree' });
+      const directory = scratchDirectory('mounted');
+      const own = {
+        [name]: { sync: 'disabled', compression: 'off', snapdev: 'visible', 'acme:owner': 'us' },
+        [tree]: { refquota: '67108864', recordsize: '16384', atime: 'on', mountpoint: directory },
+      };
+      for (const [volume, values] of Object.entries(own)) {
+        for (const [key, value] of Object.entries(values))
+          zfs('set', `${key}=${value}`, `${dataset()}/${volume}`);
+        await pool.snapshot(`${volume}@s`);
+      }
+      zfs('set', 'canmount=on', `${dataset()}/${tree}`);
+      expect(await pool.diskPath(tree)).toBe(directory);
+      writeFileSync(join(directory, 'file'), 'later');
+      for (const [volume, values] of Object.entries(own)) {
+        await pool.rollback(`${volume}@s`);
+        const keys = Object.keys(values).join();
+        const found = zfs(
+          'get',
+          '-Hp',
+          '-s',
+          'local',
+          '-o',
+          'property,value',
+          keys,
+          `${dataset()}/${volume}`,
+        );
+        expect(
+          Object.fromEntries(
+            found
+              .trimEnd()
+              .split('\n')
+              .map((line) => line.split('\t')),
+          ),
+        ).toEqual(values);
+      }
+      expect(await pool.diskPath(tree)).toBe(directory);
+      expect(existsSync(join(directory, 'file'))).toBe(false);
+      // At boot nothing but the present state may be mounted there.
+      const all = zfs('get', '-Hp', '-r', '-t', 'filesystem', '-o', 'name,value', 'canmount', dataset());
+      const lines = all.split('\n').filter((line) => line.includes('/.coppice/branches/'));
+      expect(lines.filter((line) => line.endsWith('\ton'))).toEqual([]);
+      await pool.remove([name, tree], { withSnapshots: true });
+    });
+
     test('a link that leads to another volume is not given out', async () => {
       const { pool } = suite;
       const [a, b] = [await suite.volume(), await suite.volume()];

@@ -35,6 +35,16 @@ local function properties(name)
 end
 `;
 
+/** To ask for the size of a disk ends a program where a snapshot has none. */
+const sizeIfAny = `
+local function get(name, key)
+  if key == "volsize" and string.find(name, "@", 1, true) then
+    if zfs.get_prop(string.match(name, "^[^@]*"), "type") ~= "volume" then return nil end
+  end
+  return zfs.get_prop(name, key)
+end
+`;
+
 /** Of those that exist, their own properties. */
 export function lookAt(zpool: string, names: readonly string[]): ReadonlyMap<string, Properties> {
   const program = `${properties}
@@ -94,7 +104,7 @@ export function snapshotsWith(
   datasets: readonly string[],
   wanted: readonly string[],
 ): readonly FoundSnapshot[] {
-  const program = `${properties}
+  const program = `${properties}${sizeIfAny}
 local result = {}
 local arguments = ...
 for dataset in pairs(arguments.datasets) do
@@ -103,7 +113,7 @@ for dataset in pairs(arguments.datasets) do
       if not string.find(name, "@coppice:", 1, true) and (zfs.get_prop(name, "defer_destroy")) ~= "on" then
         local values = {}
         for key in pairs(arguments.wanted) do
-          local value = zfs.get_prop(name, key)
+          local value = get(name, key)
           if value ~= nil then values[key] = tostring(value) end
         end
         local hasClones = false
@@ -189,11 +199,11 @@ export function propertiesOf<K extends string>(
   dataset: string,
   names: readonly K[],
 ): Partial<Readonly<Record<K, string>>> {
-  const program = `
+  const program = `${sizeIfAny}
 local result = {}
 local arguments = ...
 for name in pairs(arguments.names) do
-  local value = zfs.get_prop(arguments.dataset, name)
+  local value = get(arguments.dataset, name)
   if value ~= nil then result[name] = tostring(value) end
 end
 return result`;
