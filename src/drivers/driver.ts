@@ -27,6 +27,9 @@ export interface Driver extends Disposable {
   /** The names of what is in a place and was not made by Coppice, also where it stands in the place of something that was. */
   strangers(held: Held): readonly string[];
 
+  /** What somebody else has made in a volume and would lose with it, each as a sentence names it. Absent where there is none. */
+  othersIn?(held: Held): readonly string[];
+
   /** Opens and locks a place, and looks again that it is still there. Without `wait`, a lock that another has is `busy`. */
   hold(place: Place, mode: LockMode, wait: boolean): Held | 'absent' | 'busy';
   exists(place: Place): boolean;
@@ -77,6 +80,8 @@ export interface Driver extends Disposable {
   payloadUuid(held: Held): string | undefined;
   /** Whether the data has nothing in it at all, not even the disk. */
   isEmpty(held: Held): boolean;
+  /** What the size of this disk is a multiple of, where that is not the same for all. */
+  sizeUnitOf?(held: Held): number;
   /** The size of the disk in bytes, as it is now; of a tree, that of what is in it. */
   size(held: Held): number;
   inspect(held: Held): PayloadState | undefined;

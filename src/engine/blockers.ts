@@ -11,6 +11,17 @@ export function mountBlockers(context: Context, held: readonly Held[]): Blocker[
   }));
 }
 
+/** What somebody else has made in what goes would go with it. No force helps. */
+export function othersBlockers(context: Context, held: readonly Held[]): Blocker[] {
+  return held.flatMap((each) =>
+    (context.driver.othersIn?.(each) ?? []).map((what) => ({
+      kind: 'volumes',
+      what: `${what} is in ${context.driver.label(each.place)} and was not made by Coppice`,
+      remedy: 'move it away or destroy it by the tools that made it',
+    })),
+  );
+}
+
 /** Why these disks can't be replaced or removed now: whoever has one open, and whoever can't be seen. */
 export function openBlockers(context: Context, held: readonly Held[]): Blocker[] {
   return holderBlockers(context.driver.holders(held));

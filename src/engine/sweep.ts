@@ -53,8 +53,8 @@ function settle(
     if (hasErrno(error, 'EACCES', 'EPERM', 'EROFS', 'ENOSPC', 'EDQUOT', 'EIO')) return 0;
     // Links and mounts that somebody has planted are not followed, and not ours to remove.
     if (standsInTheWay(error)) return 0;
-    // Nor is what somebody has put in the place of data that a rollback replaced. What a living process has can wait.
-    if (error instanceof CoppiceError && (error.code === 'damaged' || error.code === 'busy')) return 0;
+    // Nor is what somebody has put in the place of data that a rollback replaced. What a living process has, or has open, can wait.
+    if (error instanceof CoppiceError && ['damaged', 'busy', 'blocked'].includes(error.code)) return 0;
     throw error;
   }
 }

@@ -81,38 +81,46 @@ export function cloneDataset(snapshot: string, name: string, properties: NvObjec
   must('clone', name, 'clone', name, snapshot, list.pointer);
 }
 
+const ESRCH = 3;
 const EAGAIN = 11;
 const EBUSY = 16;
+const EEXIST = 17;
 
 /**
  * Whether a zvol or the device of a snapshot is open, also by a mapping that no process shows: then it could not be rolled back or,
  * where it has no snapshot, destroyed. The kernel looks only within a transaction group, and not in one in which a snapshot of the
- * zvol was taken: then only the next can tell.
+ * zvol was taken: then only the next can tell. Where there is a bookmark that is newer than all snapshots, it does not look.
  */
 const isOpen = `
-local onlyNextTells = false
+local onlyNextTells, unknown = false, {}
 local function isOpen(name)
   if string.find(name, "@", 1, true) then return zfs.check.destroy({ name, defer = true }) == ${EBUSY} end
   local failed = zfs.check.rollback(name)
   if failed == ${EAGAIN} then onlyNextTells = true end
-  if failed ~= 0 and failed ~= ${EBUSY} then failed = zfs.check.destroy(name) end
+  if failed == ${EEXIST} then unknown[name] = true end
+  if failed == ${ESRCH} then failed = zfs.check.destroy(name) end
   return failed == ${EBUSY}
 end
 `;
 
-/** Those of one pool that somebody has open. Waits for a transaction group. */
-export function openAmong(names: readonly string[]): readonly string[] {
-  if (names.length === 0) return [];
+/** Those of one pool that somebody has open, and those of which the kernel doesn't tell. Waits for a transaction group. */
+export function openAmong(names: readonly string[]): {
+  readonly open: readonly string[];
+  readonly unknown: readonly string[];
+} {
+  if (names.length === 0) return { open: [], unknown: [] };
   const program = `${isOpen}
 local open = {}
 for name in pairs((...).names) do
   if isOpen(name) then open[name] = true end
 end
-return { open = open, again = onlyNextTells }`;
+return { open = open, unknown = unknown, again = onlyNextTells }`;
   for (;;) {
     const found = runZfsProgram(zpoolOf(names[0] ?? ''), program, { names }, names.join(', '));
-    const { open, again } = found as { readonly open?: object; readonly again: boolean };
-    if (!again) return Object.keys(open ?? {});
+    const { open, unknown, again } = found as Record<'open' | 'unknown', object | undefined> & {
+      readonly again: boolean;
+    };
+    if (!again) return { open: Object.keys(open ?? {}), unknown: Object.keys(unknown ?? {}) };
   }
 }
 
@@ -132,7 +140,7 @@ local arguments = ...
 local failed, open = {}, {}
 for name in pairs(arguments.wanted) do
   local dataset = string.match(name, "^[^@]*")
-  if arguments.onlyClosed == "yes" and isOpen(dataset) then open[dataset] = true end
+  if arguments.onlyClosed == "yes" and (isOpen(dataset) or unknown[dataset]) then open[dataset] = true end
   local errno = zfs.check.snapshot(name)
   if errno ~= 0 then failed[name] = errno end
 end

@@ -2,13 +2,13 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { chmodSync, existsSync, readFileSync, renameSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { describe, expect, test } from 'vitest';
-import { createPool, describeLoss, destroyPool, openPool, type Pool } from '../../src/index.ts';
+import { expect, test } from 'vitest';
+import { openPool, type Pool } from '../../src/index.ts';
 import { environment, findProgram, runProgram } from '../../src/linux/programs.ts';
 import { takeSnapshots } from '../../src/linux/zfs-core.ts';
 import { play } from '../support/actors.ts';
 import { digest, writePattern } from '../support/content.ts';
-import { scratchDirectory, sparseFile } from '../support/devices.ts';
+import { scratchDirectory } from '../support/devices.ts';
 import { refusal } from '../support/errors.ts';
 import { findContradiction } from '../support/histories.ts';
 import { observe } from '../support/perform.ts';
@@ -123,7 +123,7 @@ else {
       await pool.create(tree, { kind: 'tree' });
       const directory = scratchDirectory('mounted');
       const own = {
-        [name]: { sync: 'disabled', compression: 'off', snapdev: 'visible', 'acme:owner': 'us' },
+        [name]: { sync: 'disabled', compression: 'off', snapdev: 'visible', 'acme:owner': 'Jörg' },
         [tree]: { refquota: '67108864', recordsize: '16384', atime: 'on', mountpoint: directory },
       };
       for (const [volume, values] of Object.entries(own)) {
@@ -215,132 +215,6 @@ else {
         zfs('list', '-H', '-r', '-t', 'all', '-o', 'name', `${dataset()}/.coppice`).split('\n'),
       ).toHaveLength(5);
     });
-  });
-
-  describe('pools on zfs', () => {
-    const file = (): string => sparseFile(256 * MiB);
-
-    test('made on a file, found again after an export and import, and destroyed', async () => {
-      const path = 'zfs:ontrial';
-      const image = join(scratchDirectory('zpool'), 'disk');
-      const made = createPool({ path, file: image, bytes: 256 * MiB });
-      expect(made).toMatchObject({ path, backing: { type: 'zpool', devices: [image] } });
-      expect(createPool({ path, file: image })).toMatchObject({ steps: [], id: made.id });
-      const properties = ['autotrim', 'ashift'].map((name) =>
-        runProgram('zpool', ['get', '-H', '-o', 'value', name, 'ontrial']).trim(),
-      );
-      expect(properties).toEqual(['on', '12']);
-      const values = runProgram('zfs', ['get', '-H', '-o', 'value', 'compression,xattr,atime', 'ontrial']);
-      expect(values).toBe('lz4\nsa\noff\n');
-      const before = await (async () => {
-        await using pool = await openPool(path, { inline: true });
-        await pool.create('v', { bytes: MiB });
-        writePattern(await pool.diskPath('v'), 3, 0, MiB);
-        await pool.snapshot('v@s');
-        await pool.clone('v@s', 'clone');
-        await pool.rollback('v@s');
-        expect((await pool.describe()).space.compressRatio).toBeGreaterThanOrEqual(1);
-        return [await pool.list(), await pool.listSnapshots(), await pool.tree()];
-      })();
-      runProgram('udevadm', ['settle']);
-      runProgram('zpool', ['export', 'ontrial']);
-      const gone = await refusal(() => openPool(path), 'not_a_pool');
-      expect(gone.message).toContain('zpool import');
-      runProgram('zpool', ['import', '-d', join(image, '..'), 'ontrial']);
-      {
-        await using pool = await openPool(path, { inline: true });
-        expect([await pool.list(), await pool.listSnapshots(), await pool.tree()]).toEqual(before);
-        expect(await pool.check()).toEqual([]);
-      }
-      runProgram('zfs', ['create', '-o', 'mountpoint=none', 'ontrial/theirs']);
-      expect((await refusal(async () => destroyPool(path, {}), 'blocked')).blockers[0]?.what).toContain(
-        'theirs',
-      );
-      runProgram('zfs', ['destroy', 'ontrial/theirs']);
-      expect(describeLoss(path)).toMatchObject({ volumes: ['clone', 'v'], backing: image });
-      runProgram('udevadm', ['settle']);
-      destroyPool(path, {});
-      expect(existsSync('/proc/spl/kstat/zfs/ontrial')).toBe(false);
-    });
-
-    test('an existing dataset is taken as it is, and what it lacks is said with its cost and remedy', async () => {
-      runProgram('zpool', ['create', '-m', 'none', 'plain', file()]);
-      try {
-        runProgram('zfs', ['create', 'plain/vms']);
-        const before = runProgram('zfs', [
-          'get',
-          '-H',
-          '-o',
-          'value',
-          'compression,xattr,atime',
-          'plain/vms',
-        ]);
-        const { warnings } = createPool({ path: 'plain/vms', driver: 'zfs', existing: true });
-        expect(warnings.join('\n')).toMatch(/compression=off .*"zfs set compression=lz4 plain\/vms"/);
-        expect(warnings.join('\n')).toMatch(/autotrim=off .*"zpool set autotrim=on plain"/);
-        expect(runProgram('zfs', ['get', '-H', '-o', 'value', 'compression,xattr,atime', 'plain/vms'])).toBe(
-          before,
-        );
-        destroyPool('zfs:plain/vms', {});
-        expect(runProgram('zfs', ['list', '-H', '-r', '-o', 'name', 'plain'])).toBe('plain\nplain/vms\n');
-        const none = await refusal(async () => openPool('zfs:plain/never'), 'not_a_pool');
-        expect(none.message).toContain('zfs create plain/never');
-      } finally {
-        runProgram('zpool', ['destroy', 'plain']);
-      }
-    });
-
-    test('a device with something on it is refused, which is named, unless forced; one in use always', async () => {
-      const used = runProgram('losetup', ['--find', '--show', '--', file()]).trim();
-      try {
-        runProgram('mkfs.ext4', ['-q', '-L', 'precious', used]);
-        const make = async (force: boolean) => createPool({ path: 'zfs:onloop', device: used, force });
-        expect((await refusal(() => make(false), 'already_exists')).message).toMatch(
-          /ext4 labelled "precious"/,
-        );
-        await make(true);
-        expect(
-          (await refusal(async () => createPool({ path: 'zfs:other', device: used, force: true }), 'blocked'))
-            .message,
-        ).toContain(used);
-        destroyPool('zfs:onloop', {});
-      } finally {
-        runProgram('losetup', ['--detach', used]);
-      }
-    });
-
-    test('an encrypted dataset whose key is not loaded says so', async () => {
-      const key = join(scratchDirectory('key'), 'key');
-      writeFileSync(key, 'correct horse battery staple');
-      runProgram('zpool', ['create', '-m', 'none', 'secret', file()]);
-      try {
-        runProgram('zfs', [
-          'create',
-          '-o',
-          'encryption=on',
-          '-o',
-          'keyformat=passphrase',
-          '-o',
-          `keylocation=file://${key}`,
-          'secret/vms',
-        ]);
-        createPool({ path: 'zfs:secret/vms', existing: true });
-        await (await openPool('zfs:secret/vms', { inline: true })).close();
-        runProgram('zfs', ['unload-key', 'secret/vms']);
-        expect((await refusal(() => openPool('zfs:secret/vms'), 'io_error')).message).toContain(
-          'zfs load-key',
-        );
-      } finally {
-        runProgram('zpool', ['destroy', 'secret']);
-      }
-    });
-
-    test.each(['tank/vms/', 'a b', '-x', '../x', 'x'.repeat(81), 'a//b', ''])(
-      '%j is no name of a pool',
-      async (name) => {
-        await refusal(() => openPool(`zfs:${name}`), 'invalid_argument');
-      },
-    );
   });
 }
 

@@ -10,7 +10,7 @@ export interface GuestOptions {
   readonly image: GuestImage;
   /** What it runs, by sh; it ends when that ends. What it writes to /guest is in `directory` here. */
   readonly script: string;
-  /** Files that are its disks /dev/vdb, /dev/vdc and so on. They keep what was flushed, also when it is cut off. */
+  /** Files that are its disks /dev/vdb, /dev/vdc and so on. They keep what its kernel has sent to them, flushed or not. */
   readonly disks?: readonly string[];
   /** What is in /guest from the start, by name. */
   readonly files?: Readonly<Record<string, string>>;
@@ -89,7 +89,7 @@ export class Guest implements AsyncDisposable {
     };
   }
 
-  /** Takes its power away: what it had not flushed is lost. */
+  /** Takes its power away: what its kernel had not sent to the disks is lost. */
   async cut(): Promise<void> {
     this.#process.kill('SIGKILL');
     await this.#ended;

@@ -71,6 +71,11 @@ export function zfsDriver(dataset: string, locks: number): Driver {
     const found = propertiesOf(zpool, required(held), ['volsize', 'logicalreferenced']);
     return Number(found.volsize ?? found.logicalreferenced ?? 0);
   };
+  const othersIn = (held: Held): readonly string[] => {
+    const { dataset: data } = ours(held);
+    if (data === undefined || places.kindOf(ours(held)) === 'block') return [];
+    return childrenOf(zpool, data).map((name) => `the dataset ${name}`);
+  };
   return {
     info,
     list: () => volumesIn(layout),
@@ -120,12 +125,14 @@ export function zfsDriver(dataset: string, locks: number): Driver {
       return data === undefined ? undefined : propertiesOf(zpool, data, ['guid']).guid;
     },
     isEmpty: () => false,
+    sizeUnitOf(held) {
+      const [volume] = splitSnapshot(required(ours(held)));
+      return Math.max(info.sizeUnit, Number(propertiesOf(zpool, volume, ['volblocksize']).volblocksize ?? 0));
+    },
     size: (held) => sizeOf(ours(held)),
     inspect: (held) => inspect(places, ours(held)),
-    leftOut(held) {
-      if (places.kindOf(ours(held)) === 'block') return [];
-      return childrenOf(zpool, required(ours(held))).map((name) => `the dataset ${name}`);
-    },
+    leftOut: othersIn,
+    othersIn,
     countExtents: () => 0,
     // The engine has waited for what was under way, where it wants to be exact.
     usage: (held) => usage(layout, ours(held)),

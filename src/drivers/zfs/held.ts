@@ -40,9 +40,9 @@ export class HeldDataset implements Held {
     for (const lock of this.#locks) lock.change();
   }
 
-  /** Its first name means nothing any more. */
+  /** The names that it has had mean nothing any more. */
   end(): void {
-    this.#locks[0]?.end();
+    for (const lock of this.#locks) lock.end();
   }
 
   [Symbol.dispose](): void {

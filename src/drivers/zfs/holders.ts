@@ -42,9 +42,9 @@ const patience = 5_000;
 function holdersOfDatasets(datasets: readonly string[]): Holders {
   const until = performance.now() + patience;
   for (let pause = 5; ; pause = Math.min(pause * 2, 100)) {
-    const open = openAmong(datasets);
-    if (open.length === 0) return { holders: [], complete: true };
-    const devices = devicesOf(open);
+    const { open, unknown } = openAmong(datasets);
+    if (open.length + unknown.length === 0) return { holders: [], complete: true };
+    const devices = devicesOf([...open, ...unknown]);
     const stacked = devices.flatMap(({ name, part, path }) =>
       stackedOn(name, part).map((above) => ({ command: `the device /dev/${above}`, path })),
     );

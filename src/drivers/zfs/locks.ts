@@ -22,6 +22,8 @@ export function openLocks(guid: string): Descriptor {
 export interface HeldLock extends Disposable {
   /** Another one each time that somebody has changed what the lock stands for. */
   readonly generation: string;
+  /** Whether somebody has changed it since it was made. */
+  readonly isChanged: boolean;
   /** Says so, before it is done: then who remembers what was there before looks again, also when the change was interrupted. */
   change(): void;
   /** Has the file taken away with the lock, because what it stands for is gone. Only who has it exclusively may. */
@@ -61,8 +63,13 @@ class FileLock implements HeldLock {
   }
 
   get generation(): string {
-    const { ino, size } = fstatSync(this.#file.fd, { bigint: true });
-    return `${ino}.${size}`;
+    // The time, because the number of a file that is gone may be given to another.
+    const { ino, size, ctimeNs } = fstatSync(this.#file.fd, { bigint: true });
+    return `${ino}.${size}.${ctimeNs}`;
+  }
+
+  get isChanged(): boolean {
+    return fstatSync(this.#file.fd).size > 0;
   }
 
   /** Each change is one byte more. */

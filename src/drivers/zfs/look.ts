@@ -29,7 +29,10 @@ const properties = `
 local function properties(name)
   local found = {}
   for key, value, source in zfs.list.user_properties(name) do
-    if string.sub(key, 1, 8) == "coppice:" and source == name then found[key] = value end
+    if string.sub(key, 1, 8) == "coppice:" and source == name then
+      -- Ours are printable; what is not was put there by somebody else, and could not be read from here.
+      found[key] = string.find(value, "[^ -~]") and "" or value
+    end
   end
   return found
 end
@@ -224,13 +227,19 @@ for name in pairs(arguments.names) do
   if value ~= nil and source == arguments.dataset then native[name] = tostring(value) end
 end
 for name, value, source in zfs.list.user_properties(arguments.dataset) do
-  if source == arguments.dataset and string.sub(name, 1, 8) ~= "coppice:" then user[name] = value end
+  if source == arguments.dataset and string.sub(name, 1, 8) ~= "coppice:" then
+    user[name] = string.gsub(value, ".", function(each) return string.format("%02x", string.byte(each)) end)
+  end
 end
 return { native = native, user = user }`;
   const found = look(zpool, program, { dataset, names }, dataset) as
     | { readonly native?: Properties; readonly user?: Properties }
     | undefined;
-  return { native: found?.native ?? {}, user: found?.user ?? {} };
+  const texts = Object.entries(found?.user ?? {}).map(([name, hex]) => [
+    name,
+    Buffer.from(hex, 'hex').toString(),
+  ]);
+  return { native: found?.native ?? {}, user: Object.fromEntries(texts) as Properties };
 }
 
 /**

@@ -35,7 +35,9 @@ export function describe(
 ): Metadata | undefined {
   const own = properties?.[metadataProperty];
   if (own !== undefined) return decodeProperty(own);
-  return isName(lastPart(dataset)) ? volumeMetadata(layout, ancestryOf(layout.zpool, dataset)) : undefined;
+  return isName(nameOf(layout, dataset))
+    ? volumeMetadata(layout, ancestryOf(layout.zpool, dataset))
+    : undefined;
 }
 
 /**
@@ -52,7 +54,7 @@ export function volumeMetadata(layout: Layout, ancestry: readonly Ancestry[]): M
   const origin = decodeProperty(self.originMetadata);
   const isOurs = isInternal(snapshot) || origin?.type === 'snapshot';
   if (self.origin === '' || !isOurs || !dataset.startsWith(`${layout.dataset}/`)) return undefined;
-  if (!isName(lastPart(self.name))) return undefined;
+  if (!isName(nameOf(layout, self.name))) return undefined;
   const parent = volumeMetadata(layout, others);
   if (parent?.type !== 'volume') return undefined;
   const name = others[0]?.volume || nameOf(layout, dataset);

@@ -29,8 +29,6 @@ export function move(places: Places, held: HeldDataset, to: Place): void {
     default:
       moveToTombstones(places, held, to);
   }
-  // Nobody else knows the name that it was made under.
-  if (held.place.area === 'staging') held.end();
   held.place = to;
 }
 
@@ -44,6 +42,8 @@ function moveToVolumes(places: Places, held: HeldDataset, to: Extract<Place, { a
       `${to.name} is in use by another operation; try again when that has ended.`,
     );
   try {
+    // Between the two renames of a rollback whose process has died, the name only seems to be free.
+    if (lock.isChanged && places.finishExchange(to.name)) throw new SystemError(eexist, 'rename', to.name);
     if (held.draft?.kind === 'clone' && held.draftMetadata === undefined) {
       cloneTo(places, held, held.draft.source, target);
     } else {
@@ -52,13 +52,13 @@ function moveToVolumes(places: Places, held: HeldDataset, to: Extract<Place, { a
         renameDataset(from, target);
         return target;
       });
-      if (held.place.area === 'volumes') held.end();
     }
     lock.change();
   } catch (error) {
     lock[Symbol.dispose]();
     throw error;
   }
+  held.end();
   held.add(lock);
   held.dataset = target;
 }
@@ -88,6 +88,7 @@ function moveToSnapshots(places: Places, held: HeldDataset, to: Extract<Place, {
   if (places.exists(to)) throw new SystemError(eexist, 'snapshot', to.name);
   const name = `${required(draft.source)}@${to.name}`;
   takeSnapshot(places, name, held.draftMetadata);
+  held.end();
   held.dataset = name;
   held.draft = undefined;
   held.draftMetadata = undefined;
@@ -102,6 +103,9 @@ function moveToTombstones(places: Places, held: HeldDataset, to: Extract<Place, 
     return;
   }
   const target = `${places.layout.tombstones}/${to.id}`;
+  // Whoever sweeps must leave it alone as long as we work on it.
+  const lock = places.lock(to, 'exclusive', false);
+  if (!lock) throw new CoppiceError('busy', `somebody else works on ${target}`);
   const from = held.place.area === 'volumes' ? required(held) : entryOf(places.layout, held.place);
   changing(places, held, from, () => {
     requireNothingBelow(places, from);
@@ -109,6 +113,7 @@ function moveToTombstones(places: Places, held: HeldDataset, to: Extract<Place, 
     return undefined;
   });
   held.end();
+  held.add(lock);
   held.dataset = target;
 }
 

@@ -187,7 +187,7 @@ export class Places {
     this.#memory.delete(dataset);
     const found = lookAt(this.#zpool, [dataset]);
     if (!found.has(dataset))
-      return this.#finishExchange(place.name) ? this.#openVolume(place, mode, lock) : undefined;
+      return this.finishExchange(place.name) ? this.#openVolume(place, mode, lock) : undefined;
     const held = new HeldDataset(place, dataset, lock);
     const metadata = describe(this.layout, dataset, found.get(dataset));
     held.known = metadata ?? 'nothing';
@@ -203,7 +203,7 @@ export class Places {
    * Between the two renames of a rollback a volume has no dataset of its name. Whoever has the lock of the name and finds it so
    * knows that its process has died, and does the second.
    */
-  #finishExchange(name: Name): boolean {
+  finishExchange(name: Name): boolean {
     for (const { id, volume } of halfExchanged(this.layout)) {
       if (volume !== name) continue;
       try {

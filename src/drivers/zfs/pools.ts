@@ -1,13 +1,19 @@
-import { readFileSync, statSync } from 'node:fs';
+import { readFileSync, statSync, unlinkSync } from 'node:fs';
 import { hasErrno } from '../../linux/libc.ts';
-import { createFileSystem, datasetExists, destroyDataset, setProperties } from '../../linux/zfs-core.ts';
+import {
+  createFileSystem,
+  datasetExists,
+  destroyDataset,
+  destroySnapshots,
+  setProperties,
+} from '../../linux/zfs-core.ts';
 import { CoppiceError } from '../../model/errors.ts';
 import { type PoolMetadata, poolFormat } from '../../model/metadata.ts';
 import type { StoreMade, StoreRequest, StoreRoot } from '../store.ts';
 import { runZfs } from './command.ts';
 import { layoutOf, poolProperty } from './layout.ts';
 import { openLocks } from './locks.ts';
-import { lookAt, propertiesOf } from './look.ts';
+import { lookAt, propertiesOf, snapshotsOn } from './look.ts';
 import { withoutFiles } from './make.ts';
 import { decodeProperty, encodeProperty } from './metadata.ts';
 import { differences, newPoolOptions } from './recommended.ts';
@@ -18,11 +24,11 @@ import { differences, newPoolOptions } from './recommended.ts';
 export function datasetOf(path: string): string {
   const dataset = path.replace(/^zfs:/, '');
   // The longest names below it are those of tombstones, and ZFS allows 255 characters.
-  if (/^[A-Za-z][A-Za-z0-9._-]*(\/[A-Za-z0-9][A-Za-z0-9._-]*)*$/.test(dataset) && dataset.length <= 80)
+  if (/^[A-Za-z][A-Za-z0-9._-]*(\/[A-Za-z0-9][A-Za-z0-9._-]*)*$/.test(dataset) && dataset.length <= 70)
     return dataset;
   throw new CoppiceError(
     'invalid_argument',
-    `"${dataset}" is no dataset that a pool can be: write POOL or POOL/NAME of letters, digits, ".", "_" and "-", in at most 80 characters.`,
+    `"${dataset}" is no dataset that a pool can be: write POOL or POOL/NAME of letters, digits, ".", "_" and "-", in at most 70 characters.`,
   );
 }
 
@@ -57,6 +63,16 @@ export function createPool(path: string, request: StoreRequest): StoreMade {
   const steps: string[] = [];
   const isNew = request.devices.length > 0;
   if (isNew) createZpool(dataset, request, steps);
+  try {
+    return initialise(dataset, request, steps);
+  } catch (error) {
+    if (isNew) runZfs('zpool', ['destroy', dataset]);
+    throw error;
+  }
+}
+
+function initialise(dataset: string, request: StoreRequest, steps: string[]): StoreMade {
+  const isNew = request.devices.length > 0;
   const { metadata: present, guid } = explainingZfs(dataset, () => readPool(dataset));
   const warnings = isNew ? [] : differences(dataset);
   if (present?.filesystem === guid) return { metadata: present, steps, warnings };
@@ -82,11 +98,22 @@ export function destroyPool(path: string, metadata: PoolMetadata): void {
   const dataset = datasetOf(path);
   if (metadata.backing.type === 'zpool') {
     runZfs('zpool', ['destroy', dataset]);
+    for (const device of metadata.backing.devices) if (isFile(device)) unlinkSync(device);
     return;
   }
-  const { own, staging, tombstones, branches } = layoutOf(dataset);
+  const { zpool, own, staging, tombstones, branches } = layoutOf(dataset);
+  for (const area of [branches, tombstones, staging, own]) {
+    if (!datasetExists(area)) continue;
+    // Those of who takes snapshots of everything.
+    destroySnapshots(snapshotsOn(zpool, area).map(({ name }) => name));
+    destroyDataset(area);
+  }
+  // Last: as long as the mark is there, this can be run again.
   runZfs('zfs', ['inherit', poolProperty, dataset]);
-  for (const area of [branches, tombstones, staging, own]) if (datasetExists(area)) destroyDataset(area);
+}
+
+function isFile(path: string): boolean {
+  return statSync(path, { throwIfNoEntry: false })?.isFile() ?? false;
 }
 
 /** Of an encrypted dataset whose key is not loaded nothing can be read or made. @throws CoppiceError io_error */

@@ -54,7 +54,7 @@ interface Table {
 }
 
 export function readTable(dataset: string): Table {
-  const options = ['-Hp', '-r', '-t', 'all', '-o', Object.values(columns).join()];
+  const options = ['-Hp', '-r', '-t', 'filesystem,volume,snapshot', '-o', Object.values(columns).join()];
   const rows = new Map<string, Row>();
   const snapshots = new Map<string, Row[]>();
   const clones = new Map<string, string[]>();

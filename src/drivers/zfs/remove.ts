@@ -31,7 +31,17 @@ export function removeSnapshot(places: Places, held: HeldDataset): void {
   held.end();
   held.dataset = undefined;
   const [parent] = splitSnapshot(dataset);
-  if (parent.startsWith(`${places.layout.branches}/`)) destroyIfUnused(places, parent);
+  if (parent.startsWith(`${places.layout.branches}/`)) destroyWhenFree(places, parent);
+}
+
+/** The snapshot is gone, whether what it was on can be destroyed now or is open: the removal of the volume does that then. */
+function destroyWhenFree(places: Places, dataset: string): void {
+  try {
+    destroyIfUnused(places, dataset);
+  } catch (error) {
+    const isOpen = error instanceof CoppiceError && error.code === 'blocked';
+    if (!isOpen && !hasErrno(error, 'EBUSY')) throw error;
+  }
 }
 
 export function discard(places: Places, held: HeldDataset): void {
@@ -93,7 +103,7 @@ function settleBranch(places: Places, branch: string): boolean {
     promoteDataset(volume);
     if (origin !== branch) emptied.push(origin);
   }
-  for (const former of emptied) destroyIfUnused(places, former);
+  for (const former of emptied) destroyWhenFree(places, former);
   awaitLink(places, volume);
   return true;
 }
@@ -116,12 +126,16 @@ function discardTombstone(places: Places, dataset: string): undefined {
     // Each former state is a tombstone of its own, because something else may depend on it for longer.
     const name = nameOf(places.layout, dataset);
     for (const branch of branchesOf(places.layout, metadata.id)) {
-      const target = `${places.layout.tombstones}/${name}.${lastPart(branch)}`;
+      const target = `${places.layout.tombstones}/${name}.${entryOfBranch(branch)}`;
       renameDataset(branch, target);
       destroyTree(places, target);
     }
   }
   destroyTree(places, dataset);
+}
+
+function entryOfBranch(branch: string): string {
+  return branch.slice(branch.lastIndexOf('.') + 1);
 }
 
 /**

@@ -58,7 +58,8 @@ export function mountsIn(dataset: string): ReadonlyArray<{ readonly path: string
   if (!own) return [];
   const inside = readMounts().filter(
     ({ mountPoint, source }) =>
-      mountPoint.startsWith(`${own.mountPoint}/`) && !source.startsWith(`${dataset}@`),
+      (mountPoint.startsWith(`${own.mountPoint}/`) && !source.startsWith(`${dataset}@`)) ||
+      (mountPoint === own.mountPoint && source !== dataset),
   );
   return [...others, ...inside].map(({ mountPoint, source }) => ({ path: mountPoint, source }));
 }
@@ -88,16 +89,25 @@ export function writeOutTree(dataset: string): void {
  */
 export function whileUnmounted(dataset: string, change: () => string | undefined): void {
   const [mounted] = mountsOfTree(dataset);
+  const [other] = mountsIn(dataset);
+  if (other) throw inUse(dataset, `${other.source} is mounted on ${other.path}`);
   if (mounted) unmount(dataset, mounted.mountPoint);
   let next: string | undefined = dataset;
   try {
     // Of another namespace, in which it is still mounted, nothing else tells.
-    if (openAmong([dataset]).length > 0) throw inUse(dataset);
+    if (openAmong([dataset]).open.length > 0) throw inUse(dataset, 'something uses it');
     next = change();
   } finally {
-    if (mounted && next !== undefined) mount(next);
+    if (mounted && next !== undefined) mountAgain(next);
     if (mounted && next !== dataset) removeIfEmpty(mounted.mountPoint);
   }
+}
+
+/** What was to be done is done, or has failed for another reason: who asks for the path next is told why it can't be mounted. */
+function mountAgain(dataset: string): void {
+  try {
+    mount(dataset);
+  } catch {}
 }
 
 /** For what is put aside, where somebody has set otherwise: it must not be mounted at boot over what takes its place. */
@@ -114,13 +124,14 @@ function unmount(dataset: string, directory: string): void {
     for (const path of [...snapshots.map(({ mountPoint }) => mountPoint), directory])
       call('umount2', path, path, UMOUNT_NOFOLLOW);
   } catch (error) {
-    throw hasErrno(error, 'EBUSY') ? inUse(dataset, error) : error;
+    if (!hasErrno(error, 'EBUSY')) throw error;
+    const [user] = usersOf(dataset);
+    const who = user ? `process ${user.pid} (${user.command}) uses ${user.path}` : 'something uses it';
+    throw inUse(dataset, who, error);
   }
 }
 
-function inUse(dataset: string, cause?: unknown): CoppiceError {
-  const [user] = usersOf(dataset);
-  const who = user ? `process ${user.pid} (${user.command}) uses ${user.path}` : 'something uses it';
+function inUse(dataset: string, who: string, cause?: unknown): CoppiceError {
   return new CoppiceError(
     'blocked',
     `${dataset} can't be unmounted, also not by force: ${who}; stop that first.`,

@@ -63,15 +63,7 @@ export function clone(context: Context, sourceText: string, nameText: string, op
 function cloneHeld(context: Context, volume: HeldSource, name: Name, options: CloneOptions): Cloned {
   if (options.bytes !== undefined)
     requireDisk(volume, `clone ${formatReference(volume.reference)} to ${name}`, 'leave the size out');
-  const wanted =
-    options.bytes === undefined
-      ? undefined
-      : cloneSize(
-          context,
-          context.driver.size(volume.source),
-          options.bytes,
-          formatReference(volume.reference),
-        );
+  const wanted = options.bytes === undefined ? undefined : cloneSize(context, volume, options.bytes);
   return staging(context, (staged) => {
     let id = randomId();
     const { method, bytes, sourceTouched, describesItself } = context.driver.clone(volume.source, staged, {
@@ -128,8 +120,10 @@ export function lineageFrom(source: VolumeMetadata, reference: Reference): Ances
   return [parent, ...source.origin].slice(0, rememberedAncestors);
 }
 
-function cloneSize(context: Context, sourceBytes: number, wanted: number, source: string): number {
-  const bytes = roundSize(checkSize(wanted), context.driver.info.sizeUnit);
+function cloneSize({ driver }: Context, { source: held, reference }: HeldSource, wanted: number): number {
+  const source = formatReference(reference);
+  const sourceBytes = driver.size(held);
+  const bytes = roundSize(checkSize(wanted), driver.sizeUnitOf?.(held) ?? driver.info.sizeUnit);
   if (bytes >= sourceBytes) return bytes;
   throw new CoppiceError(
     'invalid_argument',

@@ -33,8 +33,9 @@ export function create(context: Context, nameText: string, options: CreateOption
   const asked = askedSize(name, options);
   const kind = asked === undefined ? 'tree' : 'block';
   if (kind === 'tree') requireCapability(context, 'treeVolumes', `create ${name}`);
-  const bytes = asked === undefined ? 0 : roundSize(checkSize(asked), context.driver.info.sizeUnit);
   requireBlockSize(context, name, options.blockBytes);
+  const unit = Math.max(context.driver.info.sizeUnit, options.blockBytes ?? 0);
+  const bytes = asked === undefined ? 0 : roundSize(checkSize(asked), unit);
   requireFree(context, name);
   requireSpace(context, `create ${name}`, 0);
   return staging(context, (staged) => {

@@ -17,11 +17,12 @@ export interface Grown {
 /** Makes a volume larger. Also while it is in use. It is never made smaller. */
 export function grow(context: Context, nameText: string, options: { readonly bytes: number }): Grown {
   const name = parseVolumeName(nameText);
-  const bytes = roundSize(checkSize(options.bytes), context.driver.info.sizeUnit);
+  const asked = checkSize(options.bytes);
   requireSpace(context, `grow ${name}`, 0);
   using volume = holdVolume(context, name, 'exclusive');
   requireUnsealed(volume, `grow ${name}`);
   requireDisk(volume, `grow ${name}`, 'it has all the room of its pool');
+  const bytes = roundSize(asked, context.driver.sizeUnitOf?.(volume.held) ?? context.driver.info.sizeUnit);
   const previousBytes = context.driver.size(volume.held);
   if (bytes < previousBytes) {
     throw new CoppiceError(

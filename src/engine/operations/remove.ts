@@ -1,7 +1,7 @@
 import { type Blocker, blockedBy, CoppiceError } from '../../model/errors.ts';
 import type { TombstoneMetadata } from '../../model/metadata.ts';
 import { formatReference, parseReference } from '../../model/names.ts';
-import { mountBlockers, openBlockers } from '../blockers.ts';
+import { mountBlockers, openBlockers, othersBlockers } from '../blockers.ts';
 import { buryTogether, type Doomed } from '../bury-together.ts';
 import type { Context } from '../context.ts';
 import { type Control, progressOf } from '../control.ts';
@@ -69,6 +69,7 @@ function removeAll(
   const places = doomed.map((entry) => entry.held);
   const blockers = [
     ...mountBlockers(context, places),
+    ...othersBlockers(context, places),
     ...doomed.flatMap((entry) => (options.withSnapshots ? [] : snapshotBlockers(entry, references))),
     ...(options.force || doomed.length === 0 ? [] : openBlockers(context, places)),
   ];

@@ -205,13 +205,17 @@ function findById(context: Context, intent: RollbackIntent): HeldVolume | undefi
   const names = [intent.volume, ...volumesOf(context).map((record) => record.name)];
   for (const name of names) {
     const metadata = context.driver.peek({ area: 'volumes', name: name as Name });
-    if (metadata?.type !== 'volume' || metadata.id !== intent.volumeId) continue;
+    const isIt = metadata?.type === 'volume' && metadata.id === intent.volumeId;
+    // Nothing may be there under its name, where the storage needs two steps for an exchange: who holds it finishes that.
+    if (!isIt && (metadata || name !== intent.volume)) continue;
     try {
-      return holdVolume({ ...context, wait: false }, name as Name, 'exclusive');
+      const volume = holdVolume({ ...context, wait: false }, name as Name, 'exclusive');
+      if (volume.metadata.id === intent.volumeId) return volume;
+      volume[Symbol.dispose]();
     } catch (error) {
-      if (error instanceof CoppiceError && (error.code === 'busy' || error.code === 'not_found'))
-        return undefined;
-      throw error;
+      if (!(error instanceof CoppiceError)) throw error;
+      if (isIt && (error.code === 'busy' || error.code === 'not_found')) return undefined;
+      if (isIt || !['busy', 'not_found', 'damaged'].includes(error.code)) throw error;
     }
   }
   return undefined;

@@ -6,7 +6,7 @@ import { hasErrno } from '../../linux/libc.ts';
 import { randomId } from '../../linux/random.ts';
 import { type Blocker, blockedBy, CoppiceError } from '../../model/errors.ts';
 import type { Name } from '../../model/names.ts';
-import { mountBlockers, openBlockers } from '../blockers.ts';
+import { mountBlockers, openBlockers, othersBlockers } from '../blockers.ts';
 import { type Context, createContext } from '../context.ts';
 import { explaining } from '../failures.ts';
 import { list } from '../operations/list.ts';
@@ -128,7 +128,12 @@ function clear(
 function blockersOf(context: Context, volumes: readonly Held[], force: boolean): Blocker[] {
   const open = force ? [] : openBlockers(context, volumes);
   if (!context.driver.info.isMounted)
-    return [...mountBlockers(context, volumes), ...open, ...strangers(context)];
+    return [
+      ...mountBlockers(context, volumes),
+      ...othersBlockers(context, volumes),
+      ...open,
+      ...strangers(context),
+    ];
   if (context.metadata.backing.type === 'existing') return open;
   const disks = new Set(volumes.map((volume) => context.driver.path(volume)));
   const others = unmountObstacles(context.path, force ? new Set() : disks);
