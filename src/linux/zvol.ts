@@ -15,6 +15,10 @@ export function zvolLink(dataset: string): string {
   return `/dev/zvol/${dataset.replaceAll(' ', '+')}`;
 }
 
+/**
+ * What a device can be asked: the kernel knows of an open zvol which dataset it is, also when that was renamed a moment ago. Its guid
+ * a device does not tell; the name is as good, because the kernel has one dataset of each name at a time.
+ */
 export interface ZvolIdentity {
   readonly dataset: string;
   readonly bytes: number;

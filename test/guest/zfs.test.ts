@@ -1,3 +1,5 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { guestImage } from './image.ts';
 import { runInGuest } from './run-tests.ts';
@@ -6,22 +8,12 @@ import { runInGuest } from './run-tests.ts';
 /** What `npm test` has time for where the guest is emulated: there everything takes ten times as long, and all of it half an hour. */
 const always = ['zfs', 'zfs-pools', 'zfs-mishaps', 'snapshots'];
 
-/** The others: `npm run test:guest`. */
-const long = [
-  'arguments',
-  'volumes',
-  'rollback',
-  'clones',
-  'usage',
-  'zfs-usage',
-  'groups',
-  'lineage',
-  'names',
-  'import',
-  'export',
-  'waiting',
-  'concurrency',
-];
+/** The others that the suite has: `npm run test:guest`. */
+const long = readdirSync('test/conformance')
+  .filter((file) => file.endsWith('.test.ts'))
+  .filter((file) => readFileSync(join('test/conformance', file), 'utf8').includes('conformance('))
+  .map((file) => file.replace('.test.ts', ''))
+  .filter((topic) => !always.includes(topic));
 const everything = process.env['COPPICE_GUEST'] === 'all';
 
 const { image, unless } = await guestImage();
