@@ -96,8 +96,9 @@ conformance('concurrency', (suite) => {
       ended: BigInt(ended),
     });
     const create = { kind: 'create', name: 'a', blocks: 1 } as const;
-    const both = [[at(create, { bytes: 4096 }, 0, 10)], [at(create, { bytes: 4096 }, 5, 15)]];
-    const a = { a: { bytes: 4096, written: {}, sealed: false, snapshots: {} } };
+    const bytes = suite.backend.sizeUnit;
+    const both = [[at(create, { bytes }, 0, 10)], [at(create, { bytes }, 5, 15)]];
+    const a = { a: { bytes, written: {}, sealed: false, snapshots: {} } };
     expect(findContradiction(both, {}, a)).toMatch(/stuck/);
     const late = { failed: 'already_exists', message: '' } as const;
     expect(findContradiction([both[0] ?? [], [at(create, late, 5, 15)]], {}, a)).toBeUndefined();

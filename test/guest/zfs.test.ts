@@ -4,7 +4,10 @@ import { expect, test } from 'vitest';
 import { guestImage } from './image.ts';
 import { runInGuest } from './run-tests.ts';
 
-/** The cases that every kind of pool passes, on a real ZFS in a guest; each is told here as it was there. */
+/**
+ * The cases that every kind of pool passes, on a real ZFS in a guest; each is told here as it was there.
+ */
+
 /** What `npm test` has time for where the guest is emulated: there everything takes ten times as long, and all of it half an hour. */
 const always = ['zfs', 'zfs-pools', 'zfs-mishaps', 'snapshots'];
 
