@@ -1,5 +1,5 @@
 import { SystemError } from '../../linux/libc.ts';
-import { cloneDataset, renameDataset, setProperties } from '../../linux/zfs-core.ts';
+import { cloneDataset, datasetExists, renameDataset, setProperties } from '../../linux/zfs-core.ts';
 import { CoppiceError } from '../../model/errors.ts';
 import type { Place } from '../driver.ts';
 import { replacedBy } from './branches.ts';
@@ -34,13 +34,11 @@ export function move(places: Places, held: HeldDataset, to: Place): void {
 
 function moveToVolumes(places: Places, held: HeldDataset, to: Extract<Place, { area: 'volumes' }>): void {
   const target = `${places.layout.dataset}/${to.name}`;
-  // Who works under that name must not lose it; and from here on nobody else may have it.
-  const lock = places.lock(to, 'exclusive', false);
-  if (!lock)
-    throw new CoppiceError(
-      'busy',
-      `${to.name} is in use by another operation; try again when that has ended.`,
-    );
+  if (datasetExists(target)) throw new SystemError(eexist, 'rename', to.name);
+  // From here on nobody else may have it. Of a name that is free others have the lock only for as long as they see that it is, or
+  // while they do the same as we; they wait for nobody then.
+  const lock = places.lock(to, 'exclusive', true);
+  if (!lock) throw new Error('a lock that is waited for is got');
   try {
     // Between the two renames of a rollback whose process has died, the name only seems to be free.
     if (lock.isChanged && places.finishExchange(to.name)) throw new SystemError(eexist, 'rename', to.name);
