@@ -254,7 +254,7 @@ describe('an open pool', () => {
       }
     });
 
-    test('whose threads die answers with errors, not with silence, and recovers', async () => {
+    suite.needs('directories')('whose threads die answers with errors, not with silence, and recovers', async () => {
       const { renameSync } = await import('node:fs');
       const pool = await openPool(suite.home.path, { lockTimeout: 60_000 });
       try {
