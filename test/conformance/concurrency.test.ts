@@ -254,23 +254,28 @@ describe('an open pool', () => {
       }
     });
 
-    suite.needs('directories')('whose threads die answers with errors, not with silence, and recovers', async () => {
-      const { renameSync } = await import('node:fs');
-      const pool = await openPool(suite.home.path, { lockTimeout: 60_000 });
-      try {
-        const volumes = join(suite.home.path, 'volumes');
-        renameSync(volumes, `${volumes}-away`);
-        // New threads can't start without that directory.
-        const outcomes = await Promise.allSettled(Array.from({ length: 40 }, () => pool.list()));
-        renameSync(`${volumes}-away`, volumes);
-        for (const outcome of outcomes)
-          if (outcome.status === 'rejected') await refusal(() => Promise.reject(outcome.reason));
-        const later = await Promise.allSettled(Array.from({ length: 40 }, () => pool.list()));
-        expect(later.map((outcome) => outcome.status)).toEqual(Array.from({ length: 40 }, () => 'fulfilled'));
-      } finally {
-        await pool.close();
-      }
-    });
+    suite.needs('directories')(
+      'whose threads die answers with errors, not with silence, and recovers',
+      async () => {
+        const { renameSync } = await import('node:fs');
+        const pool = await openPool(suite.home.path, { lockTimeout: 60_000 });
+        try {
+          const volumes = join(suite.home.path, 'volumes');
+          renameSync(volumes, `${volumes}-away`);
+          // New threads can't start without that directory.
+          const outcomes = await Promise.allSettled(Array.from({ length: 40 }, () => pool.list()));
+          renameSync(`${volumes}-away`, volumes);
+          for (const outcome of outcomes)
+            if (outcome.status === 'rejected') await refusal(() => Promise.reject(outcome.reason));
+          const later = await Promise.allSettled(Array.from({ length: 40 }, () => pool.list()));
+          expect(later.map((outcome) => outcome.status)).toEqual(
+            Array.from({ length: 40 }, () => 'fulfilled'),
+          );
+        } finally {
+          await pool.close();
+        }
+      },
+    );
   });
 });
 
