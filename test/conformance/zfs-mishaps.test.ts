@@ -108,8 +108,9 @@ else {
     });
 
     test('metadata that somebody else has written, and that can not be printed, is said to be damaged', async () => {
-      const { pool } = suite;
       const { name } = await suite.volume();
+      // What an open pool has read of a volume it remembers.
+      await using pool = await openPool(suite.home.path, { inline: true });
       zfs('set', 'coppice:metadata=Jörg', `${dataset()}/${name}`);
       await refusal(() => pool.show(name), 'damaged');
       expect((await pool.list()).find((each) => each.name === name)?.type).toBe('foreign');
