@@ -141,8 +141,11 @@ local failed, open = {}, {}
 for name in pairs(arguments.wanted) do
   local dataset = string.match(name, "^[^@]*")
   if arguments.onlyClosed == "yes" and (isOpen(dataset) or unknown[dataset]) then open[dataset] = true end
-  local errno = zfs.check.snapshot(name)
-  if errno ~= 0 then failed[name] = errno end
+  -- Of one alone, taking it says the same.
+  if arguments.several == "yes" then
+    local errno = zfs.check.snapshot(name)
+    if errno ~= 0 then failed[name] = errno end
+  end
 end
 if next(failed) ~= nil or next(open) ~= nil then return { failed = failed, open = open } end
 local taken = {}
@@ -153,13 +156,18 @@ for name, values in pairs(arguments.wanted) do
     if errno == 0 then errno = zfs.sync.set_prop(name, key, value) end
   end
   if errno ~= 0 then
+    local isUndone = next(taken) ~= nil and "yes" or nil
     for each in pairs(taken) do zfs.sync.destroy(each) end
-    return { failed = { [name] = errno }, open = open, isUndone = "yes" }
+    return { failed = { [name] = errno }, open = open, isUndone = isUndone }
   end
 end
 return { failed = failed, open = open }`;
   const names = [...wanted.keys()];
-  const args = { wanted: Object.fromEntries(wanted), onlyClosed: onlyClosed ? 'yes' : 'no' };
+  const args = {
+    wanted: Object.fromEntries(wanted),
+    onlyClosed: onlyClosed ? 'yes' : 'no',
+    several: names.length > 1 ? 'yes' : 'no',
+  };
   for (;;) {
     const result = runZfsProgram(zpoolOf(names[0] ?? ''), program, args, names.join(', ')) as SnapshotResult;
     const codes = Object.entries(result.failed ?? {});
