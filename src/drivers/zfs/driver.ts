@@ -2,21 +2,11 @@ import { cloneDataset, setProperties, syncPool, waitForFrees } from '../../linux
 import { openZvol, waitForLink } from '../../linux/zvol.ts';
 import { CoppiceError } from '../../model/errors.ts';
 import type { Metadata } from '../../model/metadata.ts';
-import { payloadIdOf } from '../../model/metadata.ts';
-import type {
-  ClonedPayload,
-  CloneRequest,
-  Driver,
-  DriverInfo,
-  Held,
-  PayloadState,
-  PayloadUsage,
-  Place,
-} from '../driver.ts';
+import type { ClonedPayload, CloneRequest, Driver, DriverInfo, Held, Place } from '../driver.ts';
 import { runZfs } from './command.ts';
-import { exclusiveOf, exclusiveOfSnapshot } from './exclusive.ts';
 import type { HeldDataset } from './held.ts';
 import { holdersOf, mountsOf } from './holders.ts';
+import { inspect, usage } from './inspect.ts';
 import {
   dataOf,
   entryOf,
@@ -28,9 +18,9 @@ import {
   workProperty,
 } from './layout.ts';
 import { localProperties } from './local.ts';
-import { childrenOf, clonesOf, countedAt, propertiesOf } from './look.ts';
+import { childrenOf, clonesOf, propertiesOf } from './look.ts';
 import { defaultBlockBytes, describing, makeEntry, materialise, originOf, required } from './make.ts';
-import { describeDataset, encodeProperty } from './metadata.ts';
+import { encodeProperty } from './metadata.ts';
 import { exchange, move } from './move.ts';
 import { Places } from './places.ts';
 import { volumesIn } from './records.ts';
@@ -239,59 +229,6 @@ function stageRollback(places: Places, snapshot: HeldDataset, staged: HeldDatase
   });
   staged.dataset = data;
   if (local && local.afterwards.length > 0) runZfs('zfs', ['set', ...local.afterwards, data]);
-}
-
-function inspect(places: Places, held: HeldDataset): PayloadState | undefined {
-  const { dataset } = held;
-  if (dataset === undefined) return undefined;
-  const [parent, snapshot] = splitSnapshot(dataset);
-  const metadata = places.read(held);
-  const wanted = ['volsize', 'logicalreferenced', 'readonly', 'createtxg'] as const;
-  const found = propertiesOf(places.layout.zpool, dataset, wanted);
-  // What somebody has put in its place, of another kind.
-  if ((found.volsize === undefined) !== (places.kindOf(held) === 'tree')) return undefined;
-  const state = {
-    bytes: Number(found.volsize ?? found.logicalreferenced),
-    isWhole: true,
-    createdIn: found.createtxg ?? '0',
-  };
-  if (snapshot !== '') {
-    const of = describeDataset(places.layout, parent);
-    const identity = of?.type === 'volume' ? payloadIdOf(of) : undefined;
-    // Nothing can change a snapshot of ZFS.
-    const taken = metadata?.type === 'snapshot' ? metadata.generation : state.createdIn;
-    return { ...state, readOnly: true, identity, createdIn: taken, changedIn: taken };
-  }
-  return {
-    ...state,
-    readOnly: found.readonly === 'on',
-    identity: metadata?.type === 'volume' ? payloadIdOf(metadata) : undefined,
-    // Clones of a template are made from a snapshot, which nobody can change, whatever is done to the template itself.
-    changedIn: metadata?.type === 'volume' && metadata.sealed ? metadata.sealed.generation : state.createdIn,
-  };
-}
-
-function usage(layout: Layout, held: HeldDataset): PayloadUsage {
-  const { zpool } = layout;
-  const dataset = required(held);
-  const wanted = ['volsize', 'logicalreferenced', 'referenced', 'used', 'compressratio'] as const;
-  const found = propertiesOf(zpool, dataset, wanted);
-  const exclusive = dataset.includes('@')
-    ? exclusiveOfSnapshot(Number(found.used ?? 0), hasClones(layout, dataset))
-    : exclusiveOf(layout, dataset, (each) => countedAt(zpool, each));
-  return {
-    logicalBytes: Number(found.volsize ?? found.logicalreferenced ?? 0),
-    referencedBytes: Number(found.referenced ?? 0),
-    exclusiveBytes: exclusive,
-    compressRatio: Number(found.compressratio ?? 100) / 100,
-  };
-}
-
-function hasClones({ zpool }: Layout, snapshot: string): boolean {
-  const [parent] = splitSnapshot(snapshot);
-  return (countedAt(zpool, parent)?.snapshots ?? []).some(
-    ({ name, clones }) => name === snapshot && clones.length > 0,
-  );
 }
 
 /** @throws CoppiceError unsupported */

@@ -23,7 +23,12 @@ export function directoryOf(dataset: string): string {
 
 /** Where a tree is mounted now. */
 export function mountedAt(dataset: string): string | undefined {
-  return mountsOfTree(dataset)[0]?.mountPoint;
+  return ownMount(dataset)?.mountPoint;
+}
+
+/** The first of it as a whole: a part of it may be mounted elsewhere. */
+function ownMount(dataset: string): Mount | undefined {
+  return mountsOfTree(dataset).find(({ root }) => root === '/');
 }
 
 function mount(dataset: string): string {
@@ -31,10 +36,10 @@ function mount(dataset: string): string {
     runZfs('zfs', ['mount', dataset]);
   } catch (error) {
     // Somebody else who was asked for it at the same time has done it.
-    if (mountsOfTree(dataset).length === 0) throw explained(dataset, error);
+    if (mountedAt(dataset) === undefined) throw explained(dataset, error);
   }
-  const [mounted] = mountsOfTree(dataset);
-  if (mounted) return mounted.mountPoint;
+  const directory = mountedAt(dataset);
+  if (directory !== undefined) return directory;
   throw new CoppiceError('io_error', `${dataset} was mounted, and is mounted nowhere.`);
 }
 
@@ -54,12 +59,13 @@ function mountsOfTree(dataset: string): readonly Mount[] {
 
 /** What would be cut off with a tree: other mounts of it, and what is mounted in it; not snapshots that were looked into. */
 export function mountsIn(dataset: string): ReadonlyArray<{ readonly path: string; readonly source: string }> {
-  const [own, ...others] = mountsOfTree(dataset);
-  if (!own) return [];
+  const own = ownMount(dataset);
+  const others = mountsOfTree(dataset).filter((mount) => mount.mountPoint !== own?.mountPoint);
   const inside = readMounts().filter(
     ({ mountPoint, source }) =>
-      (mountPoint.startsWith(`${own.mountPoint}/`) && !source.startsWith(`${dataset}@`)) ||
-      (mountPoint === own.mountPoint && source !== dataset),
+      own &&
+      ((mountPoint.startsWith(`${own.mountPoint}/`) && !source.startsWith(`${dataset}@`)) ||
+        (mountPoint === own.mountPoint && source !== dataset)),
   );
   return [...others, ...inside].map(({ mountPoint, source }) => ({ path: mountPoint, source }));
 }
@@ -72,7 +78,7 @@ export function usersOf(dataset: string): readonly Holder[] {
 
 /** Writes what was written through memory maps, too, which a snapshot would miss. */
 export function writeOutTree(dataset: string): void {
-  const [mounted] = mountsOfTree(dataset);
+  const mounted = ownMount(dataset);
   if (!mounted) return;
   const fd = openSync(mounted.mountPoint, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW);
   try {
@@ -88,7 +94,7 @@ export function writeOutTree(dataset: string): void {
  * @throws CoppiceError blocked
  */
 export function whileUnmounted(dataset: string, change: () => string | undefined): void {
-  const [mounted] = mountsOfTree(dataset);
+  const mounted = ownMount(dataset);
   const [other] = mountsIn(dataset);
   if (other) throw inUse(dataset, `${other.source} is mounted on ${other.path}`);
   if (mounted) unmount(dataset, mounted.mountPoint);
@@ -139,11 +145,9 @@ function inUse(dataset: string, who: string, cause?: unknown): CoppiceError {
   );
 }
 
-/** The directory that it was mounted on means nothing any more. */
+/** The directory that it was mounted on means nothing any more; whatever keeps it there is no failure of what was done. */
 function removeIfEmpty(directory: string): void {
   try {
     rmdirSync(directory);
-  } catch (error) {
-    if (!hasErrno(error, 'ENOTEMPTY', 'EBUSY', 'ENOENT')) throw error;
-  }
+  } catch {}
 }
