@@ -65,5 +65,8 @@ mkdir -p /tmp/checkout/upper /tmp/checkout/work
 mount -t overlay -o lowerdir=${checkout},upperdir=/tmp/checkout/upper,workdir=/tmp/checkout/work checkout ${checkout}
 cd ${checkout}
 export PATH="${checkout}/node_modules/.bin:$PATH" COPPICE_TEST_BACKENDS=zfs
+# See vitest.config.ts beside this.
+node() { command node --liftoff-only "$@"; }
+trap 'dmesg | grep segfault || :' EXIT
 `;
 }
