@@ -123,7 +123,7 @@ function sealInto(places: Places, source: HeldDataset, name: string, properties:
     promoteDataset(name);
     return;
   }
-  fixed(places, source, (snapshot) => cloneDataset(snapshot, name, { ...properties, ...readOnly }));
+  cloneOf(places, source, (snapshot) => cloneDataset(snapshot, name, { ...properties, ...readOnly }));
   takeSnapshots(new Map([[`${name}@${templateSnapshot}`, {}]]));
 }
 
