@@ -7,7 +7,6 @@ import {
   copyFileSync,
   fstatSync,
   mkdirSync,
-  mkdtempSync,
   opendirSync,
   openSync,
   readSync,
@@ -16,17 +15,19 @@ import {
   statSync,
   writeSync,
 } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { table } from '../src/cli/table.ts';
 import { hashFile, nextData } from '../src/images/raw.ts';
 import { createPool, destroyPool, formatSize, openPool, type Pool } from '../src/index.ts';
+import { clearDeadRuns, removeRunDirectory, runDirectory } from '../test/support/run-directory.ts';
 
 const GiB = 2 ** 30;
 const imageBytes = 2 * GiB;
 const clones = 100;
 
-const directory = mkdtempSync(join(tmpdir(), 'coppice-start-'));
+// What a killed run leaves, the next one clears, and so do the tests.
+clearDeadRuns();
+const directory = runDirectory();
 const poolPath = join(directory, 'pool');
 const rows: Array<{ step: string; milliseconds: number; space: string }> = [];
 let stopped = false;
@@ -227,5 +228,5 @@ function cleanUp(): void {
     // There was none yet, or it is what failed; then the mount goes with force.
     spawnSync('umount', ['--lazy', poolPath], { stdio: 'ignore' });
   }
-  rmSync(directory, { recursive: true, force: true });
+  removeRunDirectory();
 }
