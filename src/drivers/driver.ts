@@ -215,6 +215,8 @@ export interface Holder {
   readonly pid?: number;
   readonly command: string;
   readonly path: string;
+  /** No force helps as long as it is there. */
+  readonly isFirm?: true;
 }
 
 export interface Holders {

@@ -27,20 +27,20 @@ export function openBlockers(context: Context, held: readonly Held[]): Blocker[]
   return holderBlockers(context.driver.holders(held));
 }
 
+const orForce = ', or use --force';
+
 export function holderBlockers({ holders, complete }: Holders): Blocker[] {
   const blockers: Blocker[] = holders.map((holder) => ({
     kind: 'open',
     what: `${holder.path} is open in ${holder.pid === undefined ? holder.command : `process ${holder.pid} (${holder.command})`}`,
-    remedy: holder.pid === undefined ? `detach it` : `stop it`,
+    remedy: `${holder.pid === undefined ? 'detach it' : 'stop it'}${holder.isFirm ? '' : orForce}`,
   }));
   if (!complete) {
     blockers.push({
       kind: 'unknown_holders',
       what: "a process that can't be looked into from here has the disk open, or may have",
-      remedy: 'stop what uses it, or look again as root',
+      remedy: `stop what uses it, or look again as root${orForce}`,
     });
   }
-  return blockers.length === 0
-    ? []
-    : blockers.map((blocker) => ({ ...blocker, remedy: `${blocker.remedy}, or use --force` }));
+  return blockers;
 }

@@ -73,7 +73,9 @@ export function mountsIn(dataset: string): ReadonlyArray<{ readonly path: string
 /** Processes with something in a tree, or in a snapshot of it. */
 export function usersOf(dataset: string): readonly Holder[] {
   const directories = mountsOfTree(dataset).map(({ mountPoint }) => mountPoint);
-  return directories.flatMap((directory) => findUsersBelow(directory, new Set()));
+  return directories
+    .flatMap((directory) => findUsersBelow(directory, new Set()))
+    .map((user) => ({ ...user, isFirm: true }));
 }
 
 /** Writes what was written through memory maps, too, which a snapshot would miss. */
