@@ -27,6 +27,8 @@ if [ -n "$checkout" ]; then
   mount -t 9p -o "$options,ro,cache=loose" checkout ".$checkout"
 fi
 ip link set lo up 2> /dev/null
+# Moved to the root and not only entered: to a process in a mere chroot the kernel gives no user namespace, and so no sandbox.
+mount --move . /
 exec chroot . /bin/sh -c '
   /lib/systemd/systemd-udevd --daemon 2> /dev/null
   udevadm trigger --subsystem-match=block --action=add
