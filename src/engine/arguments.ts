@@ -51,21 +51,11 @@ function options(fields: Fields): Argument {
 /** An object with a size, which has to be there. */
 function sizeOptions(): Argument {
   const { name, check } = fieldsOf(durability);
-  return { name, check: (value) => check(value, name) ?? unlessSized(value, name) };
-}
-
-/** The same for what is made, where a directory tree has none. */
-function creation(): Argument {
-  const { name, check } = fieldsOf({ ...durability, kind: 'string', bytes: 'number', blockBytes: 'number' });
-  const isTree = (value: unknown): boolean => Reflect.get(Object(value), 'kind') === 'tree';
   return {
     name,
-    check: (value) => check(value, name) ?? (isTree(value) ? undefined : unlessSized(value, name)),
+    check: (value) =>
+      check(value, name) ?? unlessIs(Reflect.get(Object(value), 'bytes'), 'number', `${name}.bytes`),
   };
-}
-
-function unlessSized(value: unknown, name: string): string | undefined {
-  return unlessIs(Reflect.get(Object(value), 'bytes'), 'number', `${name}.bytes`);
 }
 
 function orNone({ name, check }: Argument): Argument {
@@ -119,7 +109,10 @@ const methodArguments: Readonly<Record<string, readonly Argument[]>> = {
     required('file', 'string'),
     options({ format: 'string', overwrite: 'boolean', ...long }),
   ],
-  create: [required('name', 'string'), creation()],
+  create: [
+    required('name', 'string'),
+    fieldsOf({ ...durability, kind: 'string', bytes: 'number', blockBytes: 'number' }),
+  ],
   clone: [required('source', 'string'), required('name', 'string'), options(cloning)],
   cloneMany: [
     required('source', 'string'),

@@ -56,6 +56,8 @@ export function isHidden(context: Context, metadata: Metadata | undefined): bool
 /** Whether something is in a place, and whether that is there for anybody but its group. */
 export function occupancy(context: Context, place: Place): 'free' | 'hidden' | 'taken' {
   for (;;) {
+    // Most names that are asked for are free, and what is not there needs not be read.
+    if (!context.driver.exists(place)) return 'free';
     const metadata = context.driver.peek(place);
     if (!metadata) return context.driver.exists(place) ? 'taken' : 'free';
     if (isHidden(context, metadata)) return 'hidden';

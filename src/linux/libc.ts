@@ -119,6 +119,11 @@ export function attemptForeign(name: string, subject: string, run: () => number)
   return observer?.(name, subject) ?? run();
 }
 
+/** What the last call into a library that returns no errno itself has left. */
+export function lastErrno(): number {
+  return koffi.errno();
+}
+
 const absences = new Set(
   ['ENOENT', 'ENOTDIR', 'ELOOP', 'ENODATA', 'EOPNOTSUPP', 'ERANGE', 'EACCES', 'EPERM'].map(
     (code) => koffi.os.errno[code],

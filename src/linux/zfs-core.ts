@@ -1,6 +1,6 @@
-import { getSystemErrorName } from 'node:util';
-import { attemptForeign } from './libc.ts';
+import { attemptForeign, lastErrno } from './libc.ts';
 import { bindAll, NvList, type NvObject, takeNvList } from './nvlist.ts';
+import { failed, nameOf, ZfsError } from './zfs-error.ts';
 
 /**
  * What changes a ZFS pool, called directly: libzfs_core, whose interface is the same from OpenZFS 2.0 to 2.4. A call returns when
@@ -35,36 +35,6 @@ function natives(): NonNullable<typeof library> {
   return bound;
 }
 
-/** A failure of ZFS; `code` is the errno's name. Some of its errors have numbers that Linux does not name. */
-export class ZfsError extends Error {
-  readonly code: string;
-  readonly syscall: string;
-  /** The errno of each thing that failed, by its name. */
-  readonly each: Readonly<Record<string, string>>;
-
-  constructor(
-    errno: number,
-    step: string,
-    subject: string,
-    each: Readonly<Record<string, string>> = {},
-    why = '',
-  ) {
-    const code = nameOf(errno);
-    super(`ZFS could not ${step} ${subject}: ${code}${why && ` (${why})`}`);
-    this.name = 'ZfsError';
-    this.code = code;
-    this.syscall = step;
-    this.each = each;
-  }
-}
-
-/** Node does not know the one that ZFS gives for a channel program that failed. */
-const ECHRNG = 44;
-
-function nameOf(errno: number): string {
-  return errno === ECHRNG ? 'ECHRNG' : getSystemErrorName(-errno);
-}
-
 export function createZvol(name: string, bytes: number, properties: NvObject): void {
   using list = new NvList({ volsize: BigInt(bytes), ...properties });
   must('create', name, 'create', name, 3, list.pointer, null, 0);
@@ -81,6 +51,7 @@ export function cloneDataset(snapshot: string, name: string, properties: NvObjec
   must('clone', name, 'clone', name, snapshot, list.pointer);
 }
 
+const ENOENT = 2;
 const ESRCH = 3;
 const EAGAIN = 11;
 const EBUSY = 16;
@@ -214,9 +185,15 @@ export function promoteDataset(name: string): void {
   must('promote', name, 'promote', name, Buffer.alloc(256), 256);
 }
 
-/** Of a dataset or snapshot. Changes nothing, so it is not counted. */
+/**
+ * Of a dataset or snapshot. Changes nothing, so it is not counted.
+ * @throws ZfsError where that can't be told: taken for an absence, it would have things destroyed that are there
+ */
 export function datasetExists(name: string): boolean {
-  return natives().exists(name) as boolean;
+  if (natives().exists(name) as boolean) return true;
+  const errno = lastErrno();
+  if (errno === ENOENT) return false;
+  throw failed(errno, 'look at', name);
 }
 
 /** Waits until everything that was done in a pool is on the disks. */
@@ -272,12 +249,12 @@ function execute(
   const result = takeNvList(cell.readBigUInt64LE());
   if (errno === 0) return result?.['return'];
   const why = result?.['error'];
-  throw new ZfsError(errno, step, subject, {}, typeof why === 'string' ? (why.split('\n', 1)[0] ?? '') : '');
+  throw failed(errno, step, subject, {}, typeof why === 'string' ? why.split('\n', 1)[0] : '');
 }
 
 function must(step: string, subject: string, call: CallName, ...values: unknown[]): void {
   const errno = attemptZfs(step, subject, call, ...values);
-  if (errno !== 0) throw new ZfsError(errno, step, subject);
+  if (errno !== 0) throw failed(errno, step, subject);
 }
 
 function withEach(step: string, subject: string, call: CallName, ...values: unknown[]): void {
@@ -288,7 +265,7 @@ function withEach(step: string, subject: string, call: CallName, ...values: unkn
   const codes = Object.entries(each).flatMap(([name, code]) =>
     typeof code === 'number' ? [[name, nameOf(code)] as const] : [],
   );
-  throw new ZfsError(errno, step, subject, Object.fromEntries(codes));
+  throw failed(errno, step, subject, Object.fromEntries(codes));
 }
 
 function attemptZfs(step: string, subject: string, name: CallName, ...values: unknown[]): number {

@@ -91,7 +91,7 @@ export function blockedBy(
 export function badDisk(what: string, cause?: unknown): CoppiceError {
   return new CoppiceError(
     'io_error',
-    `${what}: a disk has failed or has lost data; "dmesg" says where, and "btrfs scrub start -B POOL" finds all that a pool has lost.`,
+    `${what}: a disk has failed or has lost data; "dmesg" says where; all that a pool has lost is found on btrfs by "btrfs scrub start -B POOL" and on zfs by "zpool scrub POOL".`,
     { cause },
   );
 }

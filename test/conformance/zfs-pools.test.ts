@@ -1,5 +1,8 @@
-import { existsSync, writeFileSync } from 'node:fs';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { describe, expect, test } from 'vitest';
 import { createPool, describeLoss, destroyPool, openPool } from '../../src/index.ts';
 import { runProgram } from '../../src/linux/programs.ts';
@@ -140,6 +143,59 @@ else {
         );
       } finally {
         runProgram('zpool', ['destroy', 'secret']);
+      }
+    });
+
+    test('one that is suspended says so, whether it was open or not; others go on working, and so does it when its disk is back', async () => {
+      const loop = runProgram('losetup', ['--find', '--show', '--', file()]).trim();
+      const sectors = runProgram('blockdev', ['--getsz', loop]).trim();
+      const table = `0 ${sectors} linear ${loop} 0`;
+      const state = (): string => readFileSync('/proc/spl/kstat/zfs/ailing/state', 'utf8').trim();
+      const mend = (): void => {
+        runProgram('dmsetup', ['reload', 'ailing', '--table', table]);
+        runProgram('dmsetup', ['resume', 'ailing']);
+        runProgram('zpool', ['clear', 'ailing']);
+      };
+      runProgram('modprobe', ['dm-mod']);
+      runProgram('dmsetup', ['create', 'ailing', '--table', table]);
+      createPool({ path: 'zfs:ailing', device: '/dev/mapper/ailing', force: true });
+      try {
+        await using pool = await openPool('zfs:ailing', { inline: true });
+        await pool.create('v', { bytes: MiB });
+        await pool.snapshot('v@s');
+        runProgram('dmsetup', ['wipe_table', 'ailing']);
+        // It ends when the disk is back.
+        const sync = spawn('zfs', ['set', 'coppice:test=now', 'ailing'], { stdio: 'ignore' });
+        const ended = once(sync, 'exit');
+        while (state() !== 'SUSPENDED') await delay(20);
+
+        expect((await refusal(() => openPool('zfs:ailing'), 'io_error')).message).toContain('zpool status');
+        for (const change of [
+          () => pool.create('w', { bytes: MiB }),
+          () => pool.clone('v@s', 'w'),
+          () => pool.snapshot('v@t'),
+          () => pool.rollback('v@s', { force: true }),
+          () => pool.remove('v', { withSnapshots: true, force: true }),
+        ])
+          expect((await refusal(change, 'io_error')).message).toMatch(/suspended.*"zpool clear"/);
+        createPool({ path: 'zfs:well', file: join(scratchDirectory('zpool'), 'disk'), bytes: 256 * MiB });
+        {
+          await using other = await openPool('zfs:well', { inline: true });
+          await other.create('v', { bytes: MiB });
+          expect(await other.list()).toMatchObject([{ name: 'v' }]);
+        }
+        destroyPool('zfs:well', {});
+
+        mend();
+        expect(await ended).toEqual([0, null]);
+        expect(await pool.check()).toEqual([]);
+        await pool.clone('v@s', 'w');
+        expect((await pool.list()).map(({ name }) => name)).toEqual(['v', 'w']);
+      } finally {
+        mend();
+        destroyPool('zfs:ailing', {});
+        runProgram('dmsetup', ['remove', 'ailing']);
+        runProgram('losetup', ['--detach', loop]);
       }
     });
 

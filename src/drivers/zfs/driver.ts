@@ -18,7 +18,8 @@ import {
   workProperty,
 } from './layout.ts';
 import { localProperties } from './local.ts';
-import { childrenOf, clonesOf, propertiesOf } from './look.ts';
+import { childrenOf, propertiesOf } from './look.ts';
+import { clonesOf } from './look-at-snapshots.ts';
 import { defaultBlockBytes, describing, makeEntry, materialise, originOf, required } from './make.ts';
 import { encodeProperty } from './metadata.ts';
 import { exchange, move } from './move.ts';

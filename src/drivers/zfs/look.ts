@@ -1,6 +1,5 @@
 import { hasErrno } from '../../linux/libc.ts';
 import { lookWithProgram } from '../../linux/zfs-core.ts';
-import type { Counted } from './exclusive.ts';
 import { metadataProperty, nameProperty } from './layout.ts';
 
 /**
@@ -25,7 +24,8 @@ export interface Ancestry {
   readonly volume: string;
 }
 
-const properties = `
+/** Of a program: the function `properties`. */
+export const properties = `
 local function properties(name)
   local found = {}
   for key, value, source in zfs.list.user_properties(name) do
@@ -38,8 +38,8 @@ local function properties(name)
 end
 `;
 
-/** To ask for the size of a disk ends a program where a snapshot has none. */
-const sizeIfAny = `
+/** Of a program: `get` is get_prop, which would end the program where the snapshot of a tree is asked for the size of its disk. */
+export const sizeIfAny = `
 local function get(name, key)
   if key == "volsize" and string.find(name, "@", 1, true) then
     if zfs.get_prop(string.match(name, "^[^@]*"), "type") ~= "volume" then return nil end
@@ -71,128 +71,6 @@ if zfs.exists(arguments.parent) then
 end
 return result`;
   const found = look(zpool, program, { parent }, parent);
-  return Object.keys((found as Record<string, unknown> | undefined) ?? {});
-}
-
-export interface SnapshotState {
-  readonly name: string;
-  /** It goes when its last clone goes, and is there for nobody. */
-  readonly deferred: boolean;
-}
-
-export function snapshotsOn(zpool: string, dataset: string): readonly SnapshotState[] {
-  const program = `
-local result = {}
-local arguments = ...
-if zfs.exists(arguments.dataset) then
-  for name in zfs.list.snapshots(arguments.dataset) do
-    result[name] = (zfs.get_prop(name, "defer_destroy"))
-  end
-end
-return result`;
-  const found = look(zpool, program, { dataset }, dataset) as Record<string, string> | undefined;
-  return Object.entries(found ?? {}).map(([name, deferred]) => ({ name, deferred: deferred === 'on' }));
-}
-
-export interface FoundSnapshot {
-  readonly name: string;
-  readonly values: Readonly<Record<string, string>>;
-  readonly properties: Properties;
-  readonly hasClones: boolean;
-}
-
-/** The snapshots of datasets that were not removed, each with the values of some properties and with its own user properties. */
-export function snapshotsWith(
-  zpool: string,
-  datasets: readonly string[],
-  wanted: readonly string[],
-): readonly FoundSnapshot[] {
-  const program = `${properties}${sizeIfAny}
-local result = {}
-local arguments = ...
-for dataset in pairs(arguments.datasets) do
-  if zfs.exists(dataset) then
-    for name in zfs.list.snapshots(dataset) do
-      if not string.find(name, "@coppice:", 1, true) and (zfs.get_prop(name, "defer_destroy")) ~= "on" then
-        local values = {}
-        for key in pairs(arguments.wanted) do
-          local value = get(name, key)
-          if value ~= nil then values[key] = tostring(value) end
-        end
-        local hasClones = false
-        for clone in zfs.list.clones(name) do hasClones = true end
-        result[name] = { values = values, properties = properties(name), hasClones = hasClones }
-      end
-    end
-  end
-end
-return result`;
-  const found = look(zpool, program, { datasets, wanted }, datasets.join(', ')) as
-    | Record<string, Omit<FoundSnapshot, 'name'>>
-    | undefined;
-  return Object.entries(found ?? {}).map(([name, each]) => ({ name, ...each }));
-}
-
-/** What ZFS counts for a dataset and for each of its snapshots; undefined where there is none. */
-export function countedAt(zpool: string, dataset: string): Counted | undefined {
-  const program = `
-local arguments = ...
-local name = arguments.dataset
-if not zfs.exists(name) then return nil end
-local snapshots = {}
-for snapshot in zfs.list.snapshots(name) do
-  local clones = {}
-  for clone in zfs.list.clones(snapshot) do clones[clone] = true end
-  snapshots[snapshot] = {
-    used = tostring(zfs.get_prop(snapshot, "used")),
-    deferred = (zfs.get_prop(snapshot, "defer_destroy")),
-    clones = clones,
-  }
-end
-return {
-  used = tostring(zfs.get_prop(name, "used")),
-  written = tostring(zfs.get_prop(name, "written")),
-  origin = zfs.get_prop(name, "origin") or "",
-  snapshots = snapshots,
-}`;
-  const found = look(zpool, program, { dataset }, dataset) as
-    | {
-        readonly used: string;
-        readonly written: string;
-        readonly origin: string;
-        readonly snapshots: Readonly<
-          Record<string, { readonly used: string; readonly deferred: string; readonly clones: object }>
-        >;
-      }
-    | undefined;
-  return (
-    found && {
-      used: Number(found.used),
-      written: Number(found.written),
-      origin: found.origin,
-      snapshots: Object.entries(found.snapshots).map(([name, { used, deferred, clones }]) => ({
-        name,
-        used: Number(used),
-        deferred: deferred === 'on',
-        clones: Object.keys(clones),
-      })),
-    }
-  );
-}
-
-/** What was cloned from the snapshots of a dataset. */
-export function clonesOf(zpool: string, dataset: string | undefined): readonly string[] {
-  if (dataset === undefined) return [];
-  const program = `
-local result = {}
-local arguments = ...
-if zfs.exists(arguments.dataset) then
-  for snapshot in zfs.list.snapshots(arguments.dataset) do
-    for clone in zfs.list.clones(snapshot) do result[clone] = true end
-  end
-end
-return result`;
-  const found = look(zpool, program, { dataset }, dataset);
   return Object.keys((found as Record<string, unknown> | undefined) ?? {});
 }
 
@@ -277,7 +155,7 @@ return result`;
 }
 
 /** What vanishes between two steps of a program ends it; then it is asked again. */
-function look(
+export function look(
   zpool: string,
   program: string,
   args: Parameters<typeof lookWithProgram>[2],

@@ -82,8 +82,7 @@ function cloneTo(places: Places, held: HeldDataset, source: HeldDataset, target:
 function moveToSnapshots(places: Places, held: HeldDataset, to: Extract<Place, { area: 'snapshots' }>): void {
   const { draft } = held;
   if (draft?.kind !== 'snapshot') throw new CoppiceError('io_error', 'only a snapshot becomes one');
-  // A name may be taken on a branch, where the kernel does not look.
-  if (places.exists(to)) throw new SystemError(eexist, 'snapshot', to.name);
+  if (places.isOnBranch(to)) throw new SystemError(eexist, 'snapshot', to.name);
   const name = `${required(draft.source)}@${to.name}`;
   takeSnapshot(places, name, held.draftMetadata);
   held.end();

@@ -8,7 +8,15 @@ import type { Name } from '../../model/names.ts';
 import type { Place } from '../driver.ts';
 import { branchesOf, halfExchanged, replacedBy } from './branches.ts';
 import { HeldDataset, type Remembered } from './held.ts';
-import { dataOf, entryIdOf, type Layout, metadataProperty, poolProperty, workProperty } from './layout.ts';
+import {
+  dataOf,
+  entryIdOf,
+  type Layout,
+  metadataProperty,
+  poolProperty,
+  splitSnapshot,
+  workProperty,
+} from './layout.ts';
 import { type HeldLock, lockName, takeLock, turnName } from './locks.ts';
 import { childrenOf, lookAt, propertiesOf } from './look.ts';
 import { decodeProperty, describe, describeDataset } from './metadata.ts';
@@ -106,6 +114,13 @@ export class Places {
   exists(place: Place): boolean {
     if (place.area === 'snapshots') return this.#findSnapshot(place) !== undefined;
     return this.#namesOf(place).some(datasetExists);
+  }
+
+  /** Whether a former state of the volume has a snapshot of that name, which the kernel does not know to be the same name. */
+  isOnBranch(place: Extract<Place, { area: 'snapshots' }>): boolean {
+    const { dataset } = place.volume as HeldDataset;
+    const found = this.#findSnapshot(place, (name) => splitSnapshot(name)[0] !== dataset);
+    return found !== undefined;
   }
 
   read(held: HeldDataset): Metadata | undefined {
@@ -237,8 +252,13 @@ export class Places {
     return { dataset, metadata: decodeProperty(properties?.[metadataProperty]) };
   }
 
-  #findSnapshot(place: Extract<Place, { area: 'snapshots' }>): string | undefined {
-    return this.#namesOf(place).find((name) => datasetExists(name) && !this.#isDeferred(name));
+  #findSnapshot(
+    place: Extract<Place, { area: 'snapshots' }>,
+    isWanted: (name: string) => boolean = () => true,
+  ): string | undefined {
+    return this.#namesOf(place).find(
+      (name) => isWanted(name) && datasetExists(name) && !this.#isDeferred(name),
+    );
   }
 
   /** It was removed, and is kept by ZFS until its last clone goes. */

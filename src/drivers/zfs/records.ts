@@ -1,88 +1,13 @@
 import type { SnapshotMetadata } from '../../model/metadata.ts';
 import type { SnapshotRecord, VolumeRecord } from '../driver.ts';
-import { runZfs } from './command.ts';
 import { type Counted, exclusiveOf, exclusiveOfSnapshot, isVisible } from './exclusive.ts';
-import { type Layout, lastPart, metadataProperty, nameProperty, splitSnapshot } from './layout.ts';
+import { type Layout, lastPart, splitSnapshot } from './layout.ts';
 import type { Ancestry } from './look.ts';
 import { decodeProperty, volumeMetadata } from './metadata.ts';
-
-/** Everything in a pool, from one run of `zfs list`, however many volumes there are. */
-
-/** What is asked for of each, by the name that it has here. */
-const columns: Readonly<Record<keyof Row, string>> = {
-  name: 'name',
-  type: 'type',
-  guid: 'guid',
-  created: 'creation',
-  createdIn: 'createtxg',
-  bytes: 'volsize',
-  logical: 'logicalreferenced',
-  referenced: 'referenced',
-  used: 'used',
-  written: 'written',
-  compressRatio: 'compressratio',
-  origin: 'origin',
-  deferred: 'defer_destroy',
-  metadata: metadataProperty,
-  volume: nameProperty,
-};
-
-interface Row {
-  readonly name: string;
-  readonly type: string;
-  readonly guid: string;
-  readonly created: string;
-  readonly createdIn: string;
-  readonly bytes: string;
-  readonly logical: string;
-  readonly referenced: string;
-  readonly used: string;
-  readonly written: string;
-  readonly compressRatio: string;
-  readonly origin: string;
-  readonly deferred: string;
-  readonly metadata: string;
-  readonly volume: string;
-}
-
-interface Table {
-  readonly rows: ReadonlyMap<string, Row>;
-  /** The snapshots of each dataset. */
-  readonly snapshots: ReadonlyMap<string, readonly Row[]>;
-  /** The datasets that were cloned from each snapshot. */
-  readonly clones: ReadonlyMap<string, readonly string[]>;
-}
-
-export function readTable(dataset: string): Table {
-  const options = ['-Hp', '-r', '-t', 'filesystem,volume,snapshot', '-o', Object.values(columns).join()];
-  const rows = new Map<string, Row>();
-  const snapshots = new Map<string, Row[]>();
-  const clones = new Map<string, string[]>();
-  for (const line of runZfs('zfs', ['list', ...options, dataset]).split('\n')) {
-    if (line === '') continue;
-    const row = parseRow(line);
-    const [parent, snapshot] = splitSnapshot(row.name);
-    if (snapshot === '') rows.set(row.name, row);
-    else append(snapshots, parent, row);
-    if (row.origin !== '-') append(clones, row.origin, row.name);
-  }
-  return { rows, snapshots, clones };
-}
-
-function append<T>(lists: Map<string, T[]>, key: string, value: T): void {
-  const list = lists.get(key);
-  if (list) list.push(value);
-  else lists.set(key, [value]);
-}
-
-function parseRow(line: string): Row {
-  const values = line.split('\t');
-  const fields = Object.keys(columns).map((field, index) => [field, values[index] ?? '-']);
-  return Object.fromEntries(fields) as Row;
-}
+import { type Row, readTable, type Table } from './table.ts';
 
 /** All volumes, each with its snapshots. */
-export function volumesIn(layout: Layout, table: Table = readTable(layout.dataset)): VolumeRecord[] {
+export function volumesIn(layout: Layout, table: Table = readTable(layout)): VolumeRecord[] {
   const branches = branchesIn(layout, table);
   const children = [...table.rows.values()].filter(
     ({ name }) =>
@@ -98,14 +23,8 @@ type Branches = ReadonlyMap<string, readonly Row[]>;
 
 /** The former states of each volume, by its id. */
 function branchesIn(layout: Layout, table: Table): Branches {
-  const found = new Map<string, Row[]>();
-  for (const row of table.rows.values()) {
-    if (!row.name.startsWith(`${layout.branches}/`)) continue;
-    const name = lastPart(row.name);
-    const id = name.slice(0, name.lastIndexOf('.'));
-    append(found, id, row);
-  }
-  return found;
+  const rows = [...table.rows.values()].filter(({ name }) => name.startsWith(`${layout.branches}/`));
+  return Map.groupBy(rows, ({ name }) => lastPart(name).slice(0, lastPart(name).lastIndexOf('.')));
 }
 
 /** A rollback that has put the old state aside and not the new one in its place, at this moment or because its process died. */

@@ -22,7 +22,7 @@ export function snapshotTogether(places: Places, members: readonly SnapshotMembe
       'ZFS takes one snapshot of a volume at the same instant; name each volume once, or take the others by themselves.',
     );
   for (const { volume, name } of members) {
-    if (places.exists({ area: 'snapshots', volume, name })) throw taken(name);
+    if (places.isOnBranch({ area: 'snapshots', volume, name })) throw taken(name);
   }
   takeAllFlushed(places, wanted);
 }

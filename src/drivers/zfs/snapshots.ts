@@ -3,7 +3,7 @@ import type { RecordDetail, SnapshotRecord } from '../driver.ts';
 import { branchesOf } from './branches.ts';
 import { exclusiveOfSnapshot } from './exclusive.ts';
 import { isInternal, metadataProperty, splitSnapshot } from './layout.ts';
-import { snapshotsWith } from './look.ts';
+import { snapshotsWith } from './look-at-snapshots.ts';
 import { decodeProperty, describeDataset } from './metadata.ts';
 import type { Places } from './places.ts';
 
