@@ -1,13 +1,21 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { chmodSync, existsSync, readFileSync, renameSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  existsSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { openPool, type Pool } from '../../src/index.ts';
 import { environment, findProgram, runProgram } from '../../src/linux/programs.ts';
 import { takeSnapshots } from '../../src/linux/zfs-core.ts';
 import { play } from '../support/actors.ts';
-import { digest, writePattern } from '../support/content.ts';
+import { digest, digestOf, patternBytes, writePattern } from '../support/content.ts';
 import { scratchDirectory } from '../support/devices.ts';
 import { refusal } from '../support/errors.ts';
 import { findContradiction } from '../support/histories.ts';
@@ -179,6 +187,24 @@ else {
       const ended = once(udev, 'exit');
       expect(digest(await pool.diskPath(a.name))).not.toBe(digest(b.path));
       await ended;
+    });
+
+    test('images are taken into the pool where a copy of them is asked for, and only then are the originals removed', async () => {
+      const { pool } = suite;
+      const [raw, packed] = [suite.name('raw'), suite.name('packed')];
+      const place = scratchDirectory('images');
+      const file = join(place, `${raw}.raw`);
+      const bytes = patternBytes(6, MiB);
+      writeFileSync(file, bytes);
+      runProgram('qemu-img', ['convert', '-f', 'raw', '-O', 'qcow2', file, join(place, `${packed}.qcow2`)]);
+      expect((await refusal(() => pool.adopt(file), 'blocked')).message).toContain(
+        'share no blocks with files',
+      );
+      const { adopted } = await pool.adopt(place, { copy: true });
+      expect(adopted).toMatchObject([{ name: packed }, { name: raw, shared: false }]);
+      for (const name of [raw, packed]) expect(digest(await pool.diskPath(name))).toBe(digestOf(bytes));
+      await pool.adopt(place, { removeOriginals: true });
+      expect(readdirSync(place)).toEqual([]);
     });
 
     test('a dataset without room is full with a typed error, and removing still works', async () => {

@@ -15,8 +15,8 @@ const minutes = 60_000;
 /** Imports the pool as the next boot of a host would, and judges it by what was said before the cut. */
 const judge = `
 zpool import -f -d /dev testing || {
-  zpool create -O volmode=dev -m none testing /dev/vdb
-  zfs create testing/cut
+  zpool create -O volmode=dev -O canmount=off testing /dev/vdb
+  zfs create -o canmount=off testing/cut
   node src/cli/main.ts pool create ${pool} --existing
 }
 node test/guest/judge-process.ts ${pool} /guest`;

@@ -23,7 +23,8 @@ export function commandPool(pool: Pool, environment: () => NodeJS.ProcessEnv): P
   const list = (references: string | readonly string[]): readonly string[] =>
     typeof references === 'string' ? [references] : references;
   return {
-    create: (name, { bytes = 0 }) => run('create', name, '--size', kibibytes(bytes)),
+    create: (name, { kind, bytes = 0 }) =>
+      run('create', name, ...(kind === 'tree' ? ['--kind', kind] : ['--size', kibibytes(bytes)])),
     clone: (source, name) => run('clone', source, name),
     seal: (source, name) => run('seal', source, name),
     rename: (from, to) => run('rename', from, to),

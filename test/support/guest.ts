@@ -4,11 +4,12 @@ import {
   fstatSync,
   fsyncSync,
   openSync,
+  readdirSync,
   readFileSync,
   statSync,
   writeSync,
 } from 'node:fs';
-import { basename, dirname } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { lockName, openLocks, takeLock } from '../../src/drivers/zfs/locks.ts';
 import { propertiesOf } from '../../src/drivers/zfs/look.ts';
@@ -16,9 +17,10 @@ import type { Pool } from '../../src/index.ts';
 import { Descriptor } from '../../src/linux/files.ts';
 import { hasErrno } from '../../src/linux/libc.ts';
 import { lock } from '../../src/linux/locks.ts';
+import { readMounts } from '../../src/linux/mounts.ts';
 import type { Name } from '../../src/model/names.ts';
 import { diskBytes, patternBytes } from './content.ts';
-import { blockBytes, type Disk, type Outcome } from './model.ts';
+import { blockBytes, type Disk, filesInTree, type Outcome } from './model.ts';
 
 /** What machines do with their disks, in the model's words: a block holds zeros, or what a number stands for. */
 
@@ -51,6 +53,17 @@ export function readDisk(path: string): Disk {
 
 const zeros = Buffer.alloc(blockBytes);
 
+/** The same for a directory, in which a block is a file. One that was only begun is none yet. */
+export function readTree(directory: string): Disk {
+  const files = readdirSync(directory).map((name) => [name, readFileSync(join(directory, name))] as const);
+  const written = files.flatMap(([name, content]) => {
+    if (content.length === 0) return [];
+    const seed = content.readUInt32LE();
+    return [[name, content.equals(blockOf(seed)) ? seed : -1] as const];
+  });
+  return { bytes: 0, written: Object.fromEntries(written) };
+}
+
 /**
  * Writes one block and flushes it, as one step: as any operation does, it has the lock of the volume that it writes to, so that
  * this is not renamed, rolled back or removed meanwhile. Snapshots and clones are taken while it writes. Undefined when nobody
@@ -64,9 +77,7 @@ export async function writeBlock(
 ): Promise<Outcome | undefined> {
   for (;;) {
     const path = await pool.diskPath(name);
-    using guard = await (path.startsWith('/dev/')
-      ? lockedZvol(path)
-      : lockedDirectory(dirname(dirname(path))));
+    using guard = await locked(path);
     // The lock may be that of what had this name before.
     if (!guard || (await pool.diskPath(name)) !== path) continue;
     const outcome = write(path, block, seed);
@@ -77,11 +88,13 @@ export async function writeBlock(
 }
 
 function write(path: string, block: number, seed: number): Outcome | undefined {
+  const isTree = statSync(path).isDirectory();
+  const file = isTree ? join(path, String(block % filesInTree)) : path;
   try {
-    const fd = openSync(path, constants.O_WRONLY);
+    const fd = openSync(file, isTree ? constants.O_WRONLY | constants.O_CREAT : constants.O_WRONLY, 0o600);
     try {
-      const size = diskBytes(path);
-      writeSync(fd, blockOf(seed), 0, blockBytes, (block % (size / blockBytes)) * blockBytes);
+      const at = isTree ? 0 : (block % (diskBytes(path) / blockBytes)) * blockBytes;
+      writeSync(fd, blockOf(seed), 0, blockBytes, at);
       try {
         fsyncSync(fd);
       } catch (error) {
@@ -100,13 +113,19 @@ function write(path: string, block: number, seed: number): Outcome | undefined {
   }
 }
 
-/** The lock of a volume that is a zvol. */
-async function lockedZvol(path: string): Promise<Disposable> {
-  const dataset = dirname(path).replace('/dev/zvol/', '');
+function locked(path: string): Promise<Disposable | undefined> {
+  if (path.startsWith('/dev/')) return lockedDataset(path.replace('/dev/zvol/', ''));
+  const tree = readMounts().find(({ mountPoint, type }) => mountPoint === path && type === 'zfs');
+  return tree ? lockedDataset(tree.source) : lockedDirectory(dirname(dirname(path)));
+}
+
+/** The lock of a volume on zfs. */
+async function lockedDataset(volume: string): Promise<Disposable> {
+  const dataset = dirname(volume);
   const zpool = dataset.split('/', 1)[0] ?? '';
   const guid = BigInt.asUintN(64, BigInt(propertiesOf(zpool, dataset, ['guid']).guid ?? 0));
   using locks = openLocks(guid.toString());
-  const name = lockName({ area: 'volumes', name: basename(path) as Name });
+  const name = lockName({ area: 'volumes', name: basename(volume) as Name });
   for (;;) {
     const taken = takeLock(locks.fd, name, 'shared', false);
     if (taken) return taken;

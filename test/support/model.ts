@@ -5,16 +5,26 @@ import type { ErrorCode } from '../../src/index.ts';
  * nothing when that result can't be explained.
  */
 
-/** What sizes of disks are multiples of: that of zvols is larger. */
-export const blockBytes: number = process.env['COPPICE_TEST_BACKENDS'] === 'zfs' ? 16384 : 4096;
+const isOnZfs = process.env['COPPICE_TEST_BACKENDS'] === 'zfs';
 
-/** Bytes, and what was written to which of its blocks. */
+/** What sizes of disks are multiples of: that of zvols is larger. */
+export const blockBytes: number = isOnZfs ? 16384 : 4096;
+
+/** Whether there are volumes that are directories. */
+export const hasTrees: boolean = isOnZfs;
+
+/** How many files a directory may have; each stands for a block of a disk. */
+export const filesInTree = 8;
+
+/** Bytes, and what was written to which of its blocks; a directory has no size. */
 export interface Disk {
   readonly bytes: number;
   readonly written: Readonly<Record<string, number>>;
 }
 
 export interface ModelVolume extends Disk {
+  /** Present only of a directory. */
+  readonly tree?: true;
   readonly sealed: boolean;
   readonly snapshots: Readonly<Record<string, Disk>>;
 }
@@ -22,7 +32,7 @@ export interface ModelVolume extends Disk {
 export type ModelState = Readonly<Record<string, ModelVolume>>;
 
 export type Operation =
-  | { readonly kind: 'create'; readonly name: string; readonly blocks: number }
+  | { readonly kind: 'create'; readonly name: string; readonly blocks: number; readonly tree?: true }
   | { readonly kind: 'clone'; readonly source: string; readonly snapshot?: string; readonly name: string }
   | { readonly kind: 'seal'; readonly source: string; readonly name: string }
   | { readonly kind: 'rename'; readonly source: string; readonly name: string }
@@ -121,10 +131,12 @@ function refusalsOf(state: ModelState, operation: Single): ErrorCode[] {
       break;
     case 'clone':
     case 'export':
+      if (source.tree && operation.kind === 'export') reasons.push('unsupported');
       if (operation.snapshot !== undefined && source.snapshots[operation.snapshot] === undefined)
         reasons.push('not_found');
       break;
     case 'grow':
+      if (source.tree) reasons.push('unsupported');
       if (source.sealed) reasons.push('blocked');
       else if (operation.blocks * blockBytes < source.bytes) reasons.push('invalid_argument');
       break;
@@ -157,6 +169,8 @@ function succeed(state: ModelState, operation: Single, undo?: string): Done {
   switch (operation.kind) {
     case 'create':
     case 'import': {
+      if (operation.kind === 'create' && operation.tree)
+        return { state: put({ ...empty, tree: true }), bytes: 0 };
       const sealed = operation.kind === 'import';
       const bytes = Math.max(1, operation.blocks) * blockBytes;
       const written: Disk['written'] = operation.kind === 'import' ? { 0: operation.seed } : {};
@@ -165,12 +179,14 @@ function succeed(state: ModelState, operation: Single, undo?: string): Done {
     case 'clone':
     case 'seal': {
       const { bytes, written } = diskOf(volume, operation.kind === 'clone' ? operation.snapshot : undefined);
-      return { state: put({ ...empty, bytes, written, sealed: operation.kind === 'seal' }), bytes };
+      const { tree } = volume;
+      const sealed = operation.kind === 'seal';
+      return { state: put({ ...empty, ...(tree && { tree }), bytes, written, sealed }), bytes };
     }
     case 'export':
       return { state, exported: diskOf(volume, operation.snapshot) };
     case 'write': {
-      const block = operation.block % (volume.bytes / blockBytes);
+      const block = operation.block % (volume.tree ? filesInTree : volume.bytes / blockBytes);
       return { state: put({ ...volume, written: { ...volume.written, [block]: operation.seed } }) };
     }
     case 'rename': {

@@ -1,7 +1,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { CoppiceError, type Pool } from '../../src/index.ts';
-import { bytesOf, readDisk, writeBlock } from './guest.ts';
+import { CoppiceError, type CreateOptions, type Pool } from '../../src/index.ts';
+import { bytesOf, readDisk, readTree, writeBlock } from './guest.ts';
 import {
   blockBytes,
   type Disk,
@@ -54,7 +54,7 @@ async function succeed(
 ): Promise<Success> {
   switch (operation.kind) {
     case 'create':
-      return { bytes: (await pool.create(operation.name, { bytes: operation.blocks * blockBytes })).bytes };
+      return { bytes: (await pool.create(operation.name, what(operation))).bytes };
     case 'clone':
       return {
         bytes: (await pool.clone(referenceOf(operation.source, operation.snapshot), operation.name)).bytes,
@@ -104,6 +104,10 @@ async function succeed(
   }
 }
 
+function what({ tree, blocks }: Extract<Operation, { kind: 'create' }>): CreateOptions {
+  return tree ? { kind: 'tree' } : { bytes: blocks * blockBytes };
+}
+
 export function referenceOf(volume: string, snapshot: string | undefined): string {
   return snapshot === undefined ? volume : `${volume}@${snapshot}`;
 }
@@ -116,13 +120,31 @@ export function scratchIn(parent: string): Disposable & { readonly path: string 
 
 /** What a pool really holds, in the model's words. */
 export async function observe(pool: Pool): Promise<ModelState> {
-  const disk = async (reference: string): Promise<Disk> => readDisk(await pool.diskPath(reference));
   const state: Record<string, ModelState[string]> = {};
-  for (const { name, type } of await pool.list()) {
+  for (const { name, type, kind } of await pool.list()) {
+    const read = kind === 'tree' ? readTreeOf : readDiskOf;
     const snapshots: Record<string, Disk> = {};
     for (const snapshot of await pool.listSnapshots(name))
-      snapshots[snapshot.name] = await disk(snapshot.reference);
-    state[name] = { ...(await disk(name)), sealed: type === 'template', snapshots };
+      snapshots[snapshot.name] = await read(pool, snapshot.reference);
+    const tree = kind === 'tree' && { tree: true as const };
+    state[name] = { ...(await read(pool, name)), ...tree, sealed: type === 'template', snapshots };
   }
   return state;
+}
+
+async function readDiskOf(pool: Pool, reference: string): Promise<Disk> {
+  return readDisk(await pool.diskPath(reference));
+}
+
+async function readTreeOf(pool: Pool, reference: string): Promise<Disk> {
+  try {
+    return readTree(await pool.diskPath(reference));
+  } catch (error) {
+    // A snapshot of a former state, whose files only a clone shows.
+    if (!(error instanceof CoppiceError) || error.code !== 'unsupported') throw error;
+    await pool.clone(reference, 'to-look-at');
+    const found = readTree(await pool.diskPath('to-look-at'));
+    await pool.remove('to-look-at');
+    return found;
+  }
 }

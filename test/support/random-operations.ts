@@ -1,4 +1,4 @@
-import type { Operation } from './model.ts';
+import { hasTrees, type Operation } from './model.ts';
 
 /** A source of numbers that gives the same ones for the same seed: mulberry32. */
 export function randomNumbers(seed: number): () => number {
@@ -25,6 +25,7 @@ export function randomOperation(random: () => number): Operation {
   const seed = (): number => 1 + Math.floor(random() * 2 ** 31);
   const kinds: ReadonlyArray<readonly [weight: number, make: () => Operation]> = [
     [4, () => ({ kind: 'create', name, blocks })],
+    [hasTrees ? 3 : 0, () => ({ kind: 'create', name, blocks, tree: true })],
     [2, () => ({ kind: 'import', name, blocks, seed: seed() })],
     [2, () => ({ kind: 'clone', source, name })],
     [2, () => ({ kind: 'clone', source, snapshot, name })],
