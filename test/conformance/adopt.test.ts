@@ -17,6 +17,7 @@ import { join } from 'node:path';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import type { AdoptedDisk } from '../../src/index.ts';
+import { readAttributeByPath, writeAttributeByPath } from '../../src/linux/attributes.ts';
 import { runProgram } from '../../src/linux/programs.ts';
 import { parseVolumeName } from '../../src/model/names.ts';
 import { digest, digestOf, patternBytes, writeAt, writePattern } from '../support/content.ts';
@@ -92,10 +93,10 @@ conformance(
       change: (record: Record<string, unknown>) => Record<string, unknown>,
     ): Promise<void> => {
       const entry = join(await suite.pool.diskPath(name), '..', '..');
-      const text = runProgram('getfattr', ['--only-values', '-n', 'user.coppice', '--absolute-names', entry]);
-      const metadata = JSON.parse(text) as { adopted: Record<string, unknown> };
+      const text = readAttributeByPath(entry, 'user.coppice');
+      const metadata = JSON.parse(String(text)) as { adopted: Record<string, unknown> };
       const value = JSON.stringify({ ...metadata, adopted: change(metadata.adopted) });
-      runProgram('setfattr', ['-n', 'user.coppice', '-v', value, entry]);
+      writeAttributeByPath(entry, 'user.coppice', value);
     };
 
     describe('of templates and of disks that were made from them', () => {
