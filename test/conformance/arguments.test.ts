@@ -28,7 +28,6 @@ conformance('arguments of a wrong type', (suite) => {
     ['export', ['t', ['/file']], 'file must be a string, and not an array'],
     ['create', [undefined, { bytes: 1 }], 'name must be a string, and not left out'],
     ['create', ['v'], 'options must be an object, and not left out'],
-    ['create', ['v', {}], 'say how large the disk is to be'],
     ['create', ['v', { bytes: '10G' }], 'a number, and not a string; parseSize() reads "10G"'],
     ['clone', ['a', 'b', 'c'], 'options must be an object, and not a string'],
     ['clone', ['a', 'b', { replicable: 'no' }], 'options.replicable must be a boolean, and not a string'],

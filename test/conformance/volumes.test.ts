@@ -68,6 +68,11 @@ conformance('volumes', (suite) => {
     },
   );
 
+  test('a disk without a size is refused', async () => {
+    const error = await refusal(() => suite.pool.create(suite.name(), {}), 'invalid_argument');
+    expect(error.message).toContain('how large the disk is to be');
+  });
+
   test('a disk of 1 TiB is made at once and is really that large', async () => {
     const { name, path } = await suite.volume(2 ** 40);
     writePattern(path, 1, 2 ** 40 - 4096, 4096);
