@@ -50,35 +50,40 @@ function libraries(): Libraries {
 function load(): Libraries {
   const koffi = createRequire(import.meta.url)('koffi') as typeof import('koffi');
   return {
-    nv: bindAll('libnvpair.so.3', prototypes),
-    stream: bindAll('libc.so.6', streams),
+    nv: bindAll(['libnvpair.so.3'], prototypes),
+    stream: bindAll(['libc.so.6'], streams),
     textAt: (address, bytes) => koffi.decode(address, 'char', bytes) as string,
   };
 }
 
 /**
- * Binds functions of a library by their prototypes.
+ * Binds functions of a library by their prototypes, or by name, result and arguments.
+ * @param files the names that the library may have, of which the first that is there is taken
  * @throws CoppiceError missing_tool when it is not installed
  */
 export function bindAll<K extends string>(
-  file: string,
-  wanted: Readonly<Record<K, string>>,
+  files: readonly string[],
+  wanted: Readonly<Record<K, string | readonly unknown[]>>,
 ): Readonly<Record<K, Native>> {
   const koffi = createRequire(import.meta.url)('koffi') as typeof import('koffi');
-  try {
-    const library = koffi.load(file);
-    const bound = Object.entries<string>(wanted).map(([name, prototype]) => [
-      name,
-      library.func(prototype) as unknown as Native,
-    ]);
-    return Object.fromEntries(bound) as Record<K, Native>;
-  } catch (cause) {
-    throw new CoppiceError(
-      'missing_tool',
-      `The library ${file} of ZFS could not be loaded: install it with "apt-get install zfsutils-linux".`,
-      { cause },
-    );
+  const causes: unknown[] = [];
+  for (const file of files) {
+    try {
+      const library = koffi.load(file);
+      const bound = Object.entries<string | readonly unknown[]>(wanted).map(([name, prototype]) => [
+        name,
+        Reflect.apply(library.func, library, [prototype].flat()) as unknown as Native,
+      ]);
+      return Object.fromEntries(bound) as Record<K, Native>;
+    } catch (cause) {
+      causes.push(cause);
+    }
   }
+  throw new CoppiceError(
+    'missing_tool',
+    `The library ${files[0]} of ZFS could not be loaded: install it with "apt-get install zfsutils-linux".`,
+    { cause: causes[0] },
+  );
 }
 
 const NV_UNIQUE_NAME = 1;

@@ -16,7 +16,6 @@ const prototypes = {
   rename: 'int lzc_rename(const char *, const char *)',
   promote: 'int lzc_promote(const char *, char *, int)',
   program: 'int lzc_channel_program(const char *, const char *, uint64_t, uint64_t, void *, void *)',
-  look: 'int lzc_channel_program_nosync(const char *, const char *, uint64_t, uint64_t, void *, void *)',
   sync: 'int lzc_sync(const char *, void *, void *)',
   wait: 'int lzc_wait(const char *, int, void *)',
 } as const;
@@ -28,7 +27,7 @@ let library: ReturnType<typeof bindAll<keyof typeof prototypes>> | undefined;
 /** @throws ZfsError ENOENT when the module is not loaded, EACCES; CoppiceError missing_tool when the library is not there */
 function natives(): NonNullable<typeof library> {
   if (library) return library;
-  const bound = bindAll('libzfs_core.so.3', prototypes);
+  const bound = bindAll(['libzfs_core.so.3'], prototypes);
   const errno = bound.init() as number;
   if (errno !== 0) throw new ZfsError(errno, 'open', '/dev/zfs');
   library = bound;
@@ -225,27 +224,15 @@ return 0`;
 const instructions = 100_000_000n;
 const memory = 100n * 2n ** 20n;
 
-/** Runs a program in the kernel which changes several things, all in one transaction group or, if it fails at the start, none. */
+/**
+ * Runs a program in the kernel which changes several things, all in one transaction group or, if it fails at the start, none. The
+ * kernel writes it and its answer into the history of the pool.
+ */
 export function runZfsProgram(pool: string, program: string, args: NvObject, subject: string): unknown {
-  return execute('change', 'program', pool, program, args, subject);
-}
-
-/** The same for one that only looks. It waits for nothing. */
-export function lookWithProgram(pool: string, program: string, args: NvObject, subject: string): unknown {
-  return execute('look at', 'look', pool, program, args, subject);
-}
-
-function execute(
-  step: string,
-  call: 'program' | 'look',
-  pool: string,
-  program: string,
-  args: NvObject,
-  subject: string,
-): unknown {
   using list = new NvList(args);
   const cell = Buffer.alloc(8);
-  const errno = attemptZfs(step, subject, call, pool, program, instructions, memory, list.pointer, cell);
+  const step = 'change';
+  const errno = attemptZfs(step, subject, 'program', pool, program, instructions, memory, list.pointer, cell);
   const result = takeNvList(cell.readBigUInt64LE());
   if (errno === 0) return result?.['return'];
   const why = result?.['error'];

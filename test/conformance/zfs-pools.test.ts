@@ -52,6 +52,15 @@ else {
         expect([await pool.list(), await pool.listSnapshots(), await pool.tree()]).toEqual(before);
         expect(await pool.check()).toEqual([]);
       }
+      runProgram('zpool', ['export', 'ontrial']);
+      runProgram('zpool', ['import', '-o', 'readonly=on', '-d', join(image, '..'), 'ontrial']);
+      {
+        await using pool = await openPool(path, { inline: true });
+        expect([await pool.list(), await pool.listSnapshots(), await pool.tree()]).toEqual(before);
+        expect((await refusal(() => pool.snapshot('v@t'), 'io_error')).message).toContain('read-only');
+      }
+      runProgram('zpool', ['export', 'ontrial']);
+      runProgram('zpool', ['import', '-d', join(image, '..'), 'ontrial']);
       runProgram('zfs', ['create', '-o', 'mountpoint=none', 'ontrial/theirs']);
       expect((await refusal(async () => destroyPool(path, {}), 'blocked')).blockers[0]?.what).toContain(
         'theirs',

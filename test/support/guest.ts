@@ -122,8 +122,7 @@ function locked(path: string): Promise<Disposable | undefined> {
 /** The lock of a volume on zfs. */
 async function lockedDataset(volume: string): Promise<Disposable> {
   const dataset = dirname(volume);
-  const zpool = dataset.split('/', 1)[0] ?? '';
-  const guid = BigInt.asUintN(64, BigInt(propertiesOf(zpool, dataset, ['guid']).guid ?? 0));
+  const guid = BigInt.asUintN(64, BigInt(propertiesOf(dataset, ['guid']).guid ?? 0));
   using locks = openLocks(guid.toString());
   const name = lockName({ area: 'volumes', name: basename(volume) as Name });
   for (;;) {

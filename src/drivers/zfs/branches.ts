@@ -9,8 +9,8 @@ import { decodeProperty, describeDataset } from './metadata.ts';
  */
 
 /** Those of a volume. */
-export function branchesOf({ zpool, branches }: Layout, volumeId: string): readonly string[] {
-  return childrenOf(zpool, branches).filter((name) => lastPart(name).startsWith(`${volumeId}.`));
+export function branchesOf({ branches }: Layout, volumeId: string): readonly string[] {
+  return childrenOf(branches).filter((name) => lastPart(name).startsWith(`${volumeId}.`));
 }
 
 /** Whether the rollback that has made a branch is under way, or was interrupted. */
@@ -20,38 +20,37 @@ export function isStaged({ staging }: Layout, branch: string): boolean {
 }
 
 /** The state that the rollback of a staged entry has replaced. */
-export function replacedBy({ zpool, branches }: Layout, id: string): string | undefined {
-  return childrenOf(zpool, branches).find((name) => name.endsWith(`.${id}`));
+export function replacedBy({ branches }: Layout, id: string): string | undefined {
+  return childrenOf(branches).find((name) => name.endsWith(`.${id}`));
 }
 
 /** Where a volume is that was rolled back: under the name that it had then, or another by now. */
 export function datasetOf(layout: Layout, volumeId: string, branch: string): string | undefined {
-  const { zpool, dataset } = layout;
-  const named = lookAt(zpool, [branch]).get(branch)?.[nameProperty];
+  const { dataset } = layout;
+  const named = lookAt(branch)?.[nameProperty];
   const isIt = (name: string): boolean => {
     const metadata = datasetExists(name) ? describeDataset(layout, name) : undefined;
     return metadata?.type === 'volume' && metadata.id === volumeId;
   };
   const first = `${dataset}/${named ?? ''}`;
   if (named !== undefined && isIt(first)) return first;
-  return childrenOf(zpool, dataset).find(isIt);
+  return childrenOf(dataset).find(isIt);
 }
 
 /** Rollbacks that have put the old state aside and not the new one in its place. */
 export function halfExchanged({
-  zpool,
   branches: parent,
   staging,
 }: Layout): ReadonlyArray<{ readonly id: string; readonly volume: string }> {
-  const branches = childrenOf(zpool, parent).map(lastPart);
+  const branches = childrenOf(parent).map(lastPart);
   if (branches.length === 0) return [];
-  const ids = childrenOf(zpool, staging)
+  const ids = childrenOf(staging)
     .filter((name) => name === dataOf(`${staging}/${entryIdOf(name)}`))
     .map(entryIdOf)
     .filter((id) => branches.some((branch) => branch.endsWith(`.${id}`)));
   return ids.flatMap((id) => {
     const entry = `${staging}/${id}`;
-    const intent = decodeProperty(lookAt(zpool, [entry]).get(entry)?.[workProperty]);
+    const intent = decodeProperty(lookAt(entry)?.[workProperty]);
     return intent?.type === 'rollback' ? [{ id, volume: intent.volume }] : [];
   });
 }

@@ -59,13 +59,13 @@ export function zfsDriver(dataset: string, locks: number): Driver {
     if (draft?.kind === 'volume') return draft.bytes;
     if (draft?.kind === 'tree') return 0;
     if (draft) return (draft.kind === 'clone' ? draft.bytes : undefined) ?? sizeOf(draft.source);
-    const found = propertiesOf(zpool, required(held), ['volsize', 'logicalreferenced']);
+    const found = propertiesOf(required(held), ['volsize', 'logicalreferenced']);
     return Number(found.volsize ?? found.logicalreferenced ?? 0);
   };
   const othersIn = (held: Held): readonly string[] => {
     const { dataset: data } = ours(held);
     if (data === undefined || places.kindOf(ours(held)) === 'block') return [];
-    return childrenOf(zpool, data).map((name) => `the dataset ${name}`);
+    return childrenOf(data).map((name) => `the dataset ${name}`);
   };
   return {
     info,
@@ -113,12 +113,12 @@ export function zfsDriver(dataset: string, locks: number): Driver {
 
     payloadUuid(held) {
       const { dataset: data } = ours(held);
-      return data === undefined ? undefined : propertiesOf(zpool, data, ['guid']).guid;
+      return data === undefined ? undefined : propertiesOf(data, ['guid']).guid;
     },
     isEmpty: () => false,
     sizeUnitOf(held) {
       const [volume] = splitSnapshot(required(ours(held)));
-      return Math.max(info.sizeUnit, Number(propertiesOf(zpool, volume, ['volblocksize']).volblocksize ?? 0));
+      return Math.max(info.sizeUnit, Number(propertiesOf(volume, ['volblocksize']).volblocksize ?? 0));
     },
     size: (held) => sizeOf(ours(held)),
     inspect: (held) => inspect(places, ours(held)),
@@ -135,7 +135,7 @@ export function zfsDriver(dataset: string, locks: number): Driver {
       const { place } = held;
       const data = materialise(places, ours(held));
       if (places.kindOf(ours(held)) === 'tree') return pathOfTree(layout, data);
-      if (place.area === 'snapshots') showSnapshots(zpool, data);
+      if (place.area === 'snapshots') showSnapshots(data);
       return waitForLink({ dataset: data, bytes: sizeOf(ours(held)) });
     },
 
@@ -144,17 +144,17 @@ export function zfsDriver(dataset: string, locks: number): Driver {
       const data = materialise(places, ours(held));
       return openZvol({ dataset: data, bytes: sizeOf(ours(held)) }, access);
     },
-    neededBy: (held) => clonesOf(zpool, ours(held).dataset),
+    neededBy: (held) => clonesOf(ours(held).dataset),
 
     // Every call returns when what it did is on the disks.
     commit() {},
     space() {
-      const found = propertiesOf(zpool, dataset, ['used', 'available', 'compressratio']);
+      const found = propertiesOf(dataset, ['used', 'available', 'compressratio']);
       const freeBytes = Number(found.available ?? 0);
       return {
         totalBytes: Number(found.used ?? 0) + freeBytes,
         freeBytes,
-        compressRatio: Number(found.compressratio ?? 100) / 100,
+        compressRatio: Number(found.compressratio ?? 1),
       };
     },
     settle() {
@@ -219,17 +219,14 @@ function stageRollback(places: Places, snapshot: HeldDataset, staged: HeldDatase
   const { place } = snapshot;
   const metadata = place.area === 'snapshots' ? places.read(ours(place.volume)) : undefined;
   const data = dataOf(entryOf(places.layout, staged.place));
-  const local =
-    place.area === 'snapshots'
-      ? localProperties(places.layout.zpool, required(ours(place.volume)))
-      : undefined;
+  const local = place.area === 'snapshots' ? localProperties(required(ours(place.volume))) : undefined;
+  places.claim(staged);
   cloneDataset(required(snapshot), data, {
-    ...local?.atBirth,
+    ...local,
     ...places.propertiesFor(places.kindOf(snapshot)),
     ...describing(metadata),
   });
   staged.dataset = data;
-  if (local && local.afterwards.length > 0) runZfs('zfs', ['set', ...local.afterwards, data]);
 }
 
 /** @throws CoppiceError unsupported */
@@ -242,9 +239,9 @@ function pathOfTree(layout: Layout, dataset: string): string {
 }
 
 /** The devices of snapshots are there only where somebody wants one: each is work for the kernel and for udev. */
-function showSnapshots(zpool: string, snapshot: string): void {
+function showSnapshots(snapshot: string): void {
   const [dataset] = splitSnapshot(snapshot);
-  if (propertiesOf(zpool, dataset, ['snapdev']).snapdev === 'visible') return;
+  if (propertiesOf(dataset, ['snapdev']).snapdev === 'visible') return;
   runZfs('zfs', ['set', 'snapdev=visible', dataset]);
 }
 

@@ -9,7 +9,7 @@ export type Draft =
   | { readonly kind: 'clone'; readonly source: HeldDataset; readonly bytes: number | undefined }
   | { readonly kind: 'snapshot'; readonly source: HeldDataset };
 
-/** A place that is locked. */
+/** A place that is locked, or that nobody else knows of. */
 export class HeldDataset implements Held {
   place: Place;
   /** The dataset or snapshot with the data; undefined where there is none, or not yet. */
@@ -23,10 +23,15 @@ export class HeldDataset implements Held {
   known: Metadata | 'nothing' | undefined;
   readonly #locks: HeldLock[];
 
-  constructor(place: Place, dataset: string | undefined, lock: HeldLock) {
+  /** @param lock missing as long as nobody else can know of the place */
+  constructor(place: Place, dataset: string | undefined, lock?: HeldLock) {
     this.place = place;
     this.dataset = dataset;
-    this.#locks = [lock];
+    this.#locks = lock ? [lock] : [];
+  }
+
+  get isLocked(): boolean {
+    return this.#locks.length > 0;
   }
 
   /** The lock of another name that it has got. */

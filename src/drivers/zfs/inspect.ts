@@ -1,3 +1,4 @@
+import { Dataset } from '../../linux/libzfs.ts';
 import { payloadIdOf } from '../../model/metadata.ts';
 import type { PayloadState, PayloadUsage } from '../driver.ts';
 import { exclusiveOf, exclusiveOfSnapshot } from './exclusive.ts';
@@ -16,7 +17,7 @@ export function inspect(places: Places, held: HeldDataset): PayloadState | undef
   const [parent, snapshot] = splitSnapshot(dataset);
   const metadata = places.read(held);
   const wanted = ['volsize', 'logicalreferenced', 'readonly', 'createtxg'] as const;
-  const found = propertiesOf(places.layout.zpool, dataset, wanted);
+  const found = propertiesOf(dataset, wanted);
   // What somebody has put in its place, of another kind.
   if ((found.volsize === undefined) !== (places.kindOf(held) === 'tree')) return undefined;
   const state = {
@@ -42,24 +43,21 @@ export function inspect(places: Places, held: HeldDataset): PayloadState | undef
 
 /** What it takes, counted by ZFS as it happens. */
 export function usage(layout: Layout, held: HeldDataset): PayloadUsage {
-  const { zpool } = layout;
   const dataset = required(held);
   const wanted = ['volsize', 'logicalreferenced', 'referenced', 'used', 'compressratio'] as const;
-  const found = propertiesOf(zpool, dataset, wanted);
+  const found = propertiesOf(dataset, wanted);
   const exclusive = dataset.includes('@')
-    ? exclusiveOfSnapshot(Number(found.used ?? 0), hasClones(layout, dataset))
-    : exclusiveOf(layout, dataset, (each) => countedAt(zpool, each));
+    ? exclusiveOfSnapshot(Number(found.used ?? 0), hasClones(dataset))
+    : exclusiveOf(layout, dataset, countedAt);
   return {
     logicalBytes: Number(found.volsize ?? found.logicalreferenced ?? 0),
     referencedBytes: Number(found.referenced ?? 0),
     exclusiveBytes: exclusive,
-    compressRatio: Number(found.compressratio ?? 100) / 100,
+    compressRatio: Number(found.compressratio ?? 1),
   };
 }
 
-function hasClones({ zpool }: Layout, snapshot: string): boolean {
-  const [parent] = splitSnapshot(snapshot);
-  return (countedAt(zpool, parent)?.snapshots ?? []).some(
-    ({ name, clones }) => name === snapshot && clones.length > 0,
-  );
+function hasClones(snapshot: string): boolean {
+  using found = Dataset.open(snapshot);
+  return (found?.clones() ?? []).length > 0;
 }

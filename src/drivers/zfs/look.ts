@@ -1,13 +1,10 @@
-import { hasErrno } from '../../linux/libc.ts';
-import { lookWithProgram } from '../../linux/zfs-core.ts';
-import { metadataProperty, nameProperty } from './layout.ts';
+import { Dataset } from '../../linux/libzfs.ts';
+import { failed } from '../../linux/zfs-error.ts';
+import { metadataProperty, nameProperty, poolProperty, splitSnapshot, workProperty } from './layout.ts';
 
-/**
- * What ZFS says about datasets, asked of the kernel by small programs and without a process. A property costs as much as all
- * user properties of a dataset together, so each question names what it needs.
- */
+/** What ZFS says about single datasets, asked without a process, and without anything being written. */
 
-/** Local user properties that are Coppice's, by name. */
+/** Properties by name, as text. */
 export type Properties = Readonly<Record<string, string>>;
 
 export interface Ancestry {
@@ -24,149 +21,95 @@ export interface Ancestry {
   readonly volume: string;
 }
 
-/** Of a program: the function `properties`. */
-export const properties = `
-local function properties(name)
-  local found = {}
-  for key, value, source in zfs.list.user_properties(name) do
-    if string.sub(key, 1, 8) == "coppice:" and source == name then
-      -- Ours are printable; what is not was put there by somebody else, and could not be read from here.
-      found[key] = string.find(value, "[^ -~]") and "" or value
-    end
-  end
-  return found
-end
-`;
+const ours = [metadataProperty, nameProperty, workProperty, poolProperty];
 
-/** Of a program: `get` is get_prop, which would end the program where the snapshot of a tree is asked for the size of its disk. */
-export const sizeIfAny = `
-local function get(name, key)
-  if key == "volsize" and string.find(name, "@", 1, true) then
-    if zfs.get_prop(string.match(name, "^[^@]*"), "type") ~= "volume" then return nil end
-  end
-  return zfs.get_prop(name, key)
-end
-`;
+/** The user properties of a dataset that are Coppice's and its own, not inherited. */
+export function ownOf(dataset: Dataset): Properties {
+  const found = ours.map((name) => [name, dataset.ownText(name)]);
+  return Object.fromEntries(found.filter(([, value]) => value !== undefined)) as Properties;
+}
 
-/** Of those that exist, their own properties. */
-export function lookAt(zpool: string, names: readonly string[]): ReadonlyMap<string, Properties> {
-  const program = `${properties}
-local result = {}
-local arguments = ...
-for name in pairs(arguments.names) do
-  if zfs.exists(name) then result[name] = properties(name) end
-end
-return result`;
-  const found = look(zpool, program, { names }, names.join(', ')) as Record<string, Properties> | undefined;
-  return new Map(Object.entries(found ?? {}));
+/** The same by its name; undefined where there is none. */
+export function lookAt(name: string): Properties | undefined {
+  using dataset = Dataset.open(name);
+  return dataset && ownOf(dataset);
 }
 
 /** The datasets below one, without their own children; empty also where there is none of that name. */
-export function childrenOf(zpool: string, parent: string): readonly string[] {
-  const program = `
-local result = {}
-local arguments = ...
-if zfs.exists(arguments.parent) then
-  for child in zfs.list.children(arguments.parent) do result[child] = true end
-end
-return result`;
-  const found = look(zpool, program, { parent }, parent);
-  return Object.keys((found as Record<string, unknown> | undefined) ?? {});
+export function childrenOf(parent: string): readonly string[] {
+  using dataset = Dataset.open(parent);
+  return dataset ? dataset.eachChild(({ name }) => name) : [];
 }
 
-/** The values of properties of one dataset; what it does not have is missing. Numbers are decimal text. */
+/** A snapshot that was not removed; undefined where there is none of that name. */
+export function lookAtSnapshot(name: string): Properties | undefined {
+  using snapshot = Dataset.open(name);
+  return snapshot && !isDeferred(snapshot) ? ownOf(snapshot) : undefined;
+}
+
+/** It was removed, and goes with its last clone. */
+export function isDeferred(snapshot: Dataset): boolean {
+  return snapshot.property('defer_destroy') === 'on';
+}
+
+const ENOENT = 2;
+
+/**
+ * The values of properties of one dataset; what it does not have is missing. Numbers are decimal text.
+ * @throws ZfsError ENOENT where there is none of that name
+ */
 export function propertiesOf<K extends string>(
-  zpool: string,
-  dataset: string,
-  names: readonly K[],
+  name: string,
+  wanted: readonly K[],
 ): Partial<Readonly<Record<K, string>>> {
-  const program = `${sizeIfAny}
-local result = {}
-local arguments = ...
-for name in pairs(arguments.names) do
-  local value = get(arguments.dataset, name)
-  if value ~= nil then result[name] = tostring(value) end
-end
-return result`;
-  return (look(zpool, program, { dataset, names }, dataset) ?? {}) as Partial<Record<K, string>>;
+  using dataset = Dataset.open(name);
+  if (!dataset) throw failed(ENOENT, 'look at', name);
+  return valuesOf(dataset, wanted) as Partial<Record<K, string>>;
 }
 
-/** Of some properties those that are set on a dataset itself, and its user properties that are not Coppice's. */
-export function localOf(
-  zpool: string,
-  dataset: string,
-  names: readonly string[],
-): { readonly native: Properties; readonly user: Properties } {
-  const program = `
-local native, user = {}, {}
-local arguments = ...
-for name in pairs(arguments.names) do
-  local value, source = zfs.get_prop(arguments.dataset, name)
-  if value ~= nil and source == arguments.dataset then native[name] = tostring(value) end
-end
-for name, value, source in zfs.list.user_properties(arguments.dataset) do
-  if source == arguments.dataset and string.sub(name, 1, 8) ~= "coppice:" then
-    user[name] = string.gsub(value, ".", function(each) return string.format("%02x", string.byte(each)) end)
-  end
-end
-return { native = native, user = user }`;
-  const found = look(zpool, program, { dataset, names }, dataset) as
-    | { readonly native?: Properties; readonly user?: Properties }
-    | undefined;
-  const texts = Object.entries(found?.user ?? {}).map(([name, hex]) => [
-    name,
-    Buffer.from(hex, 'hex').toString(),
-  ]);
-  return { native: found?.native ?? {}, user: Object.fromEntries(texts) as Properties };
+export function valuesOf(dataset: Dataset, wanted: readonly string[]): Properties {
+  const found = wanted.map((name) => [name, dataset.property(name)]);
+  return Object.fromEntries(found.filter(([, value]) => value !== undefined)) as Properties;
 }
+
+const patience = 10;
 
 /**
  * A dataset and what it was cloned from, the nearest first, up to the first that has metadata of its own: the others were cloned
  * in one step, and what they would say of themselves ZFS knows already.
  */
-export function ancestryOf(zpool: string, dataset: string): readonly Ancestry[] {
-  const program = `${properties}
-local result = {}
-local arguments = ...
-local name = arguments.dataset
-for step = 1, 1000 do
-  if name == "" or not zfs.exists(name) then break end
-  local origin = zfs.get_prop(name, "origin") or ""
-  local own = properties(name)
-  local entry = {
-    name = name,
-    guid = tostring(zfs.get_prop(name, "guid")),
-    created = tostring(zfs.get_prop(name, "creation")),
-    origin = origin,
-    metadata = own["${metadataProperty}"] or "",
-    originMetadata = "",
-    volume = own["${nameProperty}"] or "",
+export function ancestryOf(name: string): readonly Ancestry[] {
+  for (let attempt = 1; ; attempt++) {
+    const found = readAncestry(name);
+    // Whoever rolls an ancestor back meanwhile gives other names to what was read.
+    const isTrue = found.every((each) => originOf(each.name) === each.origin);
+    if (isTrue || attempt === patience) return found;
   }
-  if origin ~= "" then entry.originMetadata = properties(origin)["${metadataProperty}"] or "" end
-  result[step] = entry
-  if entry.metadata ~= "" and step > 1 then break end
-  name = string.match(origin, "^[^@]*") or ""
-end
-return result`;
-  const found = look(zpool, program, { dataset }, dataset) as Record<string, Ancestry> | undefined;
-  return Object.entries(found ?? {})
-    .sort(([a], [b]) => Number(a) - Number(b))
-    .map(([, ancestor]) => ancestor);
 }
 
-/** What vanishes between two steps of a program ends it; then it is asked again. */
-export function look(
-  zpool: string,
-  program: string,
-  args: Parameters<typeof lookWithProgram>[2],
-  subject: string,
-): unknown {
-  for (let attempt = 1; ; attempt++) {
-    try {
-      return lookWithProgram(zpool, program, args, subject);
-    } catch (error) {
-      // EINTR: a signal came meanwhile, such as that of a child process that has ended.
-      if (attempt === 5 || !hasErrno(error, 'ECHRNG', 'EINTR')) throw error;
-    }
+function readAncestry(first: string): readonly Ancestry[] {
+  const found: Ancestry[] = [];
+  for (let name = first; name !== ''; ) {
+    using dataset = Dataset.open(name);
+    if (!dataset) break;
+    const origin = dataset.property('origin') ?? '';
+    const metadata = dataset.ownText(metadataProperty) ?? '';
+    found.push({
+      name,
+      guid: dataset.property('guid') ?? '0',
+      created: dataset.property('creation') ?? '0',
+      origin,
+      metadata,
+      originMetadata: (origin === '' ? undefined : lookAt(origin)?.[metadataProperty]) ?? '',
+      volume: dataset.ownText(nameProperty) ?? '',
+    });
+    if (metadata !== '' && found.length > 1) break;
+    [name] = splitSnapshot(origin);
   }
+  return found;
+}
+
+function originOf(name: string): string {
+  using dataset = Dataset.open(name);
+  return dataset?.property('origin') ?? '';
 }

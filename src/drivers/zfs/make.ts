@@ -10,7 +10,6 @@ import {
   promoteDataset,
   renameDataset,
   takeSnapshots,
-  zpoolOf,
 } from '../../linux/zfs-core.ts';
 import { openZvol } from '../../linux/zvol.ts';
 import { CoppiceError } from '../../model/errors.ts';
@@ -75,6 +74,7 @@ export function materialise(places: Places, staged: HeldDataset): string {
   const { draft } = staged;
   if (!draft) return required(staged);
   const name = dataOf(entryOf(places.layout, staged.place));
+  places.claim(staged);
   makeDraft(places, draft, name, staged.draftMetadata);
   staged.dataset = name;
   staged.draft = undefined;
@@ -155,7 +155,7 @@ function takeFlushed(places: Places, wanted: Wanted): void {
   const open = takeSnapshots(wanted, true);
   if (open.length === 0) return;
   for (const dataset of open) {
-    const { volsize } = propertiesOf(places.layout.zpool, dataset, ['volsize']);
+    const { volsize } = propertiesOf(dataset, ['volsize']);
     // A directory tree is open as long as it is mounted, and the engine has had it written out.
     if (volsize === undefined) continue;
     using device = openZvol({ dataset, bytes: Number(volsize) }, 'read');
@@ -179,14 +179,14 @@ function takeTurns(places: Places, snapshots: readonly string[]): DisposableStac
 /** Gives a snapshot that was removed, and that ZFS keeps for its clones, another name. Returns false when it was not removed. */
 function stepAside(name: string): boolean {
   const [dataset] = splitSnapshot(name);
-  const zpool = zpoolOf(dataset);
-  if (propertiesOf(zpool, name, ['defer_destroy']).defer_destroy !== 'on') return false;
+  if (propertiesOf(name, ['defer_destroy']).defer_destroy !== 'on') return false;
   renameDataset(name, `${dataset}@coppice:removed-${randomId()}`);
   return true;
 }
 
 /** The dataset of a staged entry, which has only properties. */
 export function makeEntry(places: Places, staged: HeldDataset, property: string, metadata: Metadata): void {
+  places.claim(staged);
   createFileSystem(entryOf(places.layout, staged.place), {
     ...withoutFiles,
     [property]: encodeProperty(metadata),

@@ -23,7 +23,7 @@ export function decodeProperty(text: string | undefined): Metadata | undefined {
 
 /** What a dataset says of itself; undefined where there is none, or where it is not Coppice's. */
 export function describeDataset(layout: Layout, dataset: string): Metadata | undefined {
-  const found = lookAt(layout.zpool, [dataset]).get(dataset);
+  const found = lookAt(dataset);
   return found && describe(layout, dataset, found);
 }
 
@@ -35,9 +35,7 @@ export function describe(
 ): Metadata | undefined {
   const own = properties?.[metadataProperty];
   if (own !== undefined) return decodeProperty(own);
-  return isName(nameOf(layout, dataset))
-    ? volumeMetadata(layout, ancestryOf(layout.zpool, dataset))
-    : undefined;
+  return isName(nameOf(layout, dataset)) ? volumeMetadata(layout, ancestryOf(dataset)) : undefined;
 }
 
 /**

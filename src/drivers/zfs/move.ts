@@ -1,5 +1,11 @@
 import { SystemError } from '../../linux/libc.ts';
-import { cloneDataset, datasetExists, renameDataset, setProperties } from '../../linux/zfs-core.ts';
+import {
+  cloneDataset,
+  datasetExists,
+  destroyDataset,
+  renameDataset,
+  setProperties,
+} from '../../linux/zfs-core.ts';
 import { CoppiceError } from '../../model/errors.ts';
 import type { Place } from '../driver.ts';
 import { replacedBy } from './branches.ts';
@@ -50,6 +56,7 @@ function moveToVolumes(places: Places, held: HeldDataset, to: Extract<Place, { a
         renameDataset(from, target);
         return target;
       });
+      forgetWork(places, held);
     }
     lock.change();
   } catch (error) {
@@ -59,6 +66,13 @@ function moveToVolumes(places: Places, held: HeldDataset, to: Extract<Place, { a
   held.end();
   held.add(lock);
   held.dataset = target;
+}
+
+/** What a staged entry said about the work in it is done. Where it is not taken away, whoever opens the pool next does it. */
+function forgetWork(places: Places, held: HeldDataset): void {
+  if (held.place.area !== 'staging') return;
+  const entry = entryOf(places.layout, held.place);
+  if (datasetExists(entry)) destroyDataset(entry);
 }
 
 /** In one step, which makes it whole: it needs no properties. */
@@ -71,7 +85,7 @@ function cloneTo(places: Places, held: HeldDataset, source: HeldDataset, target:
   const parent = places.read(volume as HeldDataset);
   if (parent?.type !== 'volume' || volume.place.area !== 'volumes') return;
   held.known = cloneMetadata({
-    guid: propertiesOf(places.layout.zpool, target, ['guid']).guid ?? '0',
+    guid: propertiesOf(target, ['guid']).guid ?? '0',
     created: new Date().toISOString(),
     parent,
     name: volume.place.name,
@@ -105,7 +119,7 @@ function moveToTombstones(places: Places, held: HeldDataset, to: Extract<Place, 
   if (!lock) throw new CoppiceError('busy', `somebody else works on ${target}`);
   const from = held.place.area === 'volumes' ? required(held) : entryOf(places.layout, held.place);
   changing(places, held, from, () => {
-    requireNothingBelow(places, from);
+    requireNothingBelow(from);
     renameDataset(from, target);
     return undefined;
   });
@@ -128,14 +142,14 @@ function changing(
     return;
   }
   whileUnmounted(dataset, () => {
-    neverAtBoot(places.layout.zpool, dataset);
+    neverAtBoot(dataset);
     return change();
   });
 }
 
 /** Datasets below it are somebody else's, and would go with it. @throws CoppiceError blocked */
-function requireNothingBelow({ layout }: Places, dataset: string): void {
-  const [below] = childrenOf(layout.zpool, dataset);
+function requireNothingBelow(dataset: string): void {
+  const [below] = childrenOf(dataset);
   if (below === undefined) return;
   throw new CoppiceError(
     'blocked',

@@ -18,7 +18,7 @@ import {
   workProperty,
 } from './layout.ts';
 import { type HeldLock, lockName, takeLock, turnName } from './locks.ts';
-import { childrenOf, lookAt, propertiesOf } from './look.ts';
+import { childrenOf, lookAt, lookAtSnapshot, propertiesOf } from './look.ts';
 import { decodeProperty, describe, describeDataset } from './metadata.ts';
 
 /** The host must never look for partitions and file systems in what is a guest's: volmode=dev. */
@@ -68,12 +68,8 @@ export class Places {
   }
 
   get #inheritsMode(): boolean {
-    this.#mode ??= propertiesOf(this.#zpool, this.layout.dataset, ['volmode']).volmode ?? '';
+    this.#mode ??= propertiesOf(this.layout.dataset, ['volmode']).volmode ?? '';
     return this.#mode === 'dev';
-  }
-
-  get #zpool(): string {
-    return this.layout.zpool;
   }
 
   lock(place: Place, mode: LockMode, wait: boolean): HeldLock | undefined {
@@ -103,24 +99,28 @@ export class Places {
     }
   }
 
+  /** A place for what is to be made. Most of it is made straight where it belongs, so it has no lock yet. */
   stage(): HeldDataset {
-    for (;;) {
-      const place = { area: 'staging', id: randomId() } as const;
-      const lock = this.lock(place, 'exclusive', false);
-      if (lock) return new HeldDataset(place, undefined, lock);
-    }
+    return new HeldDataset({ area: 'staging', id: randomId() }, undefined);
+  }
+
+  /** Locks a staged entry, before there is anything that others could find. */
+  claim(staged: HeldDataset): void {
+    if (staged.isLocked) return;
+    const lock = this.lock(staged.place, 'exclusive', false);
+    if (!lock) throw new Error(`somebody has the lock of ${staged.place.area}, whose id is new`);
+    staged.add(lock);
   }
 
   exists(place: Place): boolean {
-    if (place.area === 'snapshots') return this.#findSnapshot(place) !== undefined;
+    if (place.area === 'snapshots') return this.#namesOf(place).some(isSnapshotThere);
     return this.#namesOf(place).some(datasetExists);
   }
 
   /** Whether a former state of the volume has a snapshot of that name, which the kernel does not know to be the same name. */
   isOnBranch(place: Extract<Place, { area: 'snapshots' }>): boolean {
     const { dataset } = place.volume as HeldDataset;
-    const found = this.#findSnapshot(place, (name) => splitSnapshot(name)[0] !== dataset);
-    return found !== undefined;
+    return this.#namesOf(place).some((name) => splitSnapshot(name)[0] !== dataset && isSnapshotThere(name));
   }
 
   read(held: HeldDataset): Metadata | undefined {
@@ -131,22 +131,18 @@ export class Places {
 
   peek(place: Place): Metadata | undefined {
     if (place.area === 'volumes') return describeDataset(this.layout, `${this.layout.dataset}/${place.name}`);
-    if (place.area === 'snapshots') return this.#readSnapshot(place)?.metadata;
-    const names = this.#namesOf(place).filter(datasetExists);
-    if (names.length === 0) return undefined;
-    const found = lookAt(this.#zpool, names);
+    if (place.area === 'snapshots') return this.#findSnapshot(place)?.metadata;
     const [entry = '', data = ''] = this.#namesOf(place);
-    if (place.area === 'pool') return decodeProperty(found.get(entry)?.[poolProperty]);
+    const found = lookAt(entry);
+    if (place.area === 'pool') return decodeProperty(found?.[poolProperty]);
     return decodeProperty(
-      found.get(entry)?.[workProperty] ??
-        found.get(data)?.[metadataProperty] ??
-        found.get(entry)?.[metadataProperty],
+      found?.[workProperty] ?? lookAt(data)?.[metadataProperty] ?? found?.[metadataProperty],
     );
   }
 
   listEntries(area: 'staging' | 'tombstones'): string[] {
     const parent = area === 'staging' ? this.layout.staging : this.layout.tombstones;
-    return [...new Set(childrenOf(this.#zpool, parent).map(entryIdOf))];
+    return [...new Set(childrenOf(parent).map(entryIdOf))];
   }
 
   /** All datasets that have snapshots of a volume. */
@@ -168,7 +164,7 @@ export class Places {
       case 'volumes':
         return this.#openVolume(place, mode, lock);
       case 'snapshots': {
-        const found = this.#readSnapshot(place);
+        const found = this.#findSnapshot(place);
         if (!found) return undefined;
         const held = new HeldDataset(place, found.dataset, lock);
         held.known = found.metadata ?? 'nothing';
@@ -200,11 +196,10 @@ export class Places {
       return held;
     }
     this.#memory.delete(dataset);
-    const found = lookAt(this.#zpool, [dataset]);
-    if (!found.has(dataset))
-      return this.finishExchange(place.name) ? this.#openVolume(place, mode, lock) : undefined;
+    const found = lookAt(dataset);
+    if (!found) return this.finishExchange(place.name) ? this.#openVolume(place, mode, lock) : undefined;
     const held = new HeldDataset(place, dataset, lock);
-    const metadata = describe(this.layout, dataset, found.get(dataset));
+    const metadata = describe(this.layout, dataset, found);
     held.known = metadata ?? 'nothing';
     if (metadata?.type === 'volume' && this.#memory.size < remembered) {
       const branches = branchesOf(this.layout, metadata.id);
@@ -240,30 +235,17 @@ export class Places {
 
   #readDataset(dataset: string): Metadata | undefined {
     if (!dataset.includes('@')) return describeDataset(this.layout, dataset);
-    return decodeProperty(lookAt(this.#zpool, [dataset]).get(dataset)?.[metadataProperty]);
-  }
-
-  #readSnapshot(
-    place: Extract<Place, { area: 'snapshots' }>,
-  ): { readonly dataset: string; readonly metadata: Metadata | undefined } | undefined {
-    const dataset = this.#findSnapshot(place);
-    if (dataset === undefined) return undefined;
-    const properties = lookAt(this.#zpool, [dataset]).get(dataset);
-    return { dataset, metadata: decodeProperty(properties?.[metadataProperty]) };
+    return decodeProperty(lookAt(dataset)?.[metadataProperty]);
   }
 
   #findSnapshot(
     place: Extract<Place, { area: 'snapshots' }>,
-    isWanted: (name: string) => boolean = () => true,
-  ): string | undefined {
-    return this.#namesOf(place).find(
-      (name) => isWanted(name) && datasetExists(name) && !this.#isDeferred(name),
-    );
-  }
-
-  /** It was removed, and is kept by ZFS until its last clone goes. */
-  #isDeferred(snapshot: string): boolean {
-    return propertiesOf(this.#zpool, snapshot, ['defer_destroy']).defer_destroy === 'on';
+  ): { readonly dataset: string; readonly metadata: Metadata | undefined } | undefined {
+    for (const dataset of this.#namesOf(place)) {
+      const found = lookAtSnapshot(dataset);
+      if (found) return { dataset, metadata: decodeProperty(found[metadataProperty]) };
+    }
+    return undefined;
   }
 
   /** Every name that what is in a place may have. */
@@ -281,4 +263,9 @@ export class Places {
       }
     }
   }
+}
+
+/** Most names that are looked for are free, which costs less to ask than what there is. */
+function isSnapshotThere(name: string): boolean {
+  return datasetExists(name) && lookAtSnapshot(name) !== undefined;
 }

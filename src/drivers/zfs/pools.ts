@@ -102,11 +102,11 @@ export function destroyPool(path: string, metadata: PoolMetadata): void {
     for (const device of metadata.backing.devices) if (isFile(device)) unlinkSync(device);
     return;
   }
-  const { zpool, own, staging, tombstones, branches } = layoutOf(dataset);
+  const { own, staging, tombstones, branches } = layoutOf(dataset);
   for (const area of [branches, tombstones, staging, own]) {
     if (!datasetExists(area)) continue;
     // Those of who takes snapshots of everything.
-    destroySnapshots(snapshotsOn(zpool, area).map(({ name }) => name));
+    destroySnapshots(snapshotsOn(area).map(({ name }) => name));
     destroyDataset(area);
   }
   // Last: as long as the mark is there, this can be run again.
@@ -119,7 +119,7 @@ function isFile(path: string): boolean {
 
 /** Of an encrypted dataset whose key is not loaded nothing can be read or made. @throws CoppiceError io_error */
 function requireKey(dataset: string): void {
-  const { keystatus } = propertiesOf(layoutOf(dataset).zpool, dataset, ['keystatus']);
+  const { keystatus } = propertiesOf(dataset, ['keystatus']);
   if (keystatus !== 'unavailable') return;
   throw new CoppiceError(
     'io_error',
@@ -159,20 +159,22 @@ function sectorExponent(device: string): number {
 
 function readPool(dataset: string): { readonly metadata: PoolMetadata | undefined; readonly guid: string } {
   const { zpool } = layoutOf(dataset);
-  const properties = lookAt(zpool, [dataset]).get(dataset);
+  const properties = lookAt(dataset);
   if (!properties) {
+    // That its whole pool is not imported is told otherwise.
+    if (dataset !== zpool) propertiesOf(zpool, ['guid']);
     throw new CoppiceError(
       'not_a_pool',
       `There is no dataset ${dataset} in the ZFS pool ${zpool}; "zfs create ${dataset}" makes one.`,
     );
   }
   const metadata = decodeProperty(properties[poolProperty]);
-  const guid = BigInt.asUintN(64, BigInt(propertiesOf(zpool, dataset, ['guid']).guid ?? 0)).toString();
+  const guid = BigInt.asUintN(64, BigInt(propertiesOf(dataset, ['guid']).guid ?? 0)).toString();
   return { metadata: metadata?.type === 'pool' ? metadata : undefined, guid };
 }
 
 function requireFileSystem(dataset: string): void {
-  const { type } = propertiesOf(layoutOf(dataset).zpool, dataset, ['type']);
+  const { type } = propertiesOf(dataset, ['type']);
   if (type === 'filesystem') return;
   throw new CoppiceError(
     'unsupported',

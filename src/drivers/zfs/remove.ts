@@ -99,19 +99,19 @@ function settleBranch(places: Places, branch: string): boolean {
   if (volume === undefined) return false;
   const emptied: string[] = [];
   for (;;) {
-    const [origin] = splitSnapshot(propertiesOf(places.layout.zpool, volume, ['origin']).origin ?? '');
+    const [origin] = splitSnapshot(propertiesOf(volume, ['origin']).origin ?? '');
     if (!origin.startsWith(`${places.layout.branches}/${volumeId}.`)) break;
     promoteDataset(volume);
     if (origin !== branch) emptied.push(origin);
   }
   for (const former of emptied) destroyWhenFree(places, former);
-  awaitLink(places, volume);
+  awaitLink(volume);
   return true;
 }
 
 /** Who starts a machine after a rollback opens the path that he knows: until udev has seen it, that leads to the replaced state. */
-function awaitLink({ layout }: Places, volume: string): void {
-  const { volsize, volmode } = propertiesOf(layout.zpool, volume, ['volsize', 'volmode']);
+function awaitLink(volume: string): void {
+  const { volsize, volmode } = propertiesOf(volume, ['volsize', 'volmode']);
   if (volsize === undefined || volmode === 'none') return;
   try {
     waitForLink({ dataset: volume, bytes: Number(volsize) });
@@ -144,12 +144,11 @@ function entryOfBranch(branch: string): string {
  * goes with the last of them.
  */
 export function destroyTree(places: Places, dataset: string): boolean {
-  const { zpool } = places.layout;
   if (!datasetExists(dataset)) return true;
-  const { origin: snapshot = '' } = propertiesOf(zpool, dataset, ['origin']);
+  const { origin: snapshot = '' } = propertiesOf(dataset, ['origin']);
   const [origin, label] = splitSnapshot(snapshot);
-  destroySnapshotsUnlessBusy(snapshotsOn(zpool, dataset).map(({ name }) => name));
-  if (snapshotsOn(zpool, dataset).length > 0) return false;
+  destroySnapshotsUnlessBusy(snapshotsOn(dataset).map(({ name }) => name));
+  if (snapshotsOn(dataset).length > 0) return false;
   whileProbed([dataset], () => destroyDataset(dataset));
   // Whoever made it may have died before he marked it to go with its clones.
   if (isOrigin(label)) destroySnapshotsUnlessBusy([snapshot]);
@@ -159,11 +158,11 @@ export function destroyTree(places: Places, dataset: string): boolean {
 
 /** Of what was removed, or is a former state without snapshots: the last that needed it has gone. */
 export function destroyIfUnused(places: Places, dataset: string): void {
-  const { tombstones, branches, zpool } = places.layout;
+  const { tombstones, branches } = places.layout;
   const isBranch = dataset.startsWith(`${branches}/`);
   if (!isBranch && !dataset.startsWith(`${tombstones}/`)) return;
   // The state that a rollback is just replacing has no snapshot of itself yet.
-  if (isBranch && (isStaged(places.layout, dataset) || snapshotsOn(zpool, dataset).length > 0)) return;
+  if (isBranch && (isStaged(places.layout, dataset) || snapshotsOn(dataset).length > 0)) return;
   // Somebody may be at work on it, and will do this himself.
   const lock = isBranch
     ? undefined

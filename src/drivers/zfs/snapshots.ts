@@ -9,7 +9,7 @@ import type { Places } from './places.ts';
 
 /** The snapshots of one volume, wherever in its line they are. Asked of the kernel, because a process for each would take longer. */
 export function snapshotsOf(places: Places, volume: Name, detail?: RecordDetail): SnapshotRecord[] {
-  const { zpool, dataset } = places.layout;
+  const { dataset } = places.layout;
   const name = `${dataset}/${volume}`;
   const metadata = describeDataset(places.layout, name);
   const line = metadata?.type === 'volume' ? [name, ...branchesOf(places.layout, metadata.id)] : [name];
@@ -19,7 +19,7 @@ export function snapshotsOf(places: Places, volume: Name, detail?: RecordDetail)
     'createtxg',
     ...(detail === 'usage' ? ['referenced', 'used'] : []),
   ];
-  return snapshotsWith(zpool, line, wanted).flatMap(({ name: full, values, properties, hasClones }) => {
+  return snapshotsWith(line, wanted).flatMap(({ name: full, values, properties, hasClones }) => {
     const [, snapshot] = splitSnapshot(full);
     if (isInternal(snapshot)) return [];
     const own = decodeProperty(properties[metadataProperty]);

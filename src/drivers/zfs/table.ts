@@ -59,8 +59,8 @@ export interface Table {
 /** Of the volumes, the share that has snapshots from which on one run is faster than two. */
 const many = 0.3;
 
-export function readTable({ dataset, zpool }: Layout): Table {
-  const read = shareWithSnapshots(zpool, dataset) < many ? readInTwo(dataset) : listAll(dataset, everything);
+export function readTable({ dataset }: Layout): Table {
+  const read = shareWithSnapshots(dataset) < many ? readInTwo(dataset) : listAll(dataset, everything);
   const rows = new Map<string, Row>();
   const snapshots = new Map<string, Row[]>();
   const clones = new Map<string, string[]>();

@@ -2,7 +2,7 @@ import { closeSync, constants, openSync, rmdirSync } from 'node:fs';
 import { findUsersBelow } from '../../linux/holders.ts';
 import { call, hasErrno } from '../../linux/libc.ts';
 import { type Mount, readMounts } from '../../linux/mounts.ts';
-import { openAmong, zpoolOf } from '../../linux/zfs-core.ts';
+import { openAmong } from '../../linux/zfs-core.ts';
 import { CoppiceError } from '../../model/errors.ts';
 import type { Holder } from '../driver.ts';
 import { runZfs } from './command.ts';
@@ -44,7 +44,7 @@ function mount(dataset: string): string {
 }
 
 function explained(dataset: string, error: unknown): unknown {
-  const { mountpoint = '' } = propertiesOf(zpoolOf(dataset), dataset, ['mountpoint']);
+  const { mountpoint = '' } = propertiesOf(dataset, ['mountpoint']);
   if (!['none', 'legacy'].includes(mountpoint)) return error;
   return new CoppiceError(
     'unsupported',
@@ -119,8 +119,8 @@ function mountAgain(dataset: string): void {
 }
 
 /** For what is put aside, where somebody has set otherwise: it must not be mounted at boot over what takes its place. */
-export function neverAtBoot(zpool: string, dataset: string): void {
-  if (propertiesOf(zpool, dataset, ['canmount']).canmount === 'on')
+export function neverAtBoot(dataset: string): void {
+  if (propertiesOf(dataset, ['canmount']).canmount === 'on')
     runZfs('zfs', ['set', 'canmount=noauto', dataset]);
 }
 
