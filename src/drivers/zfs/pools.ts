@@ -162,7 +162,7 @@ function readPool(dataset: string): { readonly metadata: PoolMetadata | undefine
   const properties = lookAt(dataset);
   if (!properties) {
     // That its whole pool is not imported is told otherwise.
-    if (dataset !== zpool) propertiesOf(zpool, ['guid']);
+    propertiesOf(zpool, ['guid']);
     throw new CoppiceError(
       'not_a_pool',
       `There is no dataset ${dataset} in the ZFS pool ${zpool}; "zfs create ${dataset}" makes one.`,
