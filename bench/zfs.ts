@@ -23,7 +23,9 @@ export async function zfs(): Promise<Measured[]> {
   const samples = JSON.parse(readFileSync(join(guest.directory, 'samples'), 'utf8')) as ZfsSamples;
   return [
     measured('zfs, snapshot', 'times as fast as the command', samples.snapshot, { atLeast: 3 }),
+    measured('zfs, snapshots in a row', 'times as fast as the command', samples.snapshotsInARow),
     measured('zfs, clone', 'times as fast as the command', samples.clone, { atLeast: 2 }),
+    measured('zfs, clones in a row', 'times as fast as the command', samples.clonesInARow),
     measured('zfs, usage of 500', 'times one bare zfs list', samples.list, { atMost: 1.3 }),
   ];
 }

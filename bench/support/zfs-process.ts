@@ -1,14 +1,20 @@
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { writeFileSync } from 'node:fs';
+import { createInterface } from 'node:readline';
 import { createPool, openPool } from '../../src/index.ts';
-import { time } from './measure.ts';
+import { compare, time } from './measure.ts';
 
 /** What bench/zfs.ts runs in the guest. Usage: zfs-process.ts FILE */
 
 /** One ratio for each round. */
 export interface ZfsSamples {
+  /** Each call by itself, when nothing of the one before is still being written. */
   readonly snapshot: readonly number[];
   readonly clone: readonly number[];
+  /** Several, one right after the other. */
+  readonly snapshotsInARow: readonly number[];
+  readonly clonesInARow: readonly number[];
   readonly list: readonly number[];
 }
 
@@ -22,40 +28,60 @@ await pool.create('disk', { bytes: 2 ** 30 });
 await pool.create('source', { bytes: 2 ** 30 });
 await pool.seal('source', 'template');
 
-const numbers = Array.from({ length: batch }, (_, index) => index);
+// One shell for all commands, as a person has one: to start it would count, too.
+const shell = spawn('sh', [], { stdio: ['pipe', 'pipe', 'inherit'] });
+const answers = createInterface({ input: shell.stdout });
+let count = 0;
+
+const snapshots = {
+  command: (names: readonly string[]) => names.map((name) => `zfs snapshot vmpool/disk@${name}`),
+  call: (name: string) => pool.snapshot(`disk@${name}`),
+};
+const clones = {
+  command: (names: readonly string[]) =>
+    names.map((name) => `zfs clone vmpool/template@coppice:template vmpool/${name}`),
+  call: (name: string) => pool.clone('template', name),
+};
 const samples: ZfsSamples = {
-  snapshot: await ratios(
-    (round) => `for i in ${numbers.join(' ')}; do zfs snapshot vmpool/disk@c${round}-$i; done`,
-    (round, index) => pool.snapshot(`disk@l${round}-${index}`),
-  ),
-  clone: await ratios(
-    (round) =>
-      `for i in ${numbers.join(' ')}; do zfs clone vmpool/template@coppice:template vmpool/c${round}-$i; done`,
-    (round, index) => pool.clone('template', `l${round}-${index}`),
-  ),
+  snapshot: await ratios(snapshots, 3 * rounds, 1),
+  snapshotsInARow: await ratios(snapshots, rounds, batch),
+  clone: await ratios(clones, 3 * rounds, 1),
+  clonesInARow: await ratios(clones, rounds, batch),
   list: await listing(),
 };
+shell.kill();
 writeFileSync(process.argv[2] ?? '', JSON.stringify(samples));
 
-/** Each round does both, in turns first: so often by the command, from one shell, and so often by the library. */
+/** How many times as fast the calls are as the commands. */
 async function ratios(
-  command: (round: number) => string,
-  call: (round: number, index: number) => Promise<unknown>,
+  way: {
+    readonly command: (names: readonly string[]) => readonly string[];
+    readonly call: (name: string) => Promise<unknown>;
+  },
+  wanted: number,
+  size: number,
 ): Promise<number[]> {
-  const found: number[] = [];
-  for (let round = -1; round < rounds; round++) {
-    const byCommand = () => time(() => execFileSync('sh', ['-ec', command(round)]));
-    const byLibrary = () =>
-      time(async () => {
-        for (const index of numbers) await call(round, index);
-      });
-    const first = round % 2 === 0 ? await byCommand() : await byLibrary();
-    const second = round % 2 === 0 ? await byLibrary() : await byCommand();
-    // The first warms up.
-    if (round >= 0) found.push(round % 2 === 0 ? first / second : second / first);
-    execFileSync('udevadm', ['settle']);
-  }
-  return found;
+  const names = (): string[] => Array.from({ length: size }, () => `n${++count}`);
+  const byCommand = (): Promise<number> => timed(() => type([...way.command(names()), 'echo done']));
+  const byLibrary = (): Promise<number> =>
+    timed(async () => {
+      for (const name of names()) await way.call(name);
+    });
+  // The first warms up.
+  const found = await compare(wanted + 1, byCommand, byLibrary);
+  return found.slice(1).map(({ a, b }) => a / b);
+}
+
+async function timed(run: () => Promise<unknown>): Promise<number> {
+  execFileSync('udevadm', ['settle']);
+  execFileSync('zpool', ['sync']);
+  return time(run);
+}
+
+async function type(lines: readonly string[]): Promise<void> {
+  const answer = once(answers, 'line');
+  shell.stdin.write(`${lines.join(' && ')}\n`);
+  await answer;
 }
 
 async function listing(): Promise<number[]> {
