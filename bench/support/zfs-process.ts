@@ -16,6 +16,8 @@ export interface ZfsSamples {
   readonly snapshotsInARow: readonly number[];
   readonly clonesInARow: readonly number[];
   readonly list: readonly number[];
+  /** The same when each has one. */
+  readonly listWithSnapshots: readonly number[];
 }
 
 const rounds = 9;
@@ -42,14 +44,22 @@ const clones = {
     names.map((name) => `zfs clone vmpool/template@coppice:template vmpool/${name}`),
   call: (name: string) => pool.clone('template', name),
 };
-const samples: ZfsSamples = {
+const single = {
   snapshot: await ratios(snapshots, 3 * rounds, 1),
   snapshotsInARow: await ratios(snapshots, rounds, batch),
   clone: await ratios(clones, 3 * rounds, 1),
   clonesInARow: await ratios(clones, rounds, batch),
-  list: await listing(),
 };
 shell.kill();
+
+await pool.remove('disk', { withSnapshots: true });
+await pool.cloneMany('template', 'many', volumes - (await pool.list()).length);
+execFileSync('udevadm', ['settle', '--timeout=600']);
+const list = await listing('volume');
+const disks = (await pool.list()).filter(({ type }) => type === 'volume').map(({ name }) => name);
+await pool.snapshot(disks, { name: 's' });
+const listWithSnapshots = await listing('volume,snapshot');
+const samples: ZfsSamples = { ...single, list, listWithSnapshots };
 writeFileSync(process.argv[2] ?? '', JSON.stringify(samples));
 
 /** How many times as fast the calls are as the commands. */
@@ -84,14 +94,12 @@ async function type(lines: readonly string[]): Promise<void> {
   await answer;
 }
 
-async function listing(): Promise<number[]> {
-  const present = (await pool.list()).length;
-  await pool.cloneMany('template', 'many', volumes - present);
-  execFileSync('udevadm', ['settle', '--timeout=600']);
+/** All volumes and what they take, against one bare list of the same types. */
+async function listing(types: string): Promise<number[]> {
   const found: number[] = [];
   for (let round = 0; round < 3; round++) {
     const bare = await time(() =>
-      execFileSync('zfs', ['list', '-r', '-t', 'volume', 'vmpool'], { stdio: 'ignore' }),
+      execFileSync('zfs', ['list', '-r', '-t', types, 'vmpool'], { stdio: 'ignore' }),
     );
     found.push((await time(() => pool.usage())) / bare);
   }

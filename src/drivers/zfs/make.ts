@@ -151,9 +151,9 @@ export function takeAllFlushed(places: Places, wanted: Wanted): void {
  * is opened only where somebody has it open: that takes longer than a snapshot.
  */
 function takeFlushed(places: Places, wanted: Wanted): void {
-  using _turns = takeTurns(places, [...wanted.keys()]);
   const open = takeSnapshots(wanted, true);
   if (open.length === 0) return;
+  using _turns = takeTurns(places, [...wanted.keys()]);
   for (const dataset of open) {
     const { volsize } = propertiesOf(dataset, ['volsize']);
     // A directory tree is open as long as it is mounted, and the engine has had it written out.
@@ -165,8 +165,8 @@ function takeFlushed(places: Places, wanted: Wanted): void {
 }
 
 /**
- * There is one snapshot of a volume in each transaction group, and who flushes it has it open, which the next would take for a use:
- * those who want one at the same time come one after the other.
+ * There is one snapshot of a volume in each transaction group, and who flushes it has it open, so that the next would have to flush
+ * it, too, and again: those who want one of what is open at the same time come one after the other.
  */
 function takeTurns(places: Places, snapshots: readonly string[]): DisposableStack {
   const turns = new DisposableStack();
