@@ -27,6 +27,5 @@ export async function zfs(): Promise<Measured[]> {
     measured('zfs, clone', 'times as fast as the command', samples.clone, { atLeast: 2 }),
     measured('zfs, clones in a row', 'times as fast as the command', samples.clonesInARow),
     measured('zfs, usage of 500', 'times one bare zfs list', samples.list, { atMost: 1.3 }),
-    measured('zfs, usage of 500 with snapshots', 'times one bare zfs list', samples.listWithSnapshots),
   ];
 }
