@@ -1,4 +1,5 @@
 import { printable } from '../model/printable.ts';
+import { formatSize } from '../model/sizes.ts';
 import { fitted, gap } from './fitted.ts';
 
 export interface Column<T> {
@@ -46,6 +47,11 @@ export function properties(pairs: ReadonlyArray<readonly [name: string, value: s
 /** A number with its word: `1 extent`, `2 extents`. */
 export function counted(count: number, word: string): string {
   return `${count} ${word}${count === 1 ? '' : 's'}`;
+}
+
+/** The size of a disk, behind its name; a directory tree has none. */
+export function sizeNote(bytes: number): string {
+  return bytes === 0 ? '' : `: ${formatSize(bytes)}`;
 }
 
 /** Says that a size is not the one that was asked for. */

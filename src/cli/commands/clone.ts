@@ -2,7 +2,7 @@ import { buildCommand, type Command } from '@stricli/core';
 import type { CloneOptions } from '../../engine/operations/clone.ts';
 import type { ManyCloned, Pool } from '../../engine/pool.ts';
 import { CoppiceError } from '../../model/errors.ts';
-import { formatSize, parseSize } from '../../model/sizes.ts';
+import { parseSize } from '../../model/sizes.ts';
 import { note, print, reporting, warn } from '../command.ts';
 import {
   type CliContext,
@@ -14,7 +14,7 @@ import {
   word,
 } from '../context.ts';
 import { exitCodes, Shown } from '../failure.ts';
-import { counted, roundedNote } from '../table.ts';
+import { counted, roundedNote, sizeNote } from '../table.ts';
 
 interface Flags extends PoolFlags {
   readonly size?: string;
@@ -67,7 +67,7 @@ export const cloneCommand: Command<CliContext> = buildCommand<Flags, [string, st
           context,
           flags,
           cloned,
-          () => `Cloned ${source} to ${name}: ${formatSize(cloned.bytes)}${roundedNote(cloned.roundedFrom)}.`,
+          () => `Cloned ${source} to ${name}${sizeNote(cloned.bytes)}${roundedNote(cloned.roundedFrom)}.`,
         );
         return;
       }

@@ -1,8 +1,7 @@
 import { buildCommand, type Command } from '@stricli/core';
-import { formatSize } from '../../model/sizes.ts';
 import { print, reporting } from '../command.ts';
 import { type CliContext, type PoolFlags, poolFlags, withExamples, word } from '../context.ts';
-import { counted } from '../table.ts';
+import { counted, sizeNote } from '../table.ts';
 
 export const sealCommand: Command<CliContext> = buildCommand<PoolFlags, [string, string], CliContext>({
   docs: {
@@ -31,7 +30,7 @@ export const sealCommand: Command<CliContext> = buildCommand<PoolFlags, [string,
       flags,
       sealed,
       () =>
-        `Sealed ${source} as template ${template}: ${formatSize(sealed.bytes)}, ${counted(sealed.extents, 'extent')}.`,
+        `Sealed ${source} as template ${template}${sizeNote(sealed.bytes)}${sealed.extents > 0 ? `, ${counted(sealed.extents, 'extent')}` : ''}.`,
     );
   }),
 });

@@ -59,8 +59,8 @@ export function zfsDriver(dataset: string, locks: number): Driver {
     if (draft?.kind === 'volume') return draft.bytes;
     if (draft?.kind === 'tree') return 0;
     if (draft) return (draft.kind === 'clone' ? draft.bytes : undefined) ?? sizeOf(draft.source);
-    const found = propertiesOf(required(held), ['volsize', 'logicalreferenced']);
-    return Number(found.volsize ?? found.logicalreferenced ?? 0);
+    // A directory tree has none.
+    return Number(propertiesOf(required(held), ['volsize']).volsize ?? 0);
   };
   const othersIn = (held: Held): readonly string[] => {
     const { dataset: data } = ours(held);
