@@ -10,6 +10,7 @@ import { datasetExists } from './zfs-core.ts';
  */
 const prototypes = {
   init: 'void *libzfs_init()',
+  end: 'void libzfs_fini(void *)',
   open: 'void *zfs_open(void *, const char *, int)',
   close: 'void zfs_close(void *)',
   nameOf: 'const char *zfs_get_name(const void *)',
@@ -50,6 +51,12 @@ function library(): Library {
   return loaded;
 }
 
+/** Gives back what the library has open for this thread. What looks next opens it again. */
+export function closeLibrary(): void {
+  if (loaded) loaded.zfs.end(loaded.session);
+  loaded = undefined;
+}
+
 function load(): Library {
   // Fails with what is wrong where there is no ZFS.
   datasetExists('coppice');
@@ -58,7 +65,7 @@ function load(): Library {
   const zfs = bindAll(files, {
     ...prototypes,
     children: ['zfs_iter_filesystems', 'int', ['void *', visit, 'void *']],
-    // Before 2.0 it took neither of the last two, which bound the transaction groups.
+    // The last two bound the transaction groups.
     snapshots: ['zfs_iter_snapshots', 'int', ['void *', 'int', visit, 'void *', 'uint64_t', 'uint64_t']],
   });
   const session = zfs.init() as Pointer;
@@ -143,8 +150,8 @@ export class Dataset implements Disposable {
   clones(): readonly string[] {
     const { zfs, nv } = library();
     const list = zfs.clones(this.#handle) as Pointer;
+    if (!list) throw new CoppiceError('io_error', `ZFS could not tell the clones of ${this.name}: ${why()}.`);
     const names: string[] = [];
-    if (!list) return names;
     for (let pair = nv.next(list, null) as Pointer; pair; pair = nv.next(list, pair) as Pointer)
       names.push(nv.nameOf(pair) as string);
     return names;

@@ -81,8 +81,8 @@ export function bindAll<K extends string>(
   }
   throw new CoppiceError(
     'missing_tool',
-    `The library ${files[0]} of ZFS could not be loaded: install it with "apt-get install zfsutils-linux".`,
-    { cause: causes[0] },
+    `The library ${files.join(' or ')} of ZFS could not be loaded: install it with "apt-get install zfsutils-linux".`,
+    { cause: new AggregateError(causes) },
   );
 }
 

@@ -5,6 +5,7 @@ import {
   existsSync,
   readdirSync,
   readFileSync,
+  readlinkSync,
   renameSync,
   symlinkSync,
   writeFileSync,
@@ -76,6 +77,21 @@ else {
         await each.diskPath(name);
       }
       expect(history()).toBe(before);
+    });
+
+    test('a pool that is closed keeps nothing of ZFS open, whatever its threads have done', async () => {
+      const { name } = await suite.volume();
+      const inUse = (): number =>
+        readdirSync('/proc/self/fd').filter((fd) => linkOf(`/proc/self/fd/${fd}`) === '/dev/zfs').length;
+      const counts: number[] = [];
+      for (let round = 0; round < 3; round++) {
+        await using pool = await openPool(suite.home.path);
+        await Promise.all([1, 2, 3, 4].map(() => pool.show(name)));
+        await pool.export(name, join(suite.scratch, `export-${round}`));
+        await pool.close();
+        counts.push(inUse());
+      }
+      expect(new Set(counts).size).toBe(1);
     });
 
     test('two snapshots of one volume at the same instant are refused, and nothing is taken', async () => {
@@ -152,7 +168,13 @@ else {
       await pool.create(tree, { kind: 'tree' });
       const directory = scratchDirectory('mounted');
       const own = {
-        [name]: { sync: 'disabled', compression: 'off', snapdev: 'visible', 'acme:owner': 'Jörg' },
+        [name]: {
+          sync: 'disabled',
+          compression: 'off',
+          snapdev: 'visible',
+          volmode: 'none',
+          'acme:owner': 'Jörg',
+        },
         [tree]: { refquota: '67108864', recordsize: '16384', atime: 'on', mountpoint: directory },
       };
       for (const [volume, values] of Object.entries(own)) {
@@ -262,6 +284,15 @@ else {
       ).toHaveLength(5);
     });
   });
+}
+
+/** Where a link leads; undefined for one that is gone. */
+function linkOf(path: string): string | undefined {
+  try {
+    return readlinkSync(path);
+  } catch {
+    return undefined;
+  }
 }
 
 /** Counts how often `zfs` and `zpool` are started by this process. */

@@ -1,3 +1,4 @@
+import { closeLibrary } from '../../linux/libzfs.ts';
 import { cloneDataset, setProperties, syncPool, waitForFrees } from '../../linux/zfs-core.ts';
 import { openZvol, waitForLink } from '../../linux/zvol.ts';
 import { CoppiceError } from '../../model/errors.ts';
@@ -163,7 +164,7 @@ export function zfsDriver(dataset: string, locks: number): Driver {
       waitForFrees(zpool);
       return true;
     },
-    [Symbol.dispose]() {},
+    [Symbol.dispose]: closeLibrary,
   };
 }
 
@@ -222,8 +223,8 @@ function stageRollback(places: Places, snapshot: HeldDataset, staged: HeldDatase
   const local = place.area === 'snapshots' ? localProperties(required(ours(place.volume))) : undefined;
   places.claim(staged);
   cloneDataset(required(snapshot), data, {
-    ...local,
     ...places.propertiesFor(places.kindOf(snapshot)),
+    ...local,
     ...describing(metadata),
   });
   staged.dataset = data;

@@ -1,5 +1,6 @@
 import { Dataset } from '../../linux/libzfs.ts';
 import { failed } from '../../linux/zfs-error.ts';
+import { CoppiceError } from '../../model/errors.ts';
 import { metadataProperty, nameProperty, poolProperty, splitSnapshot, workProperty } from './layout.ts';
 
 /** What ZFS says about single datasets, asked without a process, and without anything being written. */
@@ -82,25 +83,29 @@ export function ancestryOf(name: string): readonly Ancestry[] {
   for (let attempt = 1; ; attempt++) {
     const found = readAncestry(name);
     // Whoever rolls an ancestor back meanwhile gives other names to what was read.
-    const isTrue = found.every((each) => originOf(each.name) === each.origin);
-    if (isTrue || attempt === patience) return found;
+    if (found?.every((each) => originOf(each.name) === each.origin)) return found;
+    if (attempt === patience)
+      throw new CoppiceError('busy', `What ${name} was cloned from is being rolled back; try again.`);
   }
 }
 
-function readAncestry(first: string): readonly Ancestry[] {
+/** Undefined when what something was cloned from is not where it was a moment ago. */
+function readAncestry(first: string): readonly Ancestry[] | undefined {
   const found: Ancestry[] = [];
   for (let name = first; name !== ''; ) {
     using dataset = Dataset.open(name);
     if (!dataset) break;
     const origin = dataset.property('origin') ?? '';
     const metadata = dataset.ownText(metadataProperty) ?? '';
+    const ofOrigin = origin === '' ? {} : lookAt(origin);
+    if (!ofOrigin) return undefined;
     found.push({
       name,
       guid: dataset.property('guid') ?? '0',
       created: dataset.property('creation') ?? '0',
       origin,
       metadata,
-      originMetadata: (origin === '' ? undefined : lookAt(origin)?.[metadataProperty]) ?? '',
+      originMetadata: ofOrigin[metadataProperty] ?? '',
       volume: dataset.ownText(nameProperty) ?? '',
     });
     if (metadata !== '' && found.length > 1) break;

@@ -24,7 +24,7 @@ import {
   splitSnapshot,
   templateSnapshot,
 } from './layout.ts';
-import { propertiesOf } from './look.ts';
+import { lookAtSnapshot, propertiesOf } from './look.ts';
 import { encodeProperty } from './metadata.ts';
 import type { Places } from './places.ts';
 import { destroySnapshotsUnlessBusy } from './remove.ts';
@@ -179,8 +179,13 @@ function takeTurns(places: Places, snapshots: readonly string[]): DisposableStac
 /** Gives a snapshot that was removed, and that ZFS keeps for its clones, another name. Returns false when it was not removed. */
 function stepAside(name: string): boolean {
   const [dataset] = splitSnapshot(name);
-  if (propertiesOf(name, ['defer_destroy']).defer_destroy !== 'on') return false;
-  renameDataset(name, `${dataset}@coppice:removed-${randomId()}`);
+  if (lookAtSnapshot(name)) return false;
+  try {
+    renameDataset(name, `${dataset}@coppice:removed-${randomId()}`);
+  } catch (error) {
+    // Its last clone has gone just now.
+    if (!hasErrno(error, 'ENOENT')) throw error;
+  }
   return true;
 }
 

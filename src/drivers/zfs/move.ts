@@ -56,23 +56,25 @@ function moveToVolumes(places: Places, held: HeldDataset, to: Extract<Place, { a
         renameDataset(from, target);
         return target;
       });
-      forgetWork(places, held);
     }
     lock.change();
   } catch (error) {
     lock[Symbol.dispose]();
     throw error;
   }
+  forgetWork(places, held);
   held.end();
   held.add(lock);
   held.dataset = target;
 }
 
-/** What a staged entry said about the work in it is done. Where it is not taken away, whoever opens the pool next does it. */
+/** What a staged entry said about the work in it, which is done. Where it can't be taken away, whoever opens the pool next does it. */
 function forgetWork(places: Places, held: HeldDataset): void {
-  if (held.place.area !== 'staging') return;
+  if (held.place.area !== 'staging' || !held.isLocked) return;
   const entry = entryOf(places.layout, held.place);
-  if (datasetExists(entry)) destroyDataset(entry);
+  try {
+    if (datasetExists(entry)) destroyDataset(entry);
+  } catch {}
 }
 
 /** In one step, which makes it whole: it needs no properties. */

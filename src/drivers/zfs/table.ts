@@ -1,3 +1,4 @@
+import { hasErrno } from '../../linux/libc.ts';
 import { runZfs } from './command.ts';
 import { type Layout, metadataProperty, nameProperty, splitSnapshot } from './layout.ts';
 import { shareWithSnapshots } from './look-at-snapshots.ts';
@@ -59,8 +60,18 @@ export interface Table {
 /** Of the volumes, the share that has snapshots from which on one run is faster than two. */
 const many = 0.3;
 
+/** How often it looks again when names were exchanged while it looked. */
+const patience = 5;
+
 export function readTable({ dataset }: Layout): Table {
-  const read = shareWithSnapshots(dataset) < many ? readInTwo(dataset) : listAll(dataset, everything);
+  const haveFew = shareWithSnapshots(dataset) < many;
+  for (let attempt = 1; ; attempt++) {
+    const read = haveFew && attempt === 1 ? readInTwo(dataset) : listAll(dataset, everything);
+    if (read && (isWhole(dataset, read) || attempt === patience)) return tableOf(read);
+  }
+}
+
+function tableOf(read: readonly Row[]): Table {
   const rows = new Map<string, Row>();
   const snapshots = new Map<string, Row[]>();
   const clones = new Map<string, string[]>();
@@ -75,8 +86,21 @@ export function readTable({ dataset }: Layout): Table {
 
 const everything = 'filesystem,volume,snapshot';
 
-/** The datasets, then the snapshots of those that have any. */
-function readInTwo(dataset: string): readonly Row[] {
+/**
+ * Whether all snapshots are there that what was read refers to. They are not when a rollback has exchanged names or moved snapshots
+ * meanwhile: then volumes would seem to have none, and clones to come from nowhere.
+ */
+function isWhole(dataset: string, read: readonly Row[]): boolean {
+  const names = new Set(read.map(({ name }) => name));
+  return read.every(({ name, previous, origin }) =>
+    [name === dataset ? '-' : previous, origin].every(
+      (each) => !each.startsWith(`${dataset}/`) || names.has(each),
+    ),
+  );
+}
+
+/** The datasets, then the snapshots of those that have any; undefined when one of them was removed or renamed meanwhile. */
+function readInTwo(dataset: string): readonly Row[] | undefined {
   const datasets = listAll(dataset, 'filesystem,volume');
   const names = datasets
     .filter(({ name, previous, origin }) => name !== dataset && previous !== '-' && previous !== origin)
@@ -85,9 +109,9 @@ function readInTwo(dataset: string): readonly Row[] {
   if (names.length > datasets.length * many) return [...datasets, ...listAll(dataset, 'snapshot')];
   try {
     return [...datasets, ...list(['-d', '1', '-t', 'snapshot'], names)];
-  } catch {
-    // One that is named was removed or renamed meanwhile, which is no failure where none are named.
-    return listAll(dataset, everything);
+  } catch (error) {
+    if (error instanceof Error && hasErrno(error.cause, 'ETIMEDOUT')) throw error;
+    return undefined;
   }
 }
 
