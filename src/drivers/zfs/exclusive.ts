@@ -31,8 +31,9 @@ export function exclusiveOf(
 ): number {
   const own = countedAt(dataset);
   if (!own) return 0;
-  const isShared = own.snapshots.some((snapshot) => isVisible(snapshot) || snapshot.clones.length > 0);
-  return (isShared ? own.written : own.used) + freedWithOrigin(layout, dataset, own.origin, countedAt);
+  // Its snapshots stay, and with them what it was cloned from.
+  const isKept = own.snapshots.some((snapshot) => isVisible(snapshot) || snapshot.clones.length > 0);
+  return isKept ? own.written : own.used + freedWithOrigin(layout, dataset, own.origin, countedAt);
 }
 
 /** What would be free if a snapshot were removed: nothing, as long as something was cloned from it. */

@@ -118,7 +118,8 @@ function sealInto(places: Places, source: HeldDataset, name: string, properties:
   const isStaged = source.place.area === 'staging';
   if (isStaged) {
     const snapshot = `${required(source)}@${templateSnapshot}`;
-    takeSnapshots(new Map([[snapshot, {}]]));
+    // Who has filled it has closed it, but udev may have it open, and then that did not write out everything.
+    takeFlushed(places, new Map([[snapshot, {}]]));
     cloneDataset(snapshot, name, { ...properties, ...readOnly });
     promoteDataset(name);
     return;
