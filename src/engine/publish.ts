@@ -77,7 +77,10 @@ export function staging<T>(context: Context, make: (staged: Held) => T): T {
   }
 }
 
-/** Destroys a staged entry after a failure. If that fails too, the next opening of the pool does it; the first error matters more. */
+/**
+ * Destroys a staged entry after a failure, or when its work is done. If that fails, the next opening of the pool does it: the first
+ * error matters more, and so does what was achieved.
+ */
 export function abandon(context: Context, staged: Held): void {
   if (staged.place.area !== 'staging') return;
   try {

@@ -55,7 +55,7 @@ export async function makeDisk(context: Context, disk: PlannedDisk, control: Con
     const about = { id, kind: 'block', origin: [], method: 'import', adopted: file } as const;
     if (disk.type === 'template') {
       sealDisk(context, work, name, about);
-      context.driver.discard(work);
+      abandon(context, work);
     } else {
       const metadata: VolumeMetadata = { type: 'volume', created: timestamp(), ...about };
       context.driver.write(work, metadata);

@@ -64,7 +64,8 @@ export async function importImage(
     control.signal?.throwIfAborted();
     control.report({ step: 'sealing', fraction: 0.99 });
     const sealed = sealDisk(context, work, name, { id, kind: 'block', origin: [], method: 'import' });
-    context.driver.discard(work);
+    // The template is there: that its work can't be cleared away yet is no failure.
+    abandon(context, work);
     return {
       ...sealed,
       format,
