@@ -6,18 +6,22 @@ import { Descriptor } from '../../src/linux/files.ts';
 import { lock } from '../../src/linux/locks.ts';
 import { patternBytes } from '../support/content.ts';
 import { refusal } from '../support/errors.ts';
+import { lockOnZfs } from '../support/zfs-pool.ts';
 import { conformance, staged } from './suite.ts';
 
 const MiB = 2 ** 20;
 
-/** A lock as another process has it. */
-function locked(path: string): Disposable {
-  const held = new Descriptor(openSync(path, 'r'));
-  lock(held.fd, 'exclusive', true);
-  return held;
-}
-
 conformance('waiting for another operation', (suite) => {
+  /** The lock of the pool or of a volume, as another process has it. */
+  const locked = (volume?: string): Disposable => {
+    const { path } = suite.home;
+    if (path.startsWith('zfs:')) return lockOnZfs(path, volume);
+    const place = volume === undefined ? '.staging' : join('volumes', volume);
+    const held = new Descriptor(openSync(join(path, place), 'r'));
+    lock(held.fd, 'exclusive', true);
+    return held;
+  };
+
   describe.each([true, false])('(inline: %s)', (inline) => {
     test('an import and an export can be cancelled, and then go on when they are asked again', async () => {
       await using pool = await openPool(suite.home.path, { inline, lockTimeout: 60_000 });
@@ -28,11 +32,11 @@ conformance('waiting for another operation', (suite) => {
       const file = join(suite.scratch, suite.name('out'));
       const attempts = {
         import: {
-          blockedBy: join(suite.home.path, '.staging'),
+          blockedBy: undefined,
           run: (options: object) => pool.import(template, image, options),
         },
         export: {
-          blockedBy: join(suite.home.path, 'volumes', name),
+          blockedBy: name,
           run: (options: object) => pool.export(name, file, options),
         },
       };
@@ -69,7 +73,7 @@ conformance('waiting for another operation', (suite) => {
       await using pool = await openPool(suite.home.path, { inline, lockTimeout: 60_000 });
       const image = join(suite.scratch, suite.name('image'));
       writeFileSync(image, patternBytes(2, MiB));
-      const lock = locked(join(suite.home.path, '.staging'));
+      const lock = locked();
       const imported = pool.import(suite.name('t'), image);
       setTimeout(() => lock[Symbol.dispose](), 200);
       expect(await imported).toMatchObject({ bytes: MiB });

@@ -1,7 +1,11 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
+import type { Place } from '../../src/drivers/driver.ts';
+import { lockName, openLocks, takeLock } from '../../src/drivers/zfs/locks.ts';
+import { propertiesOf } from '../../src/drivers/zfs/look.ts';
 import { createPool, openPool, type Pool } from '../../src/index.ts';
 import { runProgram } from '../../src/linux/programs.ts';
+import type { Name } from '../../src/model/names.ts';
 import { scratchDirectory } from './devices.ts';
 import type { TestPool, TestPoolOptions } from './test-pool.ts';
 
@@ -42,6 +46,16 @@ export async function makeZfsPool(options: TestPoolOptions = {}): Promise<TestPo
       if (left.length > 0) throw new Error(`left in staging: ${left.join(', ')}`);
     },
   };
+}
+
+/** The lock of a pool or of one of its volumes, which is waited for. */
+export function lockOnZfs(path: string, volume?: string): Disposable {
+  const guid = BigInt.asUintN(64, BigInt(propertiesOf(path.replace(/^zfs:/, ''), ['guid']).guid ?? 0));
+  using locks = openLocks(guid.toString());
+  const place: Place = volume === undefined ? { area: 'pool' } : { area: 'volumes', name: volume as Name };
+  const taken = takeLock(locks.fd, lockName(place), 'exclusive', true);
+  if (!taken) throw new Error('a lock that is waited for is got');
+  return taken;
 }
 
 /** Unfinished entries. */
