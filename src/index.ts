@@ -21,7 +21,7 @@ export type { SnapshotSummary, VolumeDetails, VolumeSummary } from './engine/ope
 export type { Removed, RemoveOptions } from './engine/operations/remove.ts';
 export type { RollbackOptions, RolledBack } from './engine/operations/rollback.ts';
 export type { Sealed } from './engine/operations/seal.ts';
-export type { SnapshotOptions, Snapshotted } from './engine/operations/snapshot.ts';
+export type { SnapshotOptions } from './engine/operations/snapshot.ts';
 export type { SnapshotGroup } from './engine/operations/snapshot-together.ts';
 export type { TreeNode } from './engine/operations/tree.ts';
 export type { Usage, UsageOptions, UsageReport } from './engine/operations/usage.ts';
@@ -36,6 +36,7 @@ export type { PoolGrown } from './engine/pools/grow.ts';
 export type { Persisted, PersistOptions } from './engine/pools/persist.ts';
 export type { Durability, LongOptions } from './engine/runner.ts';
 export type { PoolSpace } from './engine/space.ts';
+export type { Snapshotted } from './engine/taking.ts';
 export { type Blocker, CoppiceError, type ErrorCode, type ErrorData, errorCodes } from './model/errors.ts';
 export type { Ancestor, Backing, Consistency } from './model/metadata.ts';
 export { formatSize, parseSize } from './model/sizes.ts';

@@ -15,7 +15,7 @@ import type { SnapshotSummary, VolumeDetails, VolumeSummary } from './operations
 import type { Removed, RemoveOptions } from './operations/remove.ts';
 import type { RollbackOptions, RolledBack } from './operations/rollback.ts';
 import type { Sealed } from './operations/seal.ts';
-import type { SnapshotOptions, Snapshotted } from './operations/snapshot.ts';
+import type { SnapshotOptions } from './operations/snapshot.ts';
 import type { SnapshotGroup } from './operations/snapshot-together.ts';
 import type { TreeNode } from './operations/tree.ts';
 import type { UsageOptions, UsageReport } from './operations/usage.ts';
@@ -24,6 +24,7 @@ import { defaultPoolPath } from './pools/default-path.ts';
 import type { PoolDescription } from './pools/describe.ts';
 import { openPoolRoot } from './pools/open.ts';
 import { type Durability, type LongOptions, Runner } from './runner.ts';
+import type { Snapshotted } from './taking.ts';
 
 export interface OpenOptions {
   /** Run operations in the calling thread, which they block, instead of in worker threads. For short-lived processes. */

@@ -28,7 +28,11 @@ export function requireFreeSnapshot(context: Context, volume: HeldVolume, name: 
     throw snapshotTaken(volume, name);
 }
 
-/** What a group hides in that place gives way, or becomes visible: then the name is taken. */
+/** Has a name given that storage said is taken to a snapshot, if nobody sees what has it. @throws CoppiceError already_exists */
+export function clearSnapshotName(context: Context, volume: HeldVolume, name: Name, cause: unknown): void {
+  clear(context, { area: 'snapshots', volume: volume.held, name }, () => snapshotTaken(volume, name, cause));
+}
+
 function moveTo(
   context: Context,
   staged: Held,
@@ -41,11 +45,16 @@ function moveTo(
       return;
     } catch (error) {
       if (!hasErrno(error, 'EEXIST', 'ENOTEMPTY')) throw error;
-      const found = occupancy(context, place);
-      if (found === 'taken') throw taken(error);
-      if (found === 'hidden') clearHidden(context, place, place.name);
+      clear(context, place, () => taken(error));
     }
   }
+}
+
+/** What a group hides in a place gives way, or becomes visible: then the name is taken. */
+function clear(context: Context, place: Extract<Place, { name: Name }>, taken: () => CoppiceError): void {
+  const found = occupancy(context, place);
+  if (found === 'taken') throw taken();
+  if (found === 'hidden') clearHidden(context, place, place.name);
 }
 
 function snapshotTaken(volume: HeldVolume, name: Name, cause?: unknown): CoppiceError {

@@ -19,6 +19,7 @@ type Native = (...values: unknown[]) => unknown;
 const prototypes = {
   alloc: 'int nvlist_alloc(void *, unsigned int, int)',
   free: 'void nvlist_free(void *)',
+  isEmpty: 'int nvlist_empty(void *)',
   addString: 'int nvlist_add_string(void *, const char *, const char *)',
   addNumber: 'int nvlist_add_uint64(void *, const char *, uint64_t)',
   addName: 'int nvlist_add_boolean(void *, const char *)',
@@ -129,6 +130,8 @@ function namesOf(names: readonly string[]): NvObject {
 export function takeNvList(pointer: NvPointer): Record<string, unknown> | undefined {
   if (pointer === 0n) return undefined;
   try {
+    // Most are: what has worked says nothing.
+    if (libraries().nv.isEmpty(pointer)) return {};
     return JSON.parse(printed(pointer)) as Record<string, unknown>;
   } finally {
     libraries().nv.free(pointer);

@@ -105,21 +105,41 @@ export function takeSnapshots(
   wanted: ReadonlyMap<string, Readonly<Record<string, string>>>,
   onlyClosed = false,
 ): readonly string[] {
-  const program = `${isOpen}
-local arguments = ...
-local failed, open = {}, {}
-for name in pairs(arguments.wanted) do
+  const names = [...wanted.keys()];
+  const program = takingProgram(onlyClosed, names.length > 1);
+  const args = { wanted: Object.fromEntries(wanted) };
+  for (;;) {
+    const result = runZfsProgram(zpoolOf(names[0] ?? ''), program, args, names.join(', '));
+    const { failed = {}, open = {}, isUndone } = (result ?? {}) as SnapshotResult;
+    const codes = Object.entries(failed);
+    const [first] = codes;
+    if (!first) return Object.keys(open);
+    // Somebody else has taken one of the same volume in this transaction group, and there is only one in each; the next is another.
+    if (!isUndone && codes.every(([, errno]) => errno === EAGAIN)) continue;
+    const each = Object.fromEntries(codes.map(([name, errno]) => [name, nameOf(errno)]));
+    throw new ZfsError(first[1], 'snapshot', names.join(', '), each);
+  }
+}
+
+/** Only what is needed: the kernel compiles it each time, and writes it into the history of the pool. Returns nothing when all is well. */
+function takingProgram(onlyClosed: boolean, several: boolean): string {
+  const lookWhetherOpen = `${isOpen}
+for name in pairs(wanted) do
   local dataset = string.match(name, "^[^@]*")
-  if arguments.onlyClosed == "yes" and (isOpen(dataset) or unknown[dataset]) then open[dataset] = true end
-  -- Of one alone, taking it says the same.
-  if arguments.several == "yes" then
-    local errno = zfs.check.snapshot(name)
-    if errno ~= 0 then failed[name] = errno end
-  end
+  if isOpen(dataset) or unknown[dataset] then open[dataset] = true end
 end
-if next(failed) ~= nil or next(open) ~= nil then return { failed = failed, open = open } end
+if next(open) ~= nil then return { open = open } end`;
+  // Of one alone, taking it says the same.
+  const checkAll = `
+for name in pairs(wanted) do
+  local errno = zfs.check.snapshot(name)
+  if errno ~= 0 then failed[name] = errno end
+end
+if next(failed) ~= nil then return { failed = failed } end`;
+  return `local wanted, failed, open = (...).wanted, {}, {}
+${onlyClosed ? lookWhetherOpen : ''}${several ? checkAll : ''}
 local taken = {}
-for name, values in pairs(arguments.wanted) do
+for name, values in pairs(wanted) do
   local errno = zfs.sync.snapshot(name)
   if errno == 0 then taken[name] = true end
   for key, value in pairs(values) do
@@ -128,26 +148,9 @@ for name, values in pairs(arguments.wanted) do
   if errno ~= 0 then
     local isUndone = next(taken) ~= nil and "yes" or nil
     for each in pairs(taken) do zfs.sync.destroy(each) end
-    return { failed = { [name] = errno }, open = open, isUndone = isUndone }
+    return { failed = { [name] = errno }, isUndone = isUndone }
   end
-end
-return { failed = failed, open = open }`;
-  const names = [...wanted.keys()];
-  const args = {
-    wanted: Object.fromEntries(wanted),
-    onlyClosed: onlyClosed ? 'yes' : 'no',
-    several: names.length > 1 ? 'yes' : 'no',
-  };
-  for (;;) {
-    const result = runZfsProgram(zpoolOf(names[0] ?? ''), program, args, names.join(', ')) as SnapshotResult;
-    const codes = Object.entries(result.failed ?? {});
-    const [first] = codes;
-    if (!first) return Object.keys(result.open ?? {});
-    // Somebody else has taken one of the same volume in this transaction group, and there is only one in each; the next is another.
-    if (!result.isUndone && codes.every(([, errno]) => errno === EAGAIN)) continue;
-    const each = Object.fromEntries(codes.map(([name, errno]) => [name, nameOf(errno)]));
-    throw new ZfsError(first[1], 'snapshot', names.join(', '), each);
-  }
+end`;
 }
 
 interface SnapshotResult {

@@ -74,6 +74,33 @@ else {
       }
     });
 
+    test('a snapshot gets the name of one that is gone and still lies there, because its remover died', async () => {
+      const { pool } = suite;
+      const [{ name: a }, { name: b }] = [await suite.volume(), await suite.volume()];
+      const take: Array<(name: string) => Promise<unknown>> = [
+        (name) => pool.snapshot([`${a}@${name}`, `${b}@${name}`]),
+        (name) => Promise.all([pool.snapshot(`${a}@${name}`), pool.snapshot(`${b}@${name}`)]),
+      ];
+      for (const [index, again] of take.entries()) {
+        const references = [`${a}@s${index}`, `${b}@s${index}`];
+        await pool.snapshot(references);
+        // As if it died when its removal was committed and before it has destroyed any.
+        observeCalls((call) => (call === 'zfs destroy' ? 5 : undefined));
+        const { warnings = [] } = await pool.remove(references);
+        observeCalls(undefined);
+        expect(warnings).toHaveLength(2);
+        expect(
+          zfs('list', '-H', '-t', 'snapshot', '-o', 'name', ...[a, b].map((each) => `${dataset()}/${each}`)),
+        ).toContain(`@s${index}`);
+        expect(await pool.listSnapshots(a)).toEqual([]);
+        let calls = 0;
+        observeCalls(() => (++calls > 200 ? 5 : undefined));
+        await again(`s${index}`).finally(() => observeCalls(undefined));
+        expect((await pool.listSnapshots(a)).map((each) => each.name)).toEqual([`s${index}`]);
+        await pool.remove(references);
+      }
+    });
+
     test('what was cloned from a clone with a long name stays a volume when that is removed', async () => {
       const { pool } = suite;
       const { name } = await suite.volume();

@@ -1,5 +1,5 @@
-import { constants, fstatSync, mkdirSync, openSync, unlinkSync, writeSync } from 'node:fs';
-import { closingOnFailure, Descriptor, descriptorPath, statusAt } from '../../linux/files.ts';
+import { type BigIntStats, constants, fstatSync, mkdirSync, openSync, unlinkSync, writeSync } from 'node:fs';
+import { closingOnFailure, Descriptor, descriptorPath } from '../../linux/files.ts';
 import { hasErrno } from '../../linux/libc.ts';
 import { type LockMode, lock } from '../../linux/locks.ts';
 import type { Place } from '../driver.ts';
@@ -20,9 +20,9 @@ export function openLocks(guid: string): Descriptor {
 
 /** A lock that somebody has. */
 export interface HeldLock extends Disposable {
-  /** Another one each time that somebody has changed what the lock stands for. */
+  /** When it was taken: another one each time that somebody has changed what the lock stands for. */
   readonly generation: string;
-  /** Whether somebody has changed it since it was made. */
+  /** Whether somebody has changed that since the lock was made. */
   readonly isChanged: boolean;
   /** Says so, before it is done: then who remembers what was there before looks again, also when the change was interrupted. */
   change(): void;
@@ -45,9 +45,9 @@ export function takeLock(root: number, name: string, mode: LockMode, wait: boole
       file[Symbol.dispose]();
       return undefined;
     }
-    const status = statusAt(file.fd, '');
+    const status = fstatSync(file.fd, { bigint: true });
     // Its last holder may have taken the file away between the two.
-    if (status.links > 0) return new FileLock(file, path);
+    if (status.nlink > 0n) return new FileLock(file, path, status);
     file[Symbol.dispose]();
   }
 }
@@ -55,21 +55,23 @@ export function takeLock(root: number, name: string, mode: LockMode, wait: boole
 class FileLock implements HeldLock {
   readonly #file: Descriptor;
   readonly #path: string;
+  readonly #status: BigIntStats;
   #isEnded = false;
 
-  constructor(file: Descriptor, path: string) {
+  constructor(file: Descriptor, path: string, status: BigIntStats) {
     this.#file = file;
     this.#path = path;
+    this.#status = status;
   }
 
   get generation(): string {
     // The time, because the number of a file that is gone may be given to another.
-    const { ino, size, ctimeNs } = fstatSync(this.#file.fd, { bigint: true });
+    const { ino, size, ctimeNs } = this.#status;
     return `${ino}.${size}.${ctimeNs}`;
   }
 
   get isChanged(): boolean {
-    return fstatSync(this.#file.fd).size > 0;
+    return this.#status.size > 0n;
   }
 
   /** Each change is one byte more. */

@@ -1,23 +1,16 @@
 import type { Held } from '../../drivers/driver.ts';
-import { hasErrno } from '../../linux/libc.ts';
 import { randomId } from '../../linux/random.ts';
 import { CoppiceError } from '../../model/errors.ts';
 import { formatReference, type Name, parseReference, type Reference } from '../../model/names.ts';
 import type { Context } from '../context.ts';
-import { explainFailure, explaining } from '../failures.ts';
+import { explaining } from '../failures.ts';
 import { beginGroup, commitGroup, forgetGroup, type Group } from '../groups.ts';
 import { type HeldVolume, holdVolume, requireUnsealed } from '../holding.ts';
 import { inLockOrder } from '../order.ts';
 import { numbered, publishIfFree, publishSnapshot, requireFreeSnapshot, timestampName } from '../publish.ts';
 import { requireSpace } from '../space.ts';
-import {
-  describeSnapshot,
-  type SnapshotOptions,
-  type Snapshotted,
-  snapshotMetadata,
-  summarize,
-  withName,
-} from './snapshot.ts';
+import { describeSnapshot, type Snapshotted, summarize, takeAtOnce } from '../taking.ts';
+import { type SnapshotOptions, withName } from './snapshot.ts';
 
 export interface SnapshotGroup {
   /** The id of the group, which each of its snapshots keeps. */
@@ -53,8 +46,11 @@ export function snapshotTogether(
   requireSpace(context, `snapshot ${references.length} volumes`, 0);
   using locks = new DisposableStack();
   const members = inLockOrder(references).map((text) => hold(context, text, locks));
+  const isAtOnce = context.driver.snapshotTogether !== undefined;
+  for (const { reference, volume } of members)
+    if (reference.snapshot && !isAtOnce) requireFreeSnapshot(context, volume, reference.snapshot);
   for (const { reference, volume } of members) of(reference, () => context.driver.writeOut(volume.held));
-  if (context.driver.snapshotTogether) return takeAtOnce(context, references, members);
+  if (isAtOnce) return takeWithoutGroup(context, references, members);
   using group = beginGroup(context, 'snapshot');
   const staged: StagedMember[] = [];
   try {
@@ -82,34 +78,15 @@ export function snapshotTogether(
 }
 
 /** Where the storage takes them all in one step, there is no group that could be half there. */
-function takeAtOnce(
+function takeWithoutGroup(
   context: Context,
   references: readonly string[],
   members: readonly Member[],
 ): SnapshotGroup {
-  const created = new Date();
   const group = randomId();
-  const generated = timestampName('snap', created);
-  for (const name of numbered(generated)) {
-    const wanted = members.map(({ reference, volume }) => ({
-      volume: volume.held,
-      name: reference.snapshot ?? name,
-      metadata: snapshotMetadata(volume, created, { group }),
-    }));
-    try {
-      context.driver.snapshotTogether?.(wanted);
-    } catch (error) {
-      if (!hasErrno(error, 'EEXIST')) throw explainFailure(`snapshot ${references.join(', ')}`, error);
-      for (const { reference, volume } of members)
-        if (reference.snapshot) requireFreeSnapshot(context, volume, reference.snapshot);
-      continue;
-    }
-    const taken = members.map(({ volume }, index) =>
-      summarize(volume, wanted[index]?.name as Name, wanted[index]?.metadata.id ?? ''),
-    );
-    return { group, snapshots: inOrder(references, members, taken), apartMilliseconds: 0, sameInstant: true };
-  }
-  throw new Error('names never end');
+  const wanted = members.map(({ reference, volume }) => ({ volume, name: reference.snapshot }));
+  const taken = explaining(`snapshot ${references.join(', ')}`, () => takeAtOnce(context, wanted, group));
+  return { group, snapshots: inOrder(references, members, taken), apartMilliseconds: 0, sameInstant: true };
 }
 
 /** As they were asked for, and each once. */
@@ -128,7 +105,6 @@ function hold(context: Context, text: string, locks: DisposableStack): Member {
   const reference = parseReference(text);
   const volume = locks.use(holdVolume(context, reference.volume, 'shared'));
   requireUnsealed(volume, `snapshot ${text}`);
-  if (reference.snapshot) requireFreeSnapshot(context, volume, reference.snapshot);
   return { reference, volume };
 }
 

@@ -1,25 +1,14 @@
-import type { Held } from '../../drivers/driver.ts';
-import { randomId } from '../../linux/random.ts';
 import { CoppiceError } from '../../model/errors.ts';
-import type { SnapshotMetadata } from '../../model/metadata.ts';
-import { type Name, parseName, parseReference } from '../../model/names.ts';
+import { parseName, parseReference } from '../../model/names.ts';
 import type { Context } from '../context.ts';
-import { type HeldVolume, holdVolume, requireUnsealed } from '../holding.ts';
+import { holdVolume, requireUnsealed } from '../holding.ts';
 import { publishNumbered, publishSnapshot, requireFreeSnapshot, staging, timestampName } from '../publish.ts';
 import { requireSpace } from '../space.ts';
+import { describeSnapshot, type Snapshotted, summarize, takeAtOnce } from '../taking.ts';
 
 export interface SnapshotOptions {
   /** For what is given as a volume, without a name of its own. */
   readonly name?: string;
-}
-
-export interface Snapshotted {
-  /** `VOLUME@NAME`. */
-  readonly reference: string;
-  readonly volume: string;
-  readonly name: string;
-  readonly id: string;
-  readonly consistency: 'sync';
 }
 
 /**
@@ -35,16 +24,20 @@ export function snapshot(
   requireSpace(context, `snapshot ${referenceText}`, 0);
   using volume = holdVolume(context, reference.volume, 'shared');
   requireUnsealed(volume, `snapshot ${volume.name}`);
-  if (reference.snapshot) requireFreeSnapshot(context, volume, reference.snapshot);
+  const { snapshot: name } = reference;
+  if (context.driver.snapshotTogether) {
+    context.driver.writeOut(volume.held);
+    return takeAtOnce(context, [{ volume, name }])[0] as Snapshotted;
+  }
+  if (name) requireFreeSnapshot(context, volume, name);
   context.driver.writeOut(volume.held);
   return staging(context, (staged) => {
     context.driver.snapshot(volume.held, staged);
     const created = new Date();
     const id = describeSnapshot(context, staged, volume, created);
     const generated = timestampName('snap', created);
-    const name = reference.snapshot ?? publishNumbered(context, staged, volume.held, generated);
-    if (reference.snapshot) publishSnapshot(context, staged, volume, reference.snapshot);
-    return summarize(volume, name, id);
+    if (name) publishSnapshot(context, staged, volume, name);
+    return summarize(volume, name ?? publishNumbered(context, staged, volume.held, generated), id);
   });
 }
 
@@ -59,39 +52,4 @@ export function withName(references: readonly string[], { name }: SnapshotOption
     );
   }
   return references.map((reference) => (reference.includes('@') ? reference : `${reference}@${checked}`));
-}
-
-/** Writes the metadata of a snapshot that a user has asked for. Returns its id. */
-export function describeSnapshot(
-  context: Context,
-  staged: Held,
-  volume: HeldVolume,
-  created: Date,
-  group?: string,
-): string {
-  const generation = context.driver.inspect(staged)?.createdIn ?? '0';
-  const metadata = snapshotMetadata(volume, created, { generation, ...(group !== undefined && { group }) });
-  context.driver.write(staged, metadata);
-  return metadata.id;
-}
-
-export function snapshotMetadata(
-  volume: HeldVolume,
-  created: Date,
-  more: Partial<SnapshotMetadata>,
-): SnapshotMetadata {
-  return {
-    type: 'snapshot',
-    id: randomId(),
-    volumeId: volume.metadata.id,
-    created: created.toISOString(),
-    consistency: 'sync',
-    reason: 'user',
-    generation: '0',
-    ...more,
-  };
-}
-
-export function summarize(volume: HeldVolume, name: Name, id: string): Snapshotted {
-  return { reference: `${volume.name}@${name}`, volume: volume.name, name, id, consistency: 'sync' };
 }

@@ -1,0 +1,88 @@
+import type { Held } from '../drivers/driver.ts';
+import { hasErrno } from '../linux/libc.ts';
+import { randomId } from '../linux/random.ts';
+import type { SnapshotMetadata } from '../model/metadata.ts';
+import type { Name } from '../model/names.ts';
+import type { Context } from './context.ts';
+import type { HeldVolume } from './holding.ts';
+import { clearSnapshotName, numbered, timestampName } from './publish.ts';
+
+/** What taking one snapshot and taking several have in common. */
+
+export interface Snapshotted {
+  /** `VOLUME@NAME`. */
+  readonly reference: string;
+  readonly volume: string;
+  readonly name: string;
+  readonly id: string;
+  readonly consistency: 'sync';
+}
+
+export interface WantedSnapshot {
+  readonly volume: HeldVolume;
+  /** Without one it gets one from the time. */
+  readonly name: Name | undefined;
+}
+
+/**
+ * Takes snapshots where the storage makes each with its name and all in one step: nothing could be half there, and no name needs to
+ * be looked for before.
+ * @param group the id that those of several carry
+ */
+export function takeAtOnce(
+  context: Context,
+  wanted: readonly WantedSnapshot[],
+  group?: string,
+): Snapshotted[] {
+  const created = new Date();
+  for (const generated of numbered(timestampName('snap', created))) {
+    const members = wanted.map(({ volume, name = generated }) => ({
+      volume,
+      name,
+      metadata: snapshotMetadata(volume, created, group === undefined ? {} : { group }),
+    }));
+    try {
+      context.driver.snapshotTogether?.(members.map((each) => ({ ...each, volume: each.volume.held })));
+      return members.map(({ volume, name, metadata }) => summarize(volume, name, metadata.id));
+    } catch (error) {
+      if (!hasErrno(error, 'EEXIST')) throw error;
+      for (const { volume, name } of wanted) if (name) clearSnapshotName(context, volume, name, error);
+    }
+  }
+  throw new Error('names never end');
+}
+
+/** Writes the metadata of a snapshot that a user has asked for. Returns its id. */
+export function describeSnapshot(
+  context: Context,
+  staged: Held,
+  volume: HeldVolume,
+  created: Date,
+  group?: string,
+): string {
+  const generation = context.driver.inspect(staged)?.createdIn ?? '0';
+  const metadata = snapshotMetadata(volume, created, { generation, ...(group !== undefined && { group }) });
+  context.driver.write(staged, metadata);
+  return metadata.id;
+}
+
+function snapshotMetadata(
+  volume: HeldVolume,
+  created: Date,
+  more: Partial<SnapshotMetadata>,
+): SnapshotMetadata {
+  return {
+    type: 'snapshot',
+    id: randomId(),
+    volumeId: volume.metadata.id,
+    created: created.toISOString(),
+    consistency: 'sync',
+    reason: 'user',
+    generation: '0',
+    ...more,
+  };
+}
+
+export function summarize(volume: HeldVolume, name: Name, id: string): Snapshotted {
+  return { reference: `${volume.name}@${name}`, volume: volume.name, name, id, consistency: 'sync' };
+}
