@@ -198,6 +198,16 @@ export function datasetExists(name: string): boolean {
   throw failed(errno, 'look at', name);
 }
 
+/**
+ * Throws away what was written to a dataset since its last snapshot, for good.
+ * @throws ZfsError EBUSY when it is open or mounted, ESRCH when it has no snapshot
+ */
+export function forgetSinceSnapshot(dataset: string): void {
+  const program = 'return zfs.sync.rollback((...).dataset)';
+  const failed = runZfsProgram(zpoolOf(dataset), program, { dataset }, dataset);
+  if (failed !== 0) throw new ZfsError(Number(failed), 'roll back', dataset);
+}
+
 /** Waits until everything that was done in a pool is on the disks. */
 export function syncPool(pool: string): void {
   using list = new NvList({ force: false });

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { writePattern } from '../support/content.ts';
+import { digest, digestOf, writePattern } from '../support/content.ts';
 import { backends } from './backends.ts';
 import { conformance } from './suite.ts';
 
@@ -11,6 +11,31 @@ if (!backends.some(({ name }) => name === 'zfs'))
   test.skip('usage of zfs alone (skipped: it runs in a guest, see test/guest)', () => {});
 else {
   conformance('usage of zfs alone', (suite) => {
+    test('what was written after the last clone is free when the volume is removed, and the clones stay as they are', async () => {
+      const { pool } = suite;
+      const usedBytes = async (): Promise<number> => {
+        await pool.usage([], { exact: true }); // waits until what was removed is freed
+        return suite.backend.tools.usedBytes(suite.home.path);
+      };
+      const { name, path } = await suite.volume(8 * MiB);
+      const first = digestOf(writePattern(path, 1, 0, 8 * MiB));
+      const [clone, template] = [suite.name('clone'), suite.name('template')];
+      await pool.clone(name, clone);
+      const second = digestOf(writePattern(path, 2, 0, 8 * MiB));
+      await pool.seal(name, template);
+      await pool.snapshot(`${name}@s`);
+      writePattern(path, 3, 0, 8 * MiB);
+      const before = await usedBytes();
+      await pool.remove(name, { withSnapshots: true });
+      expect(before - (await usedBytes())).toBeGreaterThan(7 * MiB);
+      expect(digest(await pool.diskPath(clone))).toBe(first);
+      await pool.clone(template, `${clone}-2`);
+      expect(digest(await pool.diskPath(`${clone}-2`))).toBe(second);
+      await pool.remove([`${clone}-2`, template, clone]);
+      expect(before - (await usedBytes())).toBeGreaterThan(23 * MiB);
+      expect((await pool.describe()).tombstones).toBe(0);
+    });
+
     test('what it says is exclusive is what is free after a removal, whatever was cloned and removed before', async () => {
       const { pool } = suite;
       const usedBytes = (): number => suite.backend.tools.usedBytes(suite.home.path);

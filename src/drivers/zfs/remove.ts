@@ -3,6 +3,7 @@ import {
   datasetExists,
   destroyDataset,
   destroySnapshots,
+  forgetSinceSnapshot,
   promoteDataset,
   renameDataset,
 } from '../../linux/zfs-core.ts';
@@ -148,12 +149,26 @@ export function destroyTree(places: Places, dataset: string): boolean {
   const { origin: snapshot = '' } = propertiesOf(dataset, ['origin']);
   const [origin, label] = splitSnapshot(snapshot);
   destroySnapshotsUnlessBusy(snapshotsOn(dataset).map(({ name }) => name));
-  if (snapshotsOn(dataset).length > 0) return false;
+  if (snapshotsOn(dataset).length > 0) {
+    freeLatest(places, dataset);
+    return false;
+  }
   whileProbed([dataset], () => destroyDataset(dataset));
   // Whoever made it may have died before he marked it to go with its clones.
   if (isOrigin(label)) destroySnapshotsUnlessBusy([snapshot]);
   if (origin) destroyIfUnused(places, origin);
   return true;
+}
+
+/** Less than this is not worth a transaction group; some KiB seem to be written to every clone. */
+const worthFreeing = 2 ** 20;
+
+/** Clones need the snapshots of what was removed, and nobody what was written after the last of these. */
+function freeLatest(places: Places, dataset: string): void {
+  if (!dataset.startsWith(`${places.layout.tombstones}/`)) return;
+  const { written = '0' } = propertiesOf(dataset, ['written']);
+  if (Number(written) < worthFreeing) return;
+  whileProbed([dataset], () => forgetSinceSnapshot(dataset));
 }
 
 /** Of what was removed, or is a former state without snapshots: the last that needed it has gone. */
