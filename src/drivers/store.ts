@@ -22,6 +22,8 @@ export interface Store {
   open(root: number, path: string): Driver;
   /** Makes a new storage pool on devices or files, each checked to be free, or takes one that exists, and makes it a pool. */
   create(path: string, request: StoreRequest): StoreMade;
+  /** Whether a device or file is one of those that the pool lies on now. */
+  liesOn(path: string, device: string): boolean;
   /** Destroys what `create` made, when there is nothing in it any more that is somebody's. */
   destroy(path: string, metadata: PoolMetadata): void;
 }

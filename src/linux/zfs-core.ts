@@ -203,7 +203,7 @@ export function datasetExists(name: string): boolean {
  * @throws ZfsError EBUSY when it is open or mounted, ESRCH when it has no snapshot
  */
 export function forgetSinceSnapshot(dataset: string): void {
-  const program = 'return zfs.sync.rollback((...).dataset)';
+  const program = 'local errno = zfs.sync.rollback((...).dataset) return errno';
   const failed = runZfsProgram(zpoolOf(dataset), program, { dataset }, dataset);
   if (failed !== 0) throw new ZfsError(Number(failed), 'roll back', dataset);
 }

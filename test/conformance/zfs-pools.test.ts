@@ -29,6 +29,8 @@ else {
       const made = createPool({ path, file: image, bytes: 256 * MiB });
       expect(made).toMatchObject({ path, backing: { type: 'zpool', devices: [image] } });
       expect(createPool({ path, file: image })).toMatchObject({ steps: [], id: made.id });
+      const elsewhere = await refusal(() => createPool({ path, device: file() }), 'already_exists');
+      expect(elsewhere.message).toContain('zpool add');
       const properties = ['autotrim', 'ashift'].map((name) =>
         runProgram('zpool', ['get', '-H', '-o', 'value', name, 'ontrial']).trim(),
       );
@@ -122,6 +124,7 @@ else {
           /ext4 labelled "precious"/,
         );
         await make(true);
+        expect(await make(false)).toMatchObject({ steps: [] });
         expect(
           (await refusal(async () => createPool({ path: 'zfs:other', device: used, force: true }), 'blocked'))
             .message,

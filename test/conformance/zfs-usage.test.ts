@@ -36,6 +36,41 @@ else {
       expect((await pool.describe()).tombstones).toBe(0);
     });
 
+    test('of the states that rollbacks have replaced only what their snapshots need is kept, and each says what it frees', async () => {
+      const { pool } = suite;
+      const { name, path } = await suite.volume(16 * MiB);
+      const digests: string[] = [];
+      const states = ['a', 'b', 'c'];
+      for (const [seed, state] of states.entries()) {
+        digests.push(digestOf(writePattern(path, seed, 0, 4 * MiB), 16 * MiB));
+        await pool.snapshot(`${name}@${state}`);
+      }
+      writePattern(path, 9, 4 * MiB, 4 * MiB);
+      const { undo = '' } = await pool.rollback(`${name}@a`);
+      const removed = [undo, `${name}@b`, `${name}@c`];
+      for (const reference of removed) {
+        const said = (await pool.usage([reference], { exact: true })).usages[0]?.exclusiveBytes ?? 0;
+        const listed = (await pool.usage([])).usages.find((each) => each.reference === reference);
+        expect(listed?.exclusiveBytes, reference).toBe(said);
+        const before = suite.backend.tools.usedBytes(suite.home.path);
+        await pool.remove(reference);
+        await pool.usage([], { exact: true }); // waits until it is freed
+        const freed = before - suite.backend.tools.usedBytes(suite.home.path);
+        expect(Math.abs(freed - said), reference).toBeLessThan(MiB / 3);
+        expect(freed, reference).toBeGreaterThan(3.5 * MiB);
+        const left = (await pool.listSnapshots(name)).map((each) => each.name);
+        expect(left.sort()).toEqual(
+          states.filter((each) => !removed.includes(`${name}@${each}`) || left.includes(each)),
+        );
+        for (const state of left) {
+          const clone = suite.name('clone');
+          await pool.clone(`${name}@${state}`, clone);
+          expect(digest(await pool.diskPath(clone)), state).toBe(digests[states.indexOf(state)]);
+          await pool.remove(clone);
+        }
+      }
+    });
+
     test('what it says is exclusive is what is free after a removal, whatever was cloned and removed before', async () => {
       const { pool } = suite;
       const usedBytes = (): number => suite.backend.tools.usedBytes(suite.home.path);

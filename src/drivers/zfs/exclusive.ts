@@ -8,13 +8,28 @@ export interface Counted {
   readonly written: number;
   /** The snapshot that it is a clone of; empty for none. */
   readonly origin: string;
+  /** The oldest first. */
   readonly snapshots: readonly CountedSnapshot[];
+}
+
+/** Reads what ZFS counts for a dataset; undefined where there is none. */
+export type Count = (dataset: string) => Counted | undefined;
+
+/** For looking at many, which come from few. */
+export function remembering(count: Count): Count {
+  const known = new Map<string, Counted | undefined>();
+  return (dataset) => {
+    if (!known.has(dataset)) known.set(dataset, count(dataset));
+    return known.get(dataset);
+  };
 }
 
 export interface CountedSnapshot {
   readonly name: string;
   /** Referred to by no other snapshot of the dataset, and not by the dataset itself. */
   readonly used: number;
+  /** Written between the snapshot before it and itself. */
+  readonly written: number;
   /** It was removed, and goes with its last clone. */
   readonly deferred: boolean;
   readonly clones: readonly string[];
@@ -24,11 +39,7 @@ export interface CountedSnapshot {
  * What would be free if a volume were removed. ZFS charges what a clone shares with something that was removed to that, which only
  * the clone keeps alive.
  */
-export function exclusiveOf(
-  layout: Layout,
-  dataset: string,
-  countedAt: (dataset: string) => Counted | undefined,
-): number {
+export function exclusiveOf(layout: Layout, dataset: string, countedAt: Count): number {
   const own = countedAt(dataset);
   if (!own) return 0;
   // Its snapshots stay, and with them what it was cloned from.
@@ -37,16 +48,24 @@ export function exclusiveOf(
 }
 
 /** What would be free if a snapshot were removed: nothing, as long as something was cloned from it. */
-export function exclusiveOfSnapshot(used: number, hasClones: boolean): number {
-  return hasClones ? 0 : used;
+export function exclusiveOfSnapshot(
+  layout: Layout,
+  { name, used, hasClones }: { readonly name: string; readonly used: number; readonly hasClones: boolean },
+  countedAt: Count,
+): number {
+  const [dataset] = splitSnapshot(name);
+  if (hasClones) return 0;
+  if (!dataset.startsWith(`${layout.branches}/`)) return used;
+  // A former state is there for its snapshots alone, but ZFS counts it as one that refers to the same as its last.
+  const branch = countedAt(dataset);
+  const last = branch?.snapshots.at(-1);
+  if (!branch || last?.name !== name) return used;
+  if (branch.snapshots.length === 1)
+    return branch.used + freedWithOrigin(layout, dataset, branch.origin, countedAt);
+  return last.written + branch.written;
 }
 
-function freedWithOrigin(
-  layout: Layout,
-  clone: string,
-  origin: string,
-  countedAt: (dataset: string) => Counted | undefined,
-): number {
+function freedWithOrigin(layout: Layout, clone: string, origin: string, countedAt: Count): number {
   const [dataset] = splitSnapshot(origin);
   const isRemoved = [layout.tombstones, layout.branches].some((area) => dataset.startsWith(`${area}/`));
   const parent = origin === '' ? undefined : countedAt(dataset);

@@ -1,5 +1,7 @@
 import type { Store } from '../store.ts';
+import { liesOnDevice } from './devices.ts';
 import { zfsDriver } from './driver.ts';
+import { layoutOf } from './layout.ts';
 import { createPool, datasetOf, destroyPool, openRoot } from './pools.ts';
 
 export const zfs: Store = {
@@ -15,5 +17,6 @@ export const zfs: Store = {
   openRoot,
   open: (root, path) => zfsDriver(datasetOf(path), root),
   create: createPool,
+  liesOn: (path, device) => liesOnDevice(layoutOf(datasetOf(path)).zpool, device),
   destroy: destroyPool,
 };

@@ -47,7 +47,11 @@ export function usage(layout: Layout, held: HeldDataset): PayloadUsage {
   const wanted = ['volsize', 'logicalreferenced', 'referenced', 'used', 'compressratio'] as const;
   const found = propertiesOf(dataset, wanted);
   const exclusive = dataset.includes('@')
-    ? exclusiveOfSnapshot(Number(found.used ?? 0), hasClones(dataset))
+    ? exclusiveOfSnapshot(
+        layout,
+        { name: dataset, used: Number(found.used ?? 0), hasClones: hasClones(dataset) },
+        countedAt,
+      )
     : exclusiveOf(layout, dataset, countedAt);
   return {
     logicalBytes: Number(found.volsize ?? found.logicalreferenced ?? 0),

@@ -71,12 +71,16 @@ export function countedAt(name: string): Counted | undefined {
     used: Number(dataset.property('used')),
     written: Number(dataset.property('written')),
     origin: dataset.property('origin') ?? '',
-    snapshots: dataset.eachSnapshot((snapshot) => ({
-      name: snapshot.name,
-      used: Number(snapshot.property('used')),
-      deferred: isDeferred(snapshot),
-      clones: snapshot.clones(),
-    })),
+    snapshots: dataset
+      .eachSnapshot((snapshot) => ({
+        name: snapshot.name,
+        createdIn: Number(snapshot.property('createtxg')),
+        used: Number(snapshot.property('used')),
+        written: Number(snapshot.property('written')),
+        deferred: isDeferred(snapshot),
+        clones: snapshot.clones(),
+      }))
+      .sort((a, b) => a.createdIn - b.createdIn),
   };
 }
 

@@ -1,6 +1,13 @@
 import type { SnapshotMetadata } from '../../model/metadata.ts';
 import type { SnapshotRecord, VolumeRecord } from '../driver.ts';
-import { type Counted, exclusiveOf, exclusiveOfSnapshot, isVisible } from './exclusive.ts';
+import {
+  type Count,
+  type Counted,
+  exclusiveOf,
+  exclusiveOfSnapshot,
+  isVisible,
+  remembering,
+} from './exclusive.ts';
 import { type Layout, lastPart, splitSnapshot } from './layout.ts';
 import type { Ancestry } from './look.ts';
 import { decodeProperty, volumeMetadata } from './metadata.ts';
@@ -9,14 +16,23 @@ import { type Row, readTable, type Table } from './table.ts';
 /** All volumes, each with its snapshots. */
 export function volumesIn(layout: Layout, table: Table = readTable(layout)): VolumeRecord[] {
   const branches = branchesIn(layout, table);
+  const look: Look = { layout, table, branches, count: remembering((name) => countedIn(table, name)) };
   const children = [...table.rows.values()].filter(
     ({ name }) =>
       name.startsWith(`${layout.dataset}/`) && !name.slice(layout.dataset.length + 1).includes('/'),
   );
   const records = children
     .filter(({ name }) => name !== layout.own)
-    .map((row) => volumeRecord(layout, table, branches, row, lastPart(row.name)));
-  return [...records, ...halfExchanged(layout, table, branches, records)];
+    .map((row) => volumeRecord(look, row, lastPart(row.name)));
+  return [...records, ...halfExchanged(look, records)];
+}
+
+/** What was read of a pool. */
+interface Look {
+  readonly layout: Layout;
+  readonly table: Table;
+  readonly branches: Branches;
+  readonly count: Count;
 }
 
 type Branches = ReadonlyMap<string, readonly Row[]>;
@@ -28,12 +44,8 @@ function branchesIn(layout: Layout, table: Table): Branches {
 }
 
 /** A rollback that has put the old state aside and not the new one in its place, at this moment or because its process died. */
-function halfExchanged(
-  layout: Layout,
-  table: Table,
-  branches: Branches,
-  records: readonly VolumeRecord[],
-): VolumeRecord[] {
+function halfExchanged(look: Look, records: readonly VolumeRecord[]): VolumeRecord[] {
+  const { layout, table, branches } = look;
   const present = new Set(
     records.map(({ metadata }) => (metadata?.type === 'volume' ? metadata.id : undefined)),
   );
@@ -43,18 +55,13 @@ function halfExchanged(
       const entry = lastPart(row.name).slice(id.length + 1);
       const isStaged = table.rows.has(`${layout.staging}/${entry}`);
       const name = row.volume;
-      return isStaged && name !== '-' ? [volumeRecord(layout, table, branches, row, name)] : [];
+      return isStaged && name !== '-' ? [volumeRecord(look, row, name)] : [];
     });
   });
 }
 
-function volumeRecord(
-  layout: Layout,
-  table: Table,
-  branches: Branches,
-  row: Row,
-  name: string,
-): VolumeRecord {
+function volumeRecord(look: Look, row: Row, name: string): VolumeRecord {
+  const { layout, table, branches, count } = look;
   const metadata = volumeMetadata(layout, ancestryIn(table, row));
   const line =
     metadata?.type === 'volume'
@@ -63,15 +70,12 @@ function volumeRecord(
   const snapshotRecords = line.flatMap((dataset) =>
     (table.snapshots.get(dataset.name) ?? [])
       .filter(({ name: snapshot, deferred }) => isVisible({ name: snapshot, deferred: deferred === 'on' }))
-      .map((snapshot) => snapshotRecord(table, snapshot, dataset)),
+      .map((snapshot) => snapshotRecord(look, snapshot, dataset)),
   );
   return {
     name,
     metadata: metadata?.type === 'volume' ? metadata : undefined,
-    ...sizes(
-      row,
-      exclusiveOf(layout, row.name, (each) => countedIn(table, each)),
-    ),
+    ...sizes(row, exclusiveOf(layout, row.name, count)),
     snapshots: snapshotRecords.length,
     snapshotRecords,
   };
@@ -84,22 +88,34 @@ function countedIn(table: Table, dataset: string): Counted | undefined {
     used: number(row.used) ?? 0,
     written: number(row.written) ?? 0,
     origin: own(row.origin),
-    snapshots: (table.snapshots.get(dataset) ?? []).map(({ name, used, deferred }) => ({
+    snapshots: inOrder(table.snapshots.get(dataset) ?? []).map(({ name, used, written, deferred }) => ({
       name,
       used: number(used) ?? 0,
+      written: number(written) ?? 0,
       deferred: deferred === 'on',
       clones: table.clones.get(name) ?? [],
     })),
   };
 }
 
-function snapshotRecord(table: Table, row: Row, dataset: Row): SnapshotRecord {
+function inOrder(snapshots: readonly Row[]): readonly Row[] {
+  return snapshots.toSorted((a, b) => Number(a.createdIn) - Number(b.createdIn));
+}
+
+function snapshotRecord({ layout, table, count }: Look, row: Row, dataset: Row): SnapshotRecord {
   // A snapshot inherits what its dataset says, which is something else.
   const own = row.metadata === dataset.metadata ? undefined : decodeProperty(row.metadata);
   return {
     name: splitSnapshot(row.name)[1],
     metadata: own?.type === 'snapshot' ? withGeneration(own, row.createdIn) : undefined,
-    ...sizes(row, exclusiveOfSnapshot(number(row.used) ?? 0, table.clones.has(row.name))),
+    ...sizes(
+      row,
+      exclusiveOfSnapshot(
+        layout,
+        { name: row.name, used: number(row.used) ?? 0, hasClones: table.clones.has(row.name) },
+        count,
+      ),
+    ),
   };
 }
 

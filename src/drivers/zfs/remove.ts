@@ -33,13 +33,13 @@ export function removeSnapshot(places: Places, held: HeldDataset): void {
   held.end();
   held.dataset = undefined;
   const [parent] = splitSnapshot(dataset);
-  if (parent.startsWith(`${places.layout.branches}/`)) destroyWhenFree(places, parent);
+  if (parent.startsWith(`${places.layout.branches}/`)) whereFree(() => destroyIfUnused(places, parent));
 }
 
 /** The snapshot is gone, whether what it was on can be destroyed now or is open: the removal of the volume does that then. */
-function destroyWhenFree(places: Places, dataset: string): void {
+function whereFree(destroy: () => void): void {
   try {
-    destroyIfUnused(places, dataset);
+    destroy();
   } catch (error) {
     const isOpen = error instanceof CoppiceError && error.code === 'blocked';
     if (!isOpen && !hasErrno(error, 'EBUSY')) throw error;
@@ -105,7 +105,7 @@ function settleBranch(places: Places, branch: string): boolean {
     promoteDataset(volume);
     if (origin !== branch) emptied.push(origin);
   }
-  for (const former of emptied) destroyWhenFree(places, former);
+  for (const former of emptied) whereFree(() => destroyIfUnused(places, former));
   awaitLink(volume);
   return true;
 }
@@ -161,23 +161,32 @@ export function destroyTree(places: Places, dataset: string): boolean {
 }
 
 /** Less than this is not worth a transaction group; some KiB seem to be written to every clone. */
-const worthFreeing = 2 ** 20;
+const worthFreeing = 128 * 1024;
 
-/** Clones need the snapshots of what was removed, and nobody what was written after the last of these. */
-function freeLatest(places: Places, dataset: string): void {
-  if (!dataset.startsWith(`${places.layout.tombstones}/`)) return;
+/** Only the snapshots of what was removed, or is a former state, are needed, and nothing that was written after the last of them. */
+function freeLatest({ layout }: Places, dataset: string): void {
+  if (![layout.tombstones, layout.branches].some((area) => dataset.startsWith(`${area}/`))) return;
   const { written = '0' } = propertiesOf(dataset, ['written']);
   if (Number(written) < worthFreeing) return;
-  whileProbed([dataset], () => forgetSinceSnapshot(dataset));
+  try {
+    whileProbed([dataset], () => forgetSinceSnapshot(dataset));
+  } catch (error) {
+    // Somebody's bookmark is newer than all snapshots, or the last of these has just gone.
+    if (!hasErrno(error, 'EEXIST', 'ESRCH')) throw error;
+  }
 }
 
-/** Of what was removed, or is a former state without snapshots: the last that needed it has gone. */
+/** Of what was removed, or is a former state: something that needed it has gone. The snapshots of a former state stay. */
 export function destroyIfUnused(places: Places, dataset: string): void {
   const { tombstones, branches } = places.layout;
   const isBranch = dataset.startsWith(`${branches}/`);
   if (!isBranch && !dataset.startsWith(`${tombstones}/`)) return;
   // The state that a rollback is just replacing has no snapshot of itself yet.
-  if (isBranch && (isStaged(places.layout, dataset) || snapshotsOn(dataset).length > 0)) return;
+  if (isBranch && isStaged(places.layout, dataset)) return;
+  if (isBranch && snapshotsOn(dataset).length > 0) {
+    freeLatest(places, dataset);
+    return;
+  }
   // Somebody may be at work on it, and will do this himself.
   const lock = isBranch
     ? undefined

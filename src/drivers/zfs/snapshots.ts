@@ -1,9 +1,9 @@
 import type { Name } from '../../model/names.ts';
 import type { RecordDetail, SnapshotRecord } from '../driver.ts';
 import { branchesOf } from './branches.ts';
-import { exclusiveOfSnapshot } from './exclusive.ts';
+import { exclusiveOfSnapshot, remembering } from './exclusive.ts';
 import { isInternal, metadataProperty, splitSnapshot } from './layout.ts';
-import { snapshotsWith } from './look-at-snapshots.ts';
+import { countedAt, snapshotsWith } from './look-at-snapshots.ts';
 import { decodeProperty, describeDataset } from './metadata.ts';
 import type { Places } from './places.ts';
 
@@ -19,6 +19,7 @@ export function snapshotsOf(places: Places, volume: Name, detail?: RecordDetail)
     'createtxg',
     ...(detail === 'usage' ? ['referenced', 'used'] : []),
   ];
+  const count = remembering(countedAt);
   return snapshotsWith(line, wanted).flatMap(({ name: full, values, properties, hasClones }) => {
     const [, snapshot] = splitSnapshot(full);
     if (isInternal(snapshot)) return [];
@@ -32,7 +33,11 @@ export function snapshotsOf(places: Places, volume: Name, detail?: RecordDetail)
         values['used'] === undefined
           ? undefined
           : {
-              exclusiveBytes: exclusiveOfSnapshot(Number(values['used']), hasClones),
+              exclusiveBytes: exclusiveOfSnapshot(
+                places.layout,
+                { name: full, used: Number(values['used']), hasClones },
+                count,
+              ),
               at: new Date().toISOString(),
             },
     };

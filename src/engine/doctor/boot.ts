@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs';
 import { readMounts } from '../../linux/mounts.ts';
-import { isSame, presentSource } from '../pools/beneath.ts';
+import { isSame } from '../../linux/same-file.ts';
+import { presentSource } from '../pools/beneath.ts';
 import { fstabLines } from '../pools/fstab.ts';
 import { mountUnits } from '../pools/mount-unit.ts';
 import { readIfAny } from '../pools/replace-file.ts';

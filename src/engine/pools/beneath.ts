@@ -1,5 +1,3 @@
-import { type BigIntStats, statSync } from 'node:fs';
-import { hasErrno } from '../../linux/libc.ts';
 import { type LoopFileState, presentFile } from '../../linux/loops.ts';
 import { mountOf } from '../../linux/mounts.ts';
 import type { Backing } from '../../model/metadata.ts';
@@ -35,22 +33,4 @@ export function presentBacking(path: string, recorded: Backing): Backing {
 /** The file under a loop device, else the device. */
 export function presentSource(device: string): string {
   return presentFile(device)?.path ?? device;
-}
-
-/** Whether two names mean one file or device, through links too. False when one of them is not there. */
-export function isSame(a: string, b: string): boolean {
-  if (a === b) return true;
-  const [first, second] = [statusOf(a), statusOf(b)];
-  if (!first || !second) return false;
-  if (first.isBlockDevice() && second.isBlockDevice()) return first.rdev === second.rdev;
-  return first.dev === second.dev && first.ino === second.ino;
-}
-
-function statusOf(path: string): BigIntStats | undefined {
-  try {
-    return statSync(path, { bigint: true });
-  } catch (error) {
-    if (hasErrno(error, 'ENOENT', 'ENOTDIR', 'ELOOP')) return undefined;
-    throw error;
-  }
 }

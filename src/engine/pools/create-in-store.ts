@@ -32,17 +32,30 @@ export function createInStore(store: Store, options: CreatePoolOptions): PoolCre
   return { path, id, backing, steps: [...steps, ...made.steps], warnings: made.warnings };
 }
 
-/** Run again, nothing is left to do. */
-function presentPool(store: Store, path: string, { existing }: CreatePoolOptions): PoolCreated | undefined {
-  if (existing) return undefined;
+/** Run again, nothing is left to do. @throws CoppiceError already_exists where it lies on something else than what is named */
+function presentPool(store: Store, path: string, options: CreatePoolOptions): PoolCreated | undefined {
+  if (options.existing) return undefined;
   try {
     using root = store.openRoot(path);
     const { id, backing } = root.metadata;
+    for (const each of named(options)) if (!store.liesOn(path, each)) throw isElsewhere(store, path, each);
     return { path, id, backing, steps: [], warnings: [] };
   } catch (error) {
     if (error instanceof CoppiceError && error.code === 'not_a_pool') return undefined;
     throw error;
   }
+}
+
+/** The devices and the file that somebody wants the pool to lie on. */
+function named({ device, file }: CreatePoolOptions): string[] {
+  return [device ?? [], file ?? []].flat().map((each) => resolve(each));
+}
+
+function isElsewhere({ name, advice }: Store, path: string, device: string): CoppiceError {
+  return new CoppiceError(
+    'already_exists',
+    `${path} is a pool already, and ${device} is no part of it; ${advice.grow}; another pool needs a name of its own: "coppice pool create ${name}:NAME ...".`,
+  );
 }
 
 /** With the driver named, the name of the storage alone will do. */
@@ -82,7 +95,7 @@ function devicesOf(
   if (existing) return [];
   if (device === undefined)
     return [makeFile(resolve(file ?? `${path.replaceAll(/[:/]/g, '-')}.img`), bytes, steps, undo)];
-  const devices = (typeof device === 'string' ? [device] : device).map((each) => resolve(each));
+  const devices = named(options);
   for (const each of devices) requireFreeDevice(each, force);
   return devices;
 }

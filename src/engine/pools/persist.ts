@@ -1,9 +1,10 @@
 import { dirname, join } from 'node:path';
 import type { Backend } from '../../drivers/backend.ts';
+import { isSame } from '../../linux/same-file.ts';
 import { CoppiceError } from '../../model/errors.ts';
 import type { Backing, PoolMetadata } from '../../model/metadata.ts';
 import { explaining } from '../failures.ts';
-import { type Beneath, isSame, lookBeneath, presentBacking } from './beneath.ts';
+import { type Beneath, lookBeneath, presentBacking } from './beneath.ts';
 import { mountOptions } from './claim.ts';
 import { fstabLine, sourceAt, withLine, withoutOurs } from './fstab.ts';
 import { mountUnit, removeUnit, requiresMountsFor, unitName } from './mount-unit.ts';

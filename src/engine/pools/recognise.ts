@@ -5,8 +5,9 @@ import { Descriptor, descriptorPath } from '../../linux/files.ts';
 import { fileSystemLabel } from '../../linux/labels.ts';
 import { hasErrno, SystemError } from '../../linux/libc.ts';
 import { type Mount, readMounts } from '../../linux/mounts.ts';
+import { isSame } from '../../linux/same-file.ts';
 import { CoppiceError } from '../../model/errors.ts';
-import { isSame, presentSource } from './beneath.ts';
+import { presentSource } from './beneath.ts';
 import { poolLabel } from './claim.ts';
 import { readKnownMetadata } from './open.ts';
 
