@@ -36,7 +36,7 @@ export function removeSnapshot(places: Places, held: HeldDataset): void {
   if (parent.startsWith(`${places.layout.branches}/`)) whereFree(() => destroyIfUnused(places, parent));
 }
 
-/** The snapshot is gone, whether what it was on can be destroyed now or is open: the removal of the volume does that then. */
+/** What was asked for is done, whether a former state can be freed now or is open: the removal of the volume does that then. */
 function whereFree(destroy: () => void): void {
   try {
     destroy();
@@ -184,7 +184,7 @@ export function destroyIfUnused(places: Places, dataset: string): void {
   // The state that a rollback is just replacing has no snapshot of itself yet.
   if (isBranch && isStaged(places.layout, dataset)) return;
   if (isBranch && snapshotsOn(dataset).length > 0) {
-    freeLatest(places, dataset);
+    whereFree(() => freeLatest(places, dataset));
     return;
   }
   // Somebody may be at work on it, and will do this himself.
