@@ -28,9 +28,14 @@ export function requireFreeSnapshot(context: Context, volume: HeldVolume, name: 
     throw snapshotTaken(volume, name);
 }
 
-/** Has a name given that storage said is taken to a snapshot, if nobody sees what has it. @throws CoppiceError already_exists */
-export function clearSnapshotName(context: Context, volume: HeldVolume, name: Name, cause: unknown): void {
-  clear(context, { area: 'snapshots', volume: volume.held, name }, () => snapshotTaken(volume, name, cause));
+/**
+ * Clears away what has the name of a wanted snapshot, as storage has said, and what nobody sees. Returns whether there was anything.
+ * @throws CoppiceError already_exists
+ */
+export function clearSnapshotName(context: Context, volume: HeldVolume, name: Name, cause: unknown): boolean {
+  return clear(context, { area: 'snapshots', volume: volume.held, name }, () =>
+    snapshotTaken(volume, name, cause),
+  );
 }
 
 function moveTo(
@@ -51,10 +56,11 @@ function moveTo(
 }
 
 /** What a group hides in a place gives way, or becomes visible: then the name is taken. */
-function clear(context: Context, place: Extract<Place, { name: Name }>, taken: () => CoppiceError): void {
+function clear(context: Context, place: Extract<Place, { name: Name }>, taken: () => CoppiceError): boolean {
   const found = occupancy(context, place);
   if (found === 'taken') throw taken();
   if (found === 'hidden') clearHidden(context, place, place.name);
+  return found === 'hidden';
 }
 
 function snapshotTaken(volume: HeldVolume, name: Name, cause?: unknown): CoppiceError {

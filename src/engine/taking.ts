@@ -1,4 +1,4 @@
-import type { Held } from '../drivers/driver.ts';
+import type { Driver, Held } from '../drivers/driver.ts';
 import { hasErrno } from '../linux/libc.ts';
 import { randomId } from '../linux/random.ts';
 import type { SnapshotMetadata } from '../model/metadata.ts';
@@ -31,25 +31,29 @@ export interface WantedSnapshot {
  */
 export function takeAtOnce(
   context: Context,
+  take: NonNullable<Driver['snapshotTogether']>,
   wanted: readonly WantedSnapshot[],
   group?: string,
 ): Snapshotted[] {
   const created = new Date();
-  for (const generated of numbered(timestampName('snap', created))) {
+  const names = numbered(timestampName('snap', created));
+  for (let generated = names.next().value; ; ) {
     const members = wanted.map(({ volume, name = generated }) => ({
       volume,
       name,
       metadata: snapshotMetadata(volume, created, group === undefined ? {} : { group }),
     }));
     try {
-      context.driver.snapshotTogether?.(members.map((each) => ({ ...each, volume: each.volume.held })));
+      take(members.map((each) => ({ ...each, volume: each.volume.held })));
       return members.map(({ volume, name, metadata }) => summarize(volume, name, metadata.id));
     } catch (error) {
       if (!hasErrno(error, 'EEXIST')) throw error;
-      for (const { volume, name } of wanted) if (name) clearSnapshotName(context, volume, name, error);
+      const cleared = wanted.filter(
+        ({ volume, name }) => name && clearSnapshotName(context, volume, name, error),
+      );
+      if (cleared.length === 0) generated = names.next().value;
     }
   }
-  throw new Error('names never end');
 }
 
 /** Writes the metadata of a snapshot that a user has asked for. Returns its id. */

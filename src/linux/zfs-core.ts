@@ -115,7 +115,7 @@ export function takeSnapshots(
     const [first] = codes;
     if (!first) return Object.keys(open);
     // Somebody else has taken one of the same volume in this transaction group, and there is only one in each; the next is another.
-    if (!isUndone && codes.every(([, errno]) => errno === EAGAIN)) continue;
+    if (!isUndone && codes.some(([, errno]) => errno === EAGAIN)) continue;
     const each = Object.fromEntries(codes.map(([name, errno]) => [name, nameOf(errno)]));
     throw new ZfsError(first[1], 'snapshot', names.join(', '), each);
   }
@@ -203,6 +203,7 @@ export function datasetExists(name: string): boolean {
  * @throws ZfsError EBUSY when it is open or mounted, ESRCH when it has no snapshot
  */
 export function forgetSinceSnapshot(dataset: string): void {
+  // The call has a second result where it succeeds, and a program may have one.
   const program = 'local errno = zfs.sync.rollback((...).dataset) return errno';
   const failed = runZfsProgram(zpoolOf(dataset), program, { dataset }, dataset);
   if (failed !== 0) throw new ZfsError(Number(failed), 'roll back', dataset);

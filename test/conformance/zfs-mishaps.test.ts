@@ -101,6 +101,41 @@ else {
       }
     });
 
+    test('what can not be freed yet fails no removal: somebody has it open, or a quota stands against it', async () => {
+      const { pool } = suite;
+      const { name, path } = await suite.volume(8 * MiB);
+      const clones = [suite.name('clone'), suite.name('clone')];
+      for (const clone of clones) await pool.clone(name, clone);
+      writePattern(path, 4, 0, 8 * MiB);
+      {
+        await using _user = await holdOpen(path);
+        await pool.remove(name, { force: true });
+        expect((await pool.remove(clones[0] ?? '')).warnings ?? []).toEqual([]);
+        await using other = await openPool(suite.home.path, { inline: true });
+        expect((await other.list()).map((each) => each.name)).toContain(clones[1]);
+      }
+      await using after = await openPool(suite.home.path, { inline: true });
+      const [tombstone = ''] = zfs('list', '-Hp', '-r', '-o', 'name', `${dataset()}/.coppice/tombstones`)
+        .split('\n')
+        .filter((each) => each.includes(`/${name}.`));
+      expect(Number(zfs('get', '-Hp', '-o', 'value', 'written', tombstone))).toBeLessThan(MiB);
+      await after.remove(clones[1] ?? '');
+
+      const tree = suite.name('tree');
+      await pool.create(tree, { kind: 'tree' });
+      const file = join(await pool.diskPath(tree), 'file');
+      await pool.snapshot(`${tree}@a`);
+      writeFileSync(file, patternBytes(5, 8 * MiB));
+      await pool.snapshot(`${tree}@b`);
+      writeFileSync(file, patternBytes(6, 2 * MiB));
+      runProgram('zpool', ['sync']);
+      zfs('set', 'refquota=4M', `${dataset()}/${tree}`);
+      const { undo = '' } = await pool.rollback(`${tree}@a`);
+      expect((await pool.remove(undo)).warnings ?? []).toEqual([]);
+      expect((await pool.listSnapshots(tree)).map((each) => each.name)).toEqual(['a', 'b']);
+      await pool.remove(tree, { withSnapshots: true });
+    });
+
     test('what was cloned from a clone with a long name stays a volume when that is removed', async () => {
       const { pool } = suite;
       const { name } = await suite.volume();

@@ -78,7 +78,11 @@ function freedWithOrigin(layout: Layout, clone: string, origin: string, countedA
     others.every((each) => !isVisible(each) && each.clones.length === 0)
   )
     return parent.used + freedWithOrigin(layout, dataset, parent.origin, countedAt);
-  return snapshot.deferred ? snapshot.used : 0;
+  if (!snapshot.deferred) return 0;
+  // Of what was removed, the newest state goes with the last snapshot.
+  return isRemoved && parent.snapshots.at(-1) === snapshot
+    ? snapshot.written + parent.written
+    : snapshot.used;
 }
 
 /** Whether a user sees it, so that it stays when what was cloned from it goes. */

@@ -17,6 +17,8 @@ export class HeldDataset implements Held {
   draft: Draft | undefined;
   /** Not written yet, because what it belongs to is still a draft. */
   draftMetadata: Metadata | undefined;
+  /** It got the name that it has just now. */
+  isRenamed = false;
   /** What is remembered of it from one time to the next; undefined where nothing is. */
   memory: Remembered | undefined;
   /** What it said of itself when it was opened; undefined when that must be read again. */

@@ -1,5 +1,5 @@
 import { fsyncSync } from 'node:fs';
-import { hasErrno } from '../../linux/libc.ts';
+import { hasErrno, SystemError } from '../../linux/libc.ts';
 import type { NvObject } from '../../linux/nvlist.ts';
 import { randomId } from '../../linux/random.ts';
 import {
@@ -141,7 +141,7 @@ export function takeAllFlushed(places: Places, wanted: Wanted): void {
     takeFlushed(places, wanted);
   } catch (error) {
     if (!hasErrno(error, 'EEXIST')) throw error;
-    const aside = [...wanted.keys()].filter((name) => datasetExists(name) && stepAside(name));
+    const aside = [...wanted.keys()].filter((name) => stepAside(places, name));
     if (aside.length === 0) throw error;
     takeFlushed(places, wanted);
   }
@@ -149,11 +149,13 @@ export function takeAllFlushed(places: Places, wanted: Wanted): void {
 
 /**
  * Who has a zvol open has written into the page cache of its device, perhaps; the last who closes it waits for that. So the device
- * is opened only where somebody has it open: that takes longer than a snapshot.
+ * is opened only where somebody has it open: to look takes less.
  */
 function takeFlushed(places: Places, wanted: Wanted): void {
   const open = takeSnapshots(wanted, true);
   if (open.length === 0) return;
+  // It would all be written out for nothing.
+  for (const name of wanted.keys()) if (datasetExists(name)) throw taken('snapshot', name);
   using _turns = takeTurns(places, [...wanted.keys()]);
   for (const dataset of open) {
     const { volsize } = propertiesOf(dataset, ['volsize']);
@@ -178,9 +180,11 @@ function takeTurns(places: Places, snapshots: readonly string[]): DisposableStac
 }
 
 /** Gives a snapshot that was removed, and that ZFS keeps for its clones, another name. Returns false when it was not removed. */
-function stepAside(name: string): boolean {
+function stepAside(places: Places, name: string): boolean {
   const [dataset] = splitSnapshot(name);
-  if (lookAtSnapshot(name)) return false;
+  // Between the look and the renaming somebody else could do the same, and take a snapshot of that name, which would be renamed.
+  using _turn = places.turn(dataset);
+  if (!datasetExists(name) || lookAtSnapshot(name)) return false;
   try {
     renameDataset(name, `${dataset}@coppice:removed-${randomId()}`);
   } catch (error) {
@@ -202,4 +206,10 @@ export function makeEntry(places: Places, staged: HeldDataset, property: string,
 export function required(held: HeldDataset): string {
   if (held.dataset !== undefined) return held.dataset;
   throw new CoppiceError('damaged', 'The data of this volume is gone; "coppice pool check" says more.');
+}
+
+/** As the kernel says it, where it would not: the name is there in another form, or another dataset has it. */
+export function taken(step: 'snapshot' | 'rename', name: string): SystemError {
+  const EEXIST = 17;
+  return new SystemError(EEXIST, step, name);
 }

@@ -1,4 +1,3 @@
-import { SystemError } from '../../linux/libc.ts';
 import {
   cloneDataset,
   datasetExists,
@@ -12,7 +11,7 @@ import { replacedBy } from './branches.ts';
 import type { HeldDataset } from './held.ts';
 import { dataOf, entryOf, lastPart, nameProperty, splitSnapshot } from './layout.ts';
 import { childrenOf, propertiesOf } from './look.ts';
-import { describing, materialise, originOf, required, takeSnapshot } from './make.ts';
+import { describing, materialise, originOf, required, taken, takeSnapshot } from './make.ts';
 import { cloneMetadata } from './metadata.ts';
 import type { Places } from './places.ts';
 import { removeSnapshot } from './remove.ts';
@@ -40,14 +39,14 @@ export function move(places: Places, held: HeldDataset, to: Place): void {
 
 function moveToVolumes(places: Places, held: HeldDataset, to: Extract<Place, { area: 'volumes' }>): void {
   const target = `${places.layout.dataset}/${to.name}`;
-  if (datasetExists(target)) throw new SystemError(eexist, 'rename', to.name);
+  if (datasetExists(target)) throw taken('rename', to.name);
   // From here on nobody else may have it. Of a name that is free others have the lock only for as long as they see that it is, or
   // while they do the same as we; they wait for nobody then.
   const lock = places.lock(to, 'exclusive', true);
   if (!lock) throw new Error('a lock that is waited for is got');
   try {
     // Between the two renames of a rollback whose process has died, the name only seems to be free.
-    if (lock.isChanged && places.finishExchange(to.name)) throw new SystemError(eexist, 'rename', to.name);
+    if (lock.isChanged && places.finishExchange(to.name)) throw taken('rename', to.name);
     if (held.draft?.kind === 'clone' && held.draftMetadata === undefined) {
       cloneTo(places, held, held.draft.source, target);
     } else {
@@ -98,7 +97,7 @@ function cloneTo(places: Places, held: HeldDataset, source: HeldDataset, target:
 function moveToSnapshots(places: Places, held: HeldDataset, to: Extract<Place, { area: 'snapshots' }>): void {
   const { draft } = held;
   if (draft?.kind !== 'snapshot') throw new CoppiceError('io_error', 'only a snapshot becomes one');
-  if (places.isOnBranch(to)) throw new SystemError(eexist, 'snapshot', to.name);
+  if (places.isOnBranch(to)) throw taken('snapshot', to.name);
   const name = `${required(draft.source)}@${to.name}`;
   takeSnapshot(places, name, held.draftMetadata);
   held.end();
@@ -107,8 +106,6 @@ function moveToSnapshots(places: Places, held: HeldDataset, to: Extract<Place, {
   held.draftMetadata = undefined;
   held.known = undefined;
 }
-
-const eexist = 17;
 
 function moveToTombstones(places: Places, held: HeldDataset, to: Extract<Place, { id: string }>): void {
   if (held.place.area === 'snapshots') {
@@ -128,6 +125,7 @@ function moveToTombstones(places: Places, held: HeldDataset, to: Extract<Place, 
   held.end();
   held.add(lock);
   held.dataset = target;
+  held.isRenamed = true;
 }
 
 /** A volume with files must not be mounted while it is moved; a disk is moved as it is. */

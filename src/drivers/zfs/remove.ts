@@ -7,6 +7,7 @@ import {
   promoteDataset,
   renameDataset,
 } from '../../linux/zfs-core.ts';
+import { ZfsError } from '../../linux/zfs-error.ts';
 import { sleep, waitForLink } from '../../linux/zvol.ts';
 import { CoppiceError } from '../../model/errors.ts';
 import { branchesOf, datasetOf, isStaged, replacedBy } from './branches.ts';
@@ -33,13 +34,13 @@ export function removeSnapshot(places: Places, held: HeldDataset): void {
   held.end();
   held.dataset = undefined;
   const [parent] = splitSnapshot(dataset);
-  if (parent.startsWith(`${places.layout.branches}/`)) whereFree(() => destroyIfUnused(places, parent));
+  if (parent.startsWith(`${places.layout.branches}/`)) destroyWhenFree(places, parent);
 }
 
-/** What was asked for is done, whether a former state can be freed now or is open: the removal of the volume does that then. */
-function whereFree(destroy: () => void): void {
+/** The snapshot is gone, whether what it was on can be destroyed now or is open: the removal of the volume does that then. */
+function destroyWhenFree(places: Places, dataset: string): void {
   try {
-    destroy();
+    destroyIfUnused(places, dataset);
   } catch (error) {
     const isOpen = error instanceof CoppiceError && error.code === 'blocked';
     if (!isOpen && !hasErrno(error, 'EBUSY')) throw error;
@@ -53,7 +54,7 @@ export function discard(places: Places, held: HeldDataset): void {
       discardStaged(places, held);
       return;
     case 'tombstones':
-      discardTombstone(places, entryOf(places.layout, place));
+      discardTombstone(places, entryOf(places.layout, place), held.isRenamed);
       break;
     case 'snapshots':
       removeSnapshot(places, held);
@@ -70,7 +71,7 @@ export function discard(places: Places, held: HeldDataset): void {
 function discardVolume(places: Places, held: HeldDataset): void {
   const { dataset } = held;
   if (dataset === undefined) return;
-  const change = (): undefined => discardTombstone(places, dataset);
+  const change = (): undefined => discardTombstone(places, dataset, false);
   if (places.kindOf(held) === 'tree') whileUnmounted(dataset, change);
   else change();
 }
@@ -105,7 +106,7 @@ function settleBranch(places: Places, branch: string): boolean {
     promoteDataset(volume);
     if (origin !== branch) emptied.push(origin);
   }
-  for (const former of emptied) whereFree(() => destroyIfUnused(places, former));
+  for (const former of emptied) destroyWhenFree(places, former);
   awaitLink(volume);
   return true;
 }
@@ -121,7 +122,7 @@ function awaitLink(volume: string): void {
   }
 }
 
-function discardTombstone(places: Places, dataset: string): undefined {
+function discardTombstone(places: Places, dataset: string, isProbed: boolean): undefined {
   if (!datasetExists(dataset)) return;
   const metadata = describeDataset(places.layout, dataset);
   if (metadata?.type === 'volume') {
@@ -130,10 +131,10 @@ function discardTombstone(places: Places, dataset: string): undefined {
     for (const branch of branchesOf(places.layout, metadata.id)) {
       const target = `${places.layout.tombstones}/${name}.${entryOfBranch(branch)}`;
       renameDataset(branch, target);
-      destroyTree(places, target);
+      destroyTree(places, target, true);
     }
   }
-  destroyTree(places, dataset);
+  destroyTree(places, dataset, isProbed);
 }
 
 function entryOfBranch(branch: string): string {
@@ -143,14 +144,15 @@ function entryOfBranch(branch: string): string {
 /**
  * Destroys a dataset with its snapshots, and then what was only kept for it. Returns whether it is gone: what has clones stays, and
  * goes with the last of them.
+ * @param isProbed it got its name just now, so that udev may have it open
  */
-export function destroyTree(places: Places, dataset: string): boolean {
+export function destroyTree(places: Places, dataset: string, isProbed: boolean = false): boolean {
   if (!datasetExists(dataset)) return true;
   const { origin: snapshot = '' } = propertiesOf(dataset, ['origin']);
   const [origin, label] = splitSnapshot(snapshot);
   destroySnapshotsUnlessBusy(snapshotsOn(dataset).map(({ name }) => name));
   if (snapshotsOn(dataset).length > 0) {
-    freeLatest(places, dataset);
+    freeLatest(places, dataset, isProbed);
     return false;
   }
   whileProbed([dataset], () => destroyDataset(dataset));
@@ -163,16 +165,21 @@ export function destroyTree(places: Places, dataset: string): boolean {
 /** Less than this is not worth a transaction group; some KiB seem to be written to every clone. */
 const worthFreeing = 128 * 1024;
 
-/** Only the snapshots of what was removed, or is a former state, are needed, and nothing that was written after the last of them. */
-function freeLatest({ layout }: Places, dataset: string): void {
+/**
+ * Only the snapshots of what was removed, or is a former state, are needed, and nothing that was written after the last of them.
+ * Where that can't be freed now, nothing has failed: somebody has it open, or a bookmark or a quota stands against it.
+ */
+function freeLatest({ layout }: Places, dataset: string, isProbed: boolean): void {
   if (![layout.tombstones, layout.branches].some((area) => dataset.startsWith(`${area}/`))) return;
-  const { written = '0' } = propertiesOf(dataset, ['written']);
-  if (Number(written) < worthFreeing) return;
+  const free = (): void => forgetSinceSnapshot(dataset);
   try {
-    whileProbed([dataset], () => forgetSinceSnapshot(dataset));
+    const { written = '0' } = propertiesOf(dataset, ['written']);
+    if (Number(written) < worthFreeing) return;
+    if (isProbed) whileProbed([dataset], free);
+    else free();
   } catch (error) {
-    // Somebody's bookmark is newer than all snapshots, or the last of these has just gone.
-    if (!hasErrno(error, 'EEXIST', 'ESRCH')) throw error;
+    const isOpen = error instanceof CoppiceError && error.code === 'blocked';
+    if (!isOpen && !(error instanceof ZfsError)) throw error;
   }
 }
 
@@ -184,7 +191,7 @@ export function destroyIfUnused(places: Places, dataset: string): void {
   // The state that a rollback is just replacing has no snapshot of itself yet.
   if (isBranch && isStaged(places.layout, dataset)) return;
   if (isBranch && snapshotsOn(dataset).length > 0) {
-    whereFree(() => freeLatest(places, dataset));
+    freeLatest(places, dataset, true);
     return;
   }
   // Somebody may be at work on it, and will do this himself.

@@ -1,9 +1,8 @@
-import { SystemError } from '../../linux/libc.ts';
 import { CoppiceError } from '../../model/errors.ts';
 import type { SnapshotMember } from '../driver.ts';
 import type { HeldDataset } from './held.ts';
 import { metadataProperty } from './layout.ts';
-import { required, takeAllFlushed } from './make.ts';
+import { required, takeAllFlushed, taken } from './make.ts';
 import { encodeProperty } from './metadata.ts';
 import type { Places } from './places.ts';
 
@@ -22,13 +21,7 @@ export function snapshotTogether(places: Places, members: readonly SnapshotMembe
       'ZFS takes one snapshot of a volume at the same instant; name each volume once, or take the others by themselves.',
     );
   for (const { volume, name } of members) {
-    if (places.isOnBranch({ area: 'snapshots', volume, name })) throw taken(name);
+    if (places.isOnBranch({ area: 'snapshots', volume, name })) throw taken('snapshot', name);
   }
   takeAllFlushed(places, wanted);
-}
-
-const eexist = 17;
-
-function taken(name: string): SystemError {
-  return new SystemError(eexist, 'snapshot', name);
 }

@@ -1,4 +1,4 @@
-import type { Held } from '../../drivers/driver.ts';
+import type { Driver, Held } from '../../drivers/driver.ts';
 import { randomId } from '../../linux/random.ts';
 import { CoppiceError } from '../../model/errors.ts';
 import { formatReference, type Name, parseReference, type Reference } from '../../model/names.ts';
@@ -46,11 +46,11 @@ export function snapshotTogether(
   requireSpace(context, `snapshot ${references.length} volumes`, 0);
   using locks = new DisposableStack();
   const members = inLockOrder(references).map((text) => hold(context, text, locks));
-  const isAtOnce = context.driver.snapshotTogether !== undefined;
+  const take = context.driver.snapshotTogether;
   for (const { reference, volume } of members)
-    if (reference.snapshot && !isAtOnce) requireFreeSnapshot(context, volume, reference.snapshot);
+    if (reference.snapshot && !take) requireFreeSnapshot(context, volume, reference.snapshot);
   for (const { reference, volume } of members) of(reference, () => context.driver.writeOut(volume.held));
-  if (isAtOnce) return takeWithoutGroup(context, references, members);
+  if (take) return takeWithoutGroup(context, take, references, members);
   using group = beginGroup(context, 'snapshot');
   const staged: StagedMember[] = [];
   try {
@@ -80,12 +80,15 @@ export function snapshotTogether(
 /** Where the storage takes them all in one step, there is no group that could be half there. */
 function takeWithoutGroup(
   context: Context,
+  take: NonNullable<Driver['snapshotTogether']>,
   references: readonly string[],
   members: readonly Member[],
 ): SnapshotGroup {
   const group = randomId();
   const wanted = members.map(({ reference, volume }) => ({ volume, name: reference.snapshot }));
-  const taken = explaining(`snapshot ${references.join(', ')}`, () => takeAtOnce(context, wanted, group));
+  const taken = explaining(`snapshot ${references.join(', ')}`, () =>
+    takeAtOnce(context, take, wanted, group),
+  );
   return { group, snapshots: inOrder(references, members, taken), apartMilliseconds: 0, sameInstant: true };
 }
 

@@ -25,9 +25,10 @@ export function snapshot(
   using volume = holdVolume(context, reference.volume, 'shared');
   requireUnsealed(volume, `snapshot ${volume.name}`);
   const { snapshot: name } = reference;
-  if (context.driver.snapshotTogether) {
+  const take = context.driver.snapshotTogether;
+  if (take) {
     context.driver.writeOut(volume.held);
-    return takeAtOnce(context, [{ volume, name }])[0] as Snapshotted;
+    return takeAtOnce(context, take, [{ volume, name }])[0] as Snapshotted;
   }
   if (name) requireFreeSnapshot(context, volume, name);
   context.driver.writeOut(volume.held);
