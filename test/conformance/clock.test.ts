@@ -41,7 +41,7 @@ conformance('clocks that jump', (suite) => {
     const other = await suite.volume(4096);
     writePattern(path, 0, 0, 4096);
     await using behind = pausedChild(call('snapshot', `${other.name}@s`, {}), withClock(-20_000 * day));
-    await behind.until(/^fsetxattr user.coppice.order|^ioctl SNAP_CREATE/);
+    await behind.until(/^fsetxattr user.coppice.order|^ioctl SNAP_CREATE|^zfs change .*@s$/);
     const ahead = runChild(call('snapshot', `${name}@ahead`, {}), withClock(20_000 * day));
     // It may have to wait for the other.
     await Promise.race([ahead, delay(1000)]);
@@ -60,7 +60,7 @@ conformance('clocks that jump', (suite) => {
     for (const [index, clock] of clocks.entries()) {
       writePattern(path, index + 1, 0, 4096);
       const rollback = pausedChild(call('rollback', `${name}@s`, {}), withClock(clock));
-      await rollback.until(/^renameat2 pre-rollback/);
+      await rollback.until(/^renameat2 pre-rollback|^zfs change .*@pre-rollback/);
       await rollback.kill();
       await runChild(call('open'), withClock(clocks.at(index - 1) ?? 0));
     }
@@ -75,7 +75,7 @@ conformance('clocks that jump', (suite) => {
   test('opening a pool with a clock far ahead takes nothing of what is under way', async () => {
     const { name } = await suite.volume(4096);
     await using clone = pausedChild(call('clone', name, `${name}-copy`, {}), withClock(-20_000 * day));
-    await clone.until(/^renameat2 .*-copy$/);
+    await clone.until(/^renameat2 .*-copy$|^zfs rename /);
     await runChild(call('open'), withClock(20_000 * day));
     await clone.finish();
     await using pool = await openPool(suite.home.path, { inline: true });
@@ -87,7 +87,9 @@ conformance('clocks that jump', (suite) => {
 async function expectPatterns(suite: Suite, references: readonly string[]): Promise<void> {
   for (const [index, reference] of references.entries())
     expect(
-      readFileSync(await suite.pool.diskPath(reference)).equals(patternBytes(index, 4096)),
+      readFileSync(await suite.pool.diskPath(reference))
+        .subarray(0, 4096)
+        .equals(patternBytes(index, 4096)),
       reference,
     ).toBe(true);
 }
