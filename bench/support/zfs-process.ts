@@ -91,12 +91,9 @@ async function type(lines: readonly string[]): Promise<void> {
 
 /** All volumes and what they take, against one bare list of them. */
 async function listing(): Promise<number[]> {
-  const found: number[] = [];
-  for (let round = 0; round < 3; round++) {
-    const bare = await time(() =>
-      execFileSync('zfs', ['list', '-r', '-t', 'volume', 'vmpool'], { stdio: 'ignore' }),
-    );
-    found.push((await time(() => pool.usage())) / bare);
-  }
-  return found;
+  const bare = (): Promise<number> =>
+    time(() => execFileSync('zfs', ['list', '-r', '-t', 'volume', 'vmpool'], { stdio: 'ignore' }));
+  const usage = (): Promise<number> => time(() => pool.usage());
+  const found = await compare(7, bare, usage);
+  return found.map(({ a, b }) => b / a);
 }
