@@ -27,8 +27,8 @@ export function findHolders(files: readonly FileIdentity[]): { holders: FoundHol
 }
 
 /**
- * The same for block devices, by their number: whatever name of it somebody has opened. udev looks at each new device for a moment,
- * which is no use of it.
+ * The same for block devices, by their number: whatever name of it somebody has opened. udev, and the programs that it runs, look at
+ * each new device for a moment, which is no use of it.
  * @param wanted the path to name for each number
  */
 export function findDeviceHolders(wanted: ReadonlyMap<bigint, string>): {
@@ -44,8 +44,25 @@ export function findDeviceHolders(wanted: ReadonlyMap<bigint, string>): {
     return path ? [{ command: `loop device /dev/${name}`, path }] : [];
   });
   const { holders: users, complete } = findUsers(pathOf);
-  const holders = [...loops, ...users];
-  return { holders: holders.filter(({ command }) => !/udevd\b|^\(udev-worker\)/.test(command)), complete };
+  return { holders: [...loops, ...users.filter(({ pid }) => !isOfUdev(String(pid)))], complete };
+}
+
+/** Whether it is udev, or has been started by it. */
+function isOfUdev(pid: string): boolean {
+  try {
+    for (let each = pid; Number(each) > 1; each = parentOf(each)) {
+      if (/^(\S*\/)?(systemd-)?udevd\b|^\(udev-worker\)/.test(commandOf(each))) return true;
+    }
+  } catch (error) {
+    if (!hasErrno(error, 'ENOENT', 'ESRCH')) throw error;
+    // It has ended meanwhile, or who started it; who asks sees by whether the device is still open that he must ask again.
+    return true;
+  }
+  return false;
+}
+
+function parentOf(pid: string): string {
+  return /^PPid:\s*(\d+)$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1] ?? '0';
 }
 
 function findUsers(pathOf: (status: BigIntStats) => string | undefined): {

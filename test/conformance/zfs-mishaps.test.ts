@@ -1,5 +1,5 @@
-import { readFileSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { expect, test } from 'vitest';
 import { openPool } from '../../src/index.ts';
 import { observeCalls } from '../../src/linux/libc.ts';
@@ -99,6 +99,19 @@ else {
         expect((await pool.listSnapshots(a)).map((each) => each.name)).toEqual([`s${index}`]);
         await pool.remove(references);
       }
+    });
+
+    test('a program that udev runs for a new device is nobody who has it open', async () => {
+      const { pool } = suite;
+      const { name, path } = await suite.volume();
+      await pool.snapshot(`${name}@s`);
+      writePattern(path, 1, 0, MiB);
+      using _rule = slowUdev();
+      const { undo = '' } = await pool.rollback(`${name}@s`);
+      const clone = suite.name('clone');
+      await pool.clone(name, clone);
+      for (const gone of [clone, undo, name])
+        expect(await pool.remove(gone, { withSnapshots: gone === name })).not.toHaveProperty('warnings');
     });
 
     test('what can not be freed yet fails no removal: somebody has it open, or a quota stands against it', async () => {
@@ -226,4 +239,21 @@ else {
       await pool.remove(name, { withSnapshots: true });
     });
   });
+}
+
+/** udev has each device open for longer than usual, in a program that it runs. */
+function slowUdev(): Disposable {
+  const rule = '/run/udev/rules.d/99-coppice-test.rules';
+  const set = (text: string): void => {
+    mkdirSync(dirname(rule), { recursive: true });
+    writeFileSync(rule, text);
+    runProgram('udevadm', ['control', '--reload']);
+  };
+  set(`KERNEL=="zd*", PROGRAM="/bin/sh -c 'exec sleep 0.5 < $devnode'"\n`);
+  return {
+    [Symbol.dispose]: () => {
+      rmSync(rule);
+      runProgram('udevadm', ['control', '--reload']);
+    },
+  };
 }

@@ -1,5 +1,6 @@
 import { appendFileSync } from 'node:fs';
 import { relative } from 'node:path';
+import type { TestError } from 'vitest';
 import type { Reporter, TestCase, TestModule } from 'vitest/node';
 
 /** What became of a test in a guest. */
@@ -20,16 +21,21 @@ export const guestReporter: Reporter = {
       name: test.fullName,
       state,
       milliseconds: Math.round(test.diagnostic()?.duration ?? 0),
-      errors: errors.map((error) => error.stack ?? error.message),
+      errors: errors.map(told),
     });
   },
   onTestModuleEnd(module: TestModule): void {
     const file = relative(process.cwd(), module.moduleId);
     const milliseconds = Math.round(module.diagnostic().duration);
-    const errors = module.errors().map((error) => error.stack ?? error.message);
+    const errors = module.errors().map(told);
     write({ file, name: '', state: errors.length > 0 ? 'failed' : 'passed', milliseconds, errors });
   },
 };
+
+/** What was expected and what came is not in the message. */
+function told({ stack, message, diff }: TestError): string {
+  return [stack ?? message, diff].filter(Boolean).join('\n');
+}
 
 function write(result: GuestResult): void {
   appendFileSync(process.env['COPPICE_GUEST_RESULTS'] ?? '/dev/null', `${JSON.stringify(result)}\n`);
