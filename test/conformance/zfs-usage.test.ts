@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { digest, digestOf, writePattern } from '../support/content.ts';
 import { backends } from './backends.ts';
-import { conformance } from './suite.ts';
+import { conformance, type Suite } from './suite.ts';
 
 const MiB = 2 ** 20;
 
@@ -49,15 +49,7 @@ else {
       const { undo = '' } = await pool.rollback(`${name}@a`);
       const removed = [undo, `${name}@b`, `${name}@c`];
       for (const [index, reference] of removed.entries()) {
-        const said = (await pool.usage([reference], { exact: true })).usages[0]?.exclusiveBytes ?? 0;
-        const listed = (await pool.usage([])).usages.find((each) => each.reference === reference);
-        expect(listed?.exclusiveBytes, reference).toBe(said);
-        const before = suite.backend.tools.usedBytes(suite.home.path);
-        await pool.remove(reference);
-        await pool.usage([], { exact: true }); // waits until it is freed
-        const freed = before - suite.backend.tools.usedBytes(suite.home.path);
-        expect(Math.abs(freed - said), reference).toBeLessThan(MiB / 3);
-        expect(freed, reference).toBeGreaterThan(3.5 * MiB);
+        expect(await freedBy(suite, reference), reference).toBeGreaterThan(3.5 * MiB);
         const left = (await pool.listSnapshots(name)).map((each) => each.name).sort();
         expect(left).toEqual(
           states.filter((state) => !removed.slice(0, index + 1).includes(`${name}@${state}`)),
@@ -81,22 +73,12 @@ else {
       }
       writePattern(path, 9, 0, 8 * MiB);
       await pool.remove(name);
-      for (const clone of [newer, older]) {
-        const [{ exclusiveBytes = 0 } = {}] = (await pool.usage([clone], { exact: true })).usages;
-        const listed = (await pool.usage([])).usages.find((each) => each.reference === clone);
-        expect(listed?.exclusiveBytes, clone).toBe(exclusiveBytes);
-        const before = suite.backend.tools.usedBytes(suite.home.path);
-        await pool.remove(clone);
-        await pool.usage([], { exact: true }); // waits until it is freed
-        const freed = before - suite.backend.tools.usedBytes(suite.home.path);
-        expect(Math.abs(freed - exclusiveBytes), clone).toBeLessThan(MiB / 3);
-        expect(freed, clone).toBeGreaterThan(3.5 * MiB);
-      }
+      for (const clone of [newer, older])
+        expect(await freedBy(suite, clone), clone).toBeGreaterThan(3.5 * MiB);
     });
 
     test('what it says is exclusive is what is free after a removal, whatever was cloned and removed before', async () => {
       const { pool } = suite;
-      const usedBytes = (): number => suite.backend.tools.usedBytes(suite.home.path);
       const step = fc.record({
         kind: fc.constantFrom('write', 'write', 'clone', 'clone', 'snapshot', 'rollback', 'seal'),
         which: fc.nat(),
@@ -129,27 +111,31 @@ else {
             ...sealed,
             ...(await pool.listSnapshots()).map((each) => each.reference),
           ]);
-          let before = usedBytes();
           for (const at of orders) {
             const removable = [...left].filter(
               (each) => ![...left].some((other) => other.startsWith(`${each}@`)),
             );
             const reference = any(removable, at);
             if (reference === undefined) break;
-            const { usages } = await pool.usage([]);
-            const said = usages.find((each) => each.reference === reference)?.exclusiveBytes ?? Number.NaN;
-            const [alone] = (await pool.usage([reference], { exact: true })).usages;
-            expect(alone?.exclusiveBytes, reference).toBe(said);
-            await pool.remove(reference);
+            await freedBy(suite, reference);
             left.delete(reference);
-            await pool.usage([], { exact: true }); // waits until it is freed
-            const after = usedBytes();
-            expect(Math.abs(before - after - said), reference).toBeLessThan(MiB / 3);
-            before = after;
           }
         }),
         { numRuns: 2 },
       );
     });
   });
+}
+
+/** Removes what must say, alone and among all, how many bytes go with it. Returns how many have gone. */
+async function freedBy({ pool, backend, home }: Suite, reference: string): Promise<number> {
+  const said = (await pool.usage([reference], { exact: true })).usages[0]?.exclusiveBytes ?? Number.NaN;
+  const listed = (await pool.usage([])).usages.find((each) => each.reference === reference);
+  expect(listed?.exclusiveBytes, reference).toBe(said);
+  const before = backend.tools.usedBytes(home.path);
+  await pool.remove(reference);
+  await pool.usage([], { exact: true }); // waits until it is freed
+  const freed = before - backend.tools.usedBytes(home.path);
+  expect(Math.abs(freed - said), reference).toBeLessThan(MiB / 3);
+  return freed;
 }
