@@ -1,9 +1,11 @@
-import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { mkdirSync, readFileSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
+import { basename, dirname, join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
 import { expect, test } from 'vitest';
 import { openPool } from '../../src/index.ts';
 import { observeCalls } from '../../src/linux/libc.ts';
 import { runProgram } from '../../src/linux/programs.ts';
+import { openAmong } from '../../src/linux/zfs-core.ts';
 import { digest, digestOf, patternBytes, writePattern } from '../support/content.ts';
 import { refusal } from '../support/errors.ts';
 import { holdOpen } from '../support/holder.ts';
@@ -19,6 +21,10 @@ else {
   conformance('mishaps on zfs alone', (suite) => {
     const dataset = (): string => suite.home.path.replace(/^zfs:/, '');
     const zfs = (...args: string[]): string => runProgram('zfs', args);
+    const tombstoneOf = (name: string): string =>
+      zfs('list', '-Hp', '-r', '-o', 'name', `${dataset()}/.coppice/tombstones`)
+        .split('\n')
+        .find((each) => each.includes(`/${name}.`)) ?? '';
 
     test('while somebody has open what was removed by force, the pool works; later it is destroyed', async () => {
       const { pool } = suite;
@@ -114,6 +120,24 @@ else {
         expect(await pool.remove(gone, { withSnapshots: gone === name })).not.toHaveProperty('warnings');
     });
 
+    test('what only a removed clone needed is free, though udev has what it was cloned from open', async () => {
+      const { pool } = suite;
+      const { name, path } = await suite.volume(8 * MiB);
+      const device = realpathSync(path);
+      const clones = [suite.name('clone'), suite.name('clone')];
+      for (const clone of clones) {
+        await pool.clone(name, clone);
+        writePattern(path, 4, 0, 8 * MiB);
+      }
+      await pool.remove(name);
+      using _rule = slowUdev(basename(device), 4);
+      runProgram('udevadm', ['trigger', '--action=change', device]);
+      while (openAmong([tombstoneOf(name)]).open.length === 0) await setTimeout(10);
+      await pool.remove(clones[1] ?? '');
+      expect(Number(zfs('get', '-Hp', '-o', 'value', 'written', tombstoneOf(name)))).toBeLessThan(MiB);
+      await pool.remove(clones[0] ?? '');
+    });
+
     test('what can not be freed yet fails no removal: somebody has it open, or a quota stands against it', async () => {
       const { pool } = suite;
       const { name, path } = await suite.volume(8 * MiB);
@@ -121,17 +145,15 @@ else {
       for (const clone of clones) await pool.clone(name, clone);
       writePattern(path, 4, 0, 8 * MiB);
       {
-        await using _user = await holdOpen(path);
+        // After a writer udev would open it, too.
+        await using _user = await holdOpen(path, 'read');
         await pool.remove(name, { force: true });
         expect((await pool.remove(clones[0] ?? '')).warnings ?? []).toEqual([]);
         await using other = await openPool(suite.home.path, { inline: true });
         expect((await other.list()).map((each) => each.name)).toContain(clones[1]);
       }
       await using after = await openPool(suite.home.path, { inline: true });
-      const [tombstone = ''] = zfs('list', '-Hp', '-r', '-o', 'name', `${dataset()}/.coppice/tombstones`)
-        .split('\n')
-        .filter((each) => each.includes(`/${name}.`));
-      expect(Number(zfs('get', '-Hp', '-o', 'value', 'written', tombstone))).toBeLessThan(MiB);
+      expect(Number(zfs('get', '-Hp', '-o', 'value', 'written', tombstoneOf(name)))).toBeLessThan(MiB);
       await after.remove(clones[1] ?? '');
 
       const tree = suite.name('tree');
@@ -241,15 +263,15 @@ else {
   });
 }
 
-/** udev has each device open for longer than usual, in a program that it runs. */
-function slowUdev(): Disposable {
+/** udev has devices open for longer than usual, in a program that it runs. */
+function slowUdev(names = 'zd*', seconds = 0.5): Disposable {
   const rule = '/run/udev/rules.d/99-coppice-test.rules';
   const set = (text: string): void => {
     mkdirSync(dirname(rule), { recursive: true });
     writeFileSync(rule, text);
     runProgram('udevadm', ['control', '--reload']);
   };
-  set(`KERNEL=="zd*", PROGRAM="/bin/sh -c 'exec sleep 0.5 < $devnode'"\n`);
+  set(`KERNEL=="${names}", PROGRAM="/bin/sh -c 'exec sleep ${seconds} < $devnode'"\n`);
   return {
     [Symbol.dispose]: () => {
       rmSync(rule);

@@ -144,7 +144,7 @@ function entryOfBranch(branch: string): string {
 /**
  * Destroys a dataset with its snapshots, and then what was only kept for it. Returns whether it is gone: what has clones stays, and
  * goes with the last of them.
- * @param isProbed it got its name just now, so that udev may have it open
+ * @param isProbed udev may have it open for a moment, which is waited for
  */
 export function destroyTree(places: Places, dataset: string, isProbed: boolean = false): boolean {
   if (!datasetExists(dataset)) return true;
@@ -200,7 +200,7 @@ export function destroyIfUnused(places: Places, dataset: string): void {
     : places.lock({ area: 'tombstones', id: entryIdOf(dataset) }, 'exclusive', false);
   if (!isBranch && !lock) return;
   try {
-    destroyTree(places, dataset);
+    destroyTree(places, dataset, true);
   } finally {
     lock?.[Symbol.dispose]();
   }
