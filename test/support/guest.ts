@@ -134,12 +134,13 @@ async function lockedDataset(volume: string): Promise<Disposable> {
 
 /** Undefined when that is not there any more, or another one by now. */
 async function lockedDirectory(path: string): Promise<Descriptor | undefined> {
+  using opened = new DisposableStack();
   try {
-    const directory = new Descriptor(openSync(path, constants.O_RDONLY | constants.O_DIRECTORY));
+    const directory = opened.use(new Descriptor(openSync(path, constants.O_RDONLY | constants.O_DIRECTORY)));
     while (!lock(directory.fd, 'shared', false)) await delay(1);
-    if (statSync(path).ino === fstatSync(directory.fd).ino) return directory;
-    directory[Symbol.dispose]();
-    return undefined;
+    if (statSync(path).ino !== fstatSync(directory.fd).ino) return undefined;
+    opened.move();
+    return directory;
   } catch (error) {
     if (hasErrno(error, 'ENOENT')) return undefined;
     throw error;
