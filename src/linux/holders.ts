@@ -51,7 +51,7 @@ export function findDeviceHolders(wanted: ReadonlyMap<bigint, string>): {
 function isOfUdev(pid: string): boolean {
   try {
     for (let each = pid; Number(each) > 1; each = parentOf(each)) {
-      if (/^(\S*\/)?(systemd-)?udevd\b|^\(udev-worker\)/.test(commandOf(each))) return true;
+      if (/^(\S*\/)?(systemd-)?udevd( |$)|^\(udev-worker\)/.test(commandOf(each))) return true;
     }
   } catch (error) {
     if (!hasErrno(error, 'ENOENT', 'ESRCH')) throw error;
