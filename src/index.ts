@@ -7,6 +7,7 @@ import { describeLoss as describe, destroyPool as destroy } from './engine/pools
 import { growPool as grow } from './engine/pools/grow.ts';
 import { persistPool as persist } from './engine/pools/persist.ts';
 
+export type { Attribution } from './engine/audit.ts';
 export type { OperationProgress } from './engine/control.ts';
 export type { Diagnosis } from './engine/doctor/doctor.ts';
 export type { DoctorFinding, Severity } from './engine/doctor/finding.ts';
@@ -20,9 +21,10 @@ export type { Imported, ImportOptions } from './engine/operations/import.ts';
 export type { SnapshotSummary, VolumeDetails, VolumeSummary } from './engine/operations/list.ts';
 export type { Removed, RemoveOptions } from './engine/operations/remove.ts';
 export type { RollbackOptions, RolledBack } from './engine/operations/rollback.ts';
-export type { Sealed } from './engine/operations/seal.ts';
+export type { Sealed, SealOptions } from './engine/operations/seal.ts';
 export type { SnapshotOptions } from './engine/operations/snapshot.ts';
 export type { SnapshotGroup } from './engine/operations/snapshot-together.ts';
+export type { Tombstone } from './engine/operations/tombstones.ts';
 export type { TreeNode } from './engine/operations/tree.ts';
 export type { Usage, UsageOptions, UsageReport } from './engine/operations/usage.ts';
 export { type ManyCloned, type OpenOptions, openPool, type Pool } from './engine/pool.ts';
@@ -30,7 +32,7 @@ export type { Finding } from './engine/pools/check.ts';
 export type { CreatePoolOptions } from './engine/pools/claim.ts';
 export type { PoolCreated } from './engine/pools/create.ts';
 export { defaultPoolPath } from './engine/pools/default-path.ts';
-export type { PoolDescription } from './engine/pools/describe.ts';
+export type { PoolDescription, PoolVitals } from './engine/pools/describe.ts';
 export type { PoolLoss } from './engine/pools/destroy.ts';
 export type { PoolGrown } from './engine/pools/grow.ts';
 export type { Persisted, PersistOptions } from './engine/pools/persist.ts';

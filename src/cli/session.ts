@@ -16,8 +16,19 @@ export async function withPool<T>(
   flags: Pick<PoolFlags, 'pool'>,
   use: (pool: Pool) => Promise<T>,
 ): Promise<T> {
-  await using pool = await openPool(poolPath(context, flags.pool), { inline: true, lockTimeout });
+  await using pool = await openPool(poolPath(context, flags.pool), {
+    inline: true,
+    lockTimeout,
+    program: 'cli',
+    ...auditOption(context),
+  });
   return await use(pool);
+}
+
+/** Elsewhere than where it usually is, as in a test. */
+function auditOption({ process }: CliContext): { readonly auditLog?: string } {
+  const auditLog = process.env['COPPICE_AUDIT_LOG'];
+  return auditLog ? { auditLog } : {};
 }
 
 /** After a change: a word of warning while there is still time to do something about the space. */

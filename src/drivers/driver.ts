@@ -143,6 +143,8 @@ export interface CloneRequest {
   readonly replicable: boolean;
   /** How many extents the source has, if that is known. */
   readonly knownExtents: number | undefined;
+  /** It says more of itself than where it comes from. */
+  readonly isMarked?: boolean;
 }
 
 export type CloneMethod = 'reflink' | 'snapshot';

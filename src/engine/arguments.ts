@@ -64,7 +64,8 @@ function orNone({ name, check }: Argument): Argument {
 
 const durability = { durability: 'string' } as const;
 const long = { signal: 'AbortSignal', onProgress: 'function' } as const;
-const cloning = { bytes: 'number', replicable: 'boolean', ...durability } as const;
+const marked = { request: 'string' } as const;
+const cloning = { bytes: 'number', replicable: 'boolean', ...marked, ...durability } as const;
 const persisting = {
   systemd: 'boolean',
   dryRun: 'boolean',
@@ -89,7 +90,7 @@ const methodArguments: Readonly<Record<string, readonly Argument[]>> = {
   import: [
     required('name', 'string'),
     required('source', 'string'),
-    options({ format: 'string', sha256: 'string', ...long }),
+    options({ format: 'string', sha256: 'string', ...marked, ...long }),
   ],
   adopt: [
     several('sources'),
@@ -111,7 +112,7 @@ const methodArguments: Readonly<Record<string, readonly Argument[]>> = {
   ],
   create: [
     required('name', 'string'),
-    fieldsOf({ ...durability, kind: 'string', bytes: 'number', blockBytes: 'number' }),
+    fieldsOf({ ...durability, ...marked, kind: 'string', bytes: 'number', blockBytes: 'number' }),
   ],
   clone: [required('source', 'string'), required('name', 'string'), options(cloning)],
   cloneMany: [
@@ -120,14 +121,14 @@ const methodArguments: Readonly<Record<string, readonly Argument[]>> = {
     required('count', 'number'),
     options({ ...cloning, ...long }),
   ],
-  snapshot: [several('references'), options({ name: 'string', ...durability })],
+  snapshot: [several('references'), options({ name: 'string', ...marked, ...durability })],
   rollback: [
     required('reference', 'string'),
-    options({ force: 'boolean', dryRun: 'boolean', ...durability }),
+    options({ force: 'boolean', dryRun: 'boolean', ...marked, ...durability }),
   ],
   rename: [required('from', 'string'), required('to', 'string'), options(durability)],
   grow: [required('name', 'string'), sizeOptions()],
-  seal: [required('source', 'string'), required('template', 'string'), options(durability)],
+  seal: [required('source', 'string'), required('template', 'string'), options({ ...marked, ...durability })],
   remove: [
     several('references'),
     options({
@@ -176,7 +177,10 @@ type FunctionName =
   | 'persistPool';
 
 export const functionArguments: Readonly<Record<FunctionName, readonly Argument[]>> = {
-  openPool: [optional('path', 'string'), options({ inline: 'boolean', lockTimeout: 'number' })],
+  openPool: [
+    optional('path', 'string'),
+    options({ inline: 'boolean', lockTimeout: 'number', auditLog: 'string', program: 'string' }),
+  ],
   createPool: [poolOptions()],
   describeLoss: [required('path', 'string')],
   destroyPool: [required('path', 'string'), fieldsOf({ force: 'boolean', ...persisting })],

@@ -8,6 +8,7 @@ import { hasErrno } from '../linux/libc.ts';
 import { backingDirectory, loopBackingFile, mountOf } from '../linux/mounts.ts';
 import { CoppiceError } from '../model/errors.ts';
 import type { PoolMetadata } from '../model/metadata.ts';
+import { AuditLog, type AuditSetup } from './audit.ts';
 import { Turn } from './turn.ts';
 
 /** What every operation works with: an open, verified pool, as one thread sees it. */
@@ -21,6 +22,8 @@ export interface Context extends Disposable {
   /** Whether to wait in the kernel for a lock (a process with nothing else to do) or to fail with `busy`. */
   readonly wait: boolean;
   readonly turn: Turn;
+  /** Where changes are told; undefined where nobody wants to know. */
+  readonly audit: AuditLog | undefined;
 }
 
 /** What a worker thread needs to work on a pool that the main thread has opened and verified. */
@@ -29,6 +32,7 @@ export interface PoolHandle {
   /** The open root directory; it pins the mount, so that what was verified stays true. */
   readonly root: number;
   readonly metadata: PoolMetadata;
+  readonly audit?: AuditSetup;
 }
 
 export function createContext(handle: PoolHandle, wait: boolean): Context {
@@ -40,6 +44,8 @@ export function createContext(handle: PoolHandle, wait: boolean): Context {
   if (host) opened.use(host.directory);
   const turn = new Turn();
   opened.defer(() => turn.end());
+  const audit =
+    handle.audit && opened.use(new AuditLog(handle.audit, { pool: handle.path, poolId: handle.metadata.id }));
   const owned = opened.move();
   return {
     ...handle,
@@ -47,6 +53,7 @@ export function createContext(handle: PoolHandle, wait: boolean): Context {
     wait,
     host: host && { fd: host.directory.fd, path: host.path },
     turn,
+    audit,
     [Symbol.dispose]: () => owned.dispose(),
   };
 }

@@ -1,7 +1,10 @@
+import { CoppiceError } from '../model/errors.ts';
+import type { Attribution } from './audit.ts';
 import { type Context, createContext, type PoolHandle } from './context.ts';
 import type { Control } from './control.ts';
 import { explainFailure } from './failures.ts';
 import {
+  changes,
   countingOperations,
   longOperations,
   type OperationArguments,
@@ -18,6 +21,7 @@ export interface Executor {
     args: OperationArguments<N>,
     control?: Control,
     andCommit?: boolean,
+    by?: Attribution,
   ): Promise<OperationResult<N>>;
   close(): Promise<void>;
 }
@@ -31,11 +35,11 @@ export function inlineExecutor(handle: PoolHandle, wait: boolean): Executor {
   const context = createContext(handle, wait);
   let last: Promise<unknown> = Promise.resolve();
   return {
-    run(name, args, control, andCommit) {
+    run(name, args, control, andCommit, by) {
       // One at a time: a second one would wait in the kernel for a lock of the first, which then could never go on.
       const mine = last.then(() => {
         try {
-          const result = perform(context, name, args, control);
+          const result = perform(context, name, args, control, by);
           if (andCommit) void perform(context, 'commit', []); // which is over when it returns
           return result;
         } finally {
@@ -60,6 +64,47 @@ export function perform<N extends OperationName>(
   name: N,
   args: OperationArguments<N>,
   control: Control = quiet,
+  by?: Attribution,
+): OperationResult<N> | Promise<OperationResult<N>> {
+  if (!context.audit || !changes.has(name) || isDryRun(args))
+    return performQuietly(context, name, args, control);
+  const { audit } = context;
+  const began = performance.now();
+  const tell = (failure?: unknown): void => {
+    // Whoever finds it busy tries again, and nothing has happened.
+    if (failure instanceof CoppiceError && failure.code === 'busy') return;
+    audit.append(name, args, began, failure, by);
+  };
+  const failed = (error: unknown): never => {
+    tell(error);
+    throw error;
+  };
+  try {
+    const result = performQuietly(context, name, args, control);
+    if (!(result instanceof Promise)) {
+      tell();
+      return result;
+    }
+    return result.then((value) => {
+      tell();
+      return value;
+    }, failed);
+  } catch (error) {
+    return failed(error);
+  }
+}
+
+/** What only looks changes nothing, and nobody needs to know. */
+function isDryRun(args: readonly unknown[]): boolean {
+  const options = args.at(-1);
+  return typeof options === 'object' && options !== null && Reflect.get(options, 'dryRun') === true;
+}
+
+function performQuietly<N extends OperationName>(
+  context: Context,
+  name: N,
+  args: OperationArguments<N>,
+  control: Control,
 ): OperationResult<N> | Promise<OperationResult<N>> {
   const operation = operations[name] as (
     ...values: unknown[]

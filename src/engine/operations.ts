@@ -13,10 +13,11 @@ import { rollback } from './operations/rollback.ts';
 import { seal } from './operations/seal.ts';
 import { snapshot } from './operations/snapshot.ts';
 import { snapshotTogether } from './operations/snapshot-together.ts';
+import { tombstones } from './operations/tombstones.ts';
 import { tree } from './operations/tree.ts';
 import { usage } from './operations/usage.ts';
 import { checkPool } from './pools/check.ts';
-import { describePool } from './pools/describe.ts';
+import { describePool, vitals } from './pools/describe.ts';
 import { sweep } from './sweep.ts';
 
 /**
@@ -30,6 +31,8 @@ export interface Operations {
   readonly tree: typeof tree;
   readonly usage: typeof usage;
   readonly describe: typeof describePool;
+  readonly vitals: typeof vitals;
+  readonly tombstones: typeof tombstones;
   readonly check: typeof checkPool;
   readonly create: typeof create;
   readonly clone: typeof clone;
@@ -55,6 +58,8 @@ export const operations: Operations = {
   tree,
   usage,
   describe: describePool,
+  vitals,
+  tombstones,
   check: checkPool,
   create,
   clone,

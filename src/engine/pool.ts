@@ -1,6 +1,7 @@
 import { setImmediate as turn } from 'node:timers/promises';
 import { CoppiceError } from '../model/errors.ts';
 import { checkArguments, checkMethods, functionArguments } from './arguments.ts';
+import { type Attribution, auditSetup } from './audit.ts';
 import type { PoolHandle } from './context.ts';
 import { progressOf } from './control.ts';
 import { type Executor, inlineExecutor } from './executor.ts';
@@ -14,14 +15,15 @@ import type { Imported, ImportOptions } from './operations/import.ts';
 import type { SnapshotSummary, VolumeDetails, VolumeSummary } from './operations/list.ts';
 import type { Removed, RemoveOptions } from './operations/remove.ts';
 import type { RollbackOptions, RolledBack } from './operations/rollback.ts';
-import type { Sealed } from './operations/seal.ts';
+import type { Sealed, SealOptions } from './operations/seal.ts';
 import type { SnapshotOptions } from './operations/snapshot.ts';
 import type { SnapshotGroup } from './operations/snapshot-together.ts';
+import type { Tombstone } from './operations/tombstones.ts';
 import type { TreeNode } from './operations/tree.ts';
 import type { UsageOptions, UsageReport } from './operations/usage.ts';
 import type { Finding } from './pools/check.ts';
 import { defaultPoolPath } from './pools/default-path.ts';
-import type { PoolDescription } from './pools/describe.ts';
+import type { PoolDescription, PoolVitals } from './pools/describe.ts';
 import { openPoolRoot } from './pools/open.ts';
 import { type Durability, type LongOptions, Runner } from './runner.ts';
 import type { Snapshotted } from './taking.ts';
@@ -31,6 +33,10 @@ export interface OpenOptions {
   readonly inline?: boolean;
   /** How long to wait for a volume that another operation holds, in milliseconds; `Infinity` is for ever. 30,000 when absent. */
   readonly lockTimeout?: number;
+  /** The file that changes are told to, one line of JSON each, where it or its directory is there: /var/log/coppice/audit.jsonl when absent. */
+  readonly auditLog?: string;
+  /** What that calls this program: `library` when absent. */
+  readonly program?: string;
 }
 
 export interface ManyCloned {
@@ -53,14 +59,15 @@ export async function openPool(path: string = defaultPoolPath, options: OpenOpti
 async function open(path: string, options: OpenOptions): Promise<Pool> {
   const root = openPoolRoot(path);
   try {
-    const handle = { path: root.path, root: root.fd, metadata: root.metadata };
+    const audit = auditSetup(options.auditLog, options.program);
+    const handle = { path: root.path, root: root.fd, metadata: root.metadata, audit };
     const { inline = false, lockTimeout = 30_000 } = options;
     const executor = await makeExecutor(handle, inline, lockTimeout === Number.POSITIVE_INFINITY);
     await executor.run('sweep', []).catch(async (error) => {
       await executor.close();
       throw error;
     });
-    return new Pool(root.path, new Runner(executor, lockTimeout), root);
+    return new Pool(root.path, new Runner(executor, lockTimeout), root, audit.session);
   } catch (error) {
     root[Symbol.dispose]();
     throw error;
@@ -87,9 +94,14 @@ export class Pool implements AsyncDisposable {
   readonly path: string;
   readonly #runner: Runner;
   readonly #root: Disposable;
+  readonly #by: Attribution | undefined;
+  /** By which the audit log tells what was done through this from what others do. */
+  readonly session: string;
 
   /** Use `openPool`. */
-  constructor(path: string, runner: Runner, root: Disposable) {
+  constructor(path: string, runner: Runner, root: Disposable, session: string, by?: Attribution) {
+    this.session = session;
+    this.#by = by;
     this.path = path;
     this.#runner = runner;
     this.#root = root;
@@ -98,7 +110,7 @@ export class Pool implements AsyncDisposable {
   /** Makes a template from a raw or qcow2 image. The name appears when it is complete, or never. */
   import(name: string, source: string, options: ImportOptions & LongOptions = {}): Promise<Imported> {
     const { signal, onProgress, ...rest } = options;
-    return this.#runner.run('import', [name, source, rest], { signal, onProgress });
+    return this.#runner.run('import', [name, source, rest], { signal, onProgress, by: this.#by });
   }
 
   /**
@@ -108,25 +120,25 @@ export class Pool implements AsyncDisposable {
   adopt(sources: string | readonly string[], options: AdoptOptions & LongOptions = {}): Promise<Adopted> {
     const { signal, onProgress, ...rest } = options;
     const all = typeof sources === 'string' ? [sources] : sources;
-    return this.#runner.run('adopt', [all, rest], { signal, onProgress });
+    return this.#runner.run('adopt', [all, rest], { signal, onProgress, by: this.#by });
   }
 
   /** Writes a volume, a template or `VOLUME@SNAPSHOT` to a file outside the pool. */
   export(source: string, file: string, options: ExportOptions & LongOptions = {}): Promise<Exported> {
     const { signal, onProgress, ...rest } = options;
-    return this.#runner.run('export', [source, file, rest], { signal, onProgress });
+    return this.#runner.run('export', [source, file, rest], { signal, onProgress, by: this.#by });
   }
 
   /** Makes an empty volume. */
   create(name: string, options: CreateOptions & Durability): Promise<Created> {
     const { durability, ...rest } = options;
-    return this.#runner.run('create', [name, rest], { durability });
+    return this.#runner.run('create', [name, rest], { durability, by: this.#by });
   }
 
   /** Makes a writable copy of a template, a volume or `VOLUME@SNAPSHOT`, which shares all blocks with it. */
   clone(source: string, name: string, options: CloneOptions & Durability = {}): Promise<Cloned> {
     const { durability, ...rest } = options;
-    return this.#runner.run('clone', [source, name, rest], { durability });
+    return this.#runner.run('clone', [source, name, rest], { durability, by: this.#by });
   }
 
   /**
@@ -154,7 +166,7 @@ export class Pool implements AsyncDisposable {
       while (next < count && !signal?.aborted) {
         const each = names[next++] ?? '';
         try {
-          const run = { durability: 'deferred', signal } as const;
+          const run = { durability: 'deferred', signal, by: this.#by } as const;
           cloned.push(await this.#runner.run('clone', [source, each, rest], run));
         } catch (error) {
           if (!(error instanceof CoppiceError)) throw error;
@@ -183,7 +195,7 @@ export class Pool implements AsyncDisposable {
     const { durability, ...rest } = options;
     return typeof references === 'string'
       ? this.#runner.run('snapshot', [references, rest], { durability })
-      : this.#runner.run('snapshotTogether', [references, rest], { durability });
+      : this.#runner.run('snapshotTogether', [references, rest], { durability, by: this.#by });
   }
 
   /** Puts a volume back to `VOLUME@SNAPSHOT`. The replaced state is kept as a snapshot, which `undo` in the result names. */
@@ -199,19 +211,22 @@ export class Pool implements AsyncDisposable {
     to: string,
     options: Durability = {},
   ): Promise<{ readonly from: string; readonly name: string }> {
-    return this.#runner.exclusive([from], () => this.#runner.run('rename', [from, to], options));
+    return this.#runner.exclusive([from], () =>
+      this.#runner.run('rename', [from, to], { ...options, by: this.#by }),
+    );
   }
 
   /** Makes a volume larger, also while it is in use. */
   grow(name: string, options: { readonly bytes: number } & Durability): Promise<Grown> {
     return this.#runner.exclusive([name], () =>
-      this.#runner.run('grow', [name, { bytes: options.bytes }], options),
+      this.#runner.run('grow', [name, { bytes: options.bytes }], { ...options, by: this.#by }),
     );
   }
 
   /** Makes a template from the present state of a volume, or from a snapshot. */
-  seal(source: string, template: string, options: Durability = {}): Promise<Sealed> {
-    return this.#runner.run('seal', [source, template], options);
+  seal(source: string, template: string, options: SealOptions & Durability = {}): Promise<Sealed> {
+    const { durability, ...rest } = options;
+    return this.#runner.run('seal', [source, template, rest], { durability, by: this.#by });
   }
 
   /** Removes volumes, templates and snapshots: all of them, in one step, or none. */
@@ -222,7 +237,7 @@ export class Pool implements AsyncDisposable {
     const { durability, onProgress, ...rest } = options;
     const all = typeof references === 'string' ? [references] : references;
     return this.#runner.exclusive(all, () =>
-      this.#runner.run('remove', [all, rest], { durability, onProgress }),
+      this.#runner.run('remove', [all, rest], { durability, onProgress, by: this.#by }),
     );
   }
 
@@ -258,12 +273,27 @@ export class Pool implements AsyncDisposable {
     return this.#runner.run('usage', [references, rest], { onProgress });
   }
 
+  /** What is deleted and not gone yet. */
+  tombstones(): Promise<Tombstone[]> {
+    return this.#runner.run('tombstones', []);
+  }
+
+  /** The space, without a look at any volume. */
+  vitals(): Promise<PoolVitals> {
+    return this.#runner.run('vitals', []);
+  }
+
   describe(): Promise<PoolDescription> {
     return this.#runner.run('describe', []);
   }
 
   check(): Promise<Finding[]> {
     return this.#runner.run('check', []);
+  }
+
+  /** The same pool, used on behalf of somebody whom the audit log is to name. To close either closes both. */
+  onBehalfOf(by: Attribution): Pool {
+    return new Pool(this.path, this.#runner, this.#root, this.session, by);
   }
 
   /** Makes every change that has returned durable. */

@@ -1,4 +1,5 @@
 import { CoppiceError } from '../model/errors.ts';
+import type { Attribution } from './audit.ts';
 import type { OperationProgress } from './control.ts';
 import type { Executor } from './executor.ts';
 import {
@@ -24,6 +25,8 @@ interface RunOptions {
   readonly durability?: Durability['durability'] | undefined;
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: LongOptions['onProgress'] | undefined;
+  /** On whose behalf. */
+  readonly by?: Attribution | undefined;
 }
 
 /** Runs the operations of one open pool: lets them wait for locks, and has those that arrive together share a commit. */
@@ -50,7 +53,7 @@ export class Runner {
     args: OperationArguments<N>,
     options: RunOptions = {},
   ): Promise<OperationResult<N>> {
-    const { durability, signal, onProgress } = options;
+    const { durability, signal, onProgress, by } = options;
     const control = onProgress || signal ? { signal, report: onProgress ?? (() => {}) } : undefined;
     this.#begin();
     try {
@@ -60,7 +63,7 @@ export class Runner {
           const isDurable = changes.has(name) && durability !== 'deferred';
           // Who is alone has nobody to share a commit with, and is spared a second thread to wake.
           const atOnce = isDurable && this.#underWay === 1 && !longOperations.has(name);
-          const result = await this.#executor.run(name, args, control, atOnce);
+          const result = await this.#executor.run(name, args, control, atOnce, by);
           if (isDurable && !atOnce) await this.#commit();
           return result;
         } catch (error) {

@@ -6,6 +6,7 @@ import type { Name } from '../model/names.ts';
 import type { Context } from './context.ts';
 import type { HeldVolume } from './holding.ts';
 import { clearSnapshotName, numbered, timestampName } from './publish.ts';
+import type { Marked } from './request-mark.ts';
 
 /** What taking one snapshot and taking several have in common. */
 
@@ -16,6 +17,8 @@ export interface Snapshotted {
   readonly name: string;
   readonly id: string;
   readonly consistency: 'sync';
+  /** ISO 8601, UTC. */
+  readonly created: string;
 }
 
 export interface WantedSnapshot {
@@ -27,13 +30,13 @@ export interface WantedSnapshot {
 /**
  * Takes snapshots where the storage makes each with its name and all in one step: nothing could be half there, and no name needs to
  * be looked for before.
- * @param group the id that those of several carry
+ * @param more what each says of itself: the group that those of several belong to, the mark of a request
  */
 export function takeAtOnce(
   context: Context,
   take: NonNullable<Driver['snapshotTogether']>,
   wanted: readonly WantedSnapshot[],
-  group?: string,
+  more: Marked & { readonly group?: string } = {},
 ): Snapshotted[] {
   const created = new Date();
   const names = numbered(timestampName('snap', created));
@@ -41,11 +44,11 @@ export function takeAtOnce(
     const members = wanted.map(({ volume, name = generated }) => ({
       volume,
       name,
-      metadata: snapshotMetadata(volume, created, group === undefined ? {} : { group }),
+      metadata: snapshotMetadata(volume, created, more),
     }));
     try {
       take(members.map((each) => ({ ...each, volume: each.volume.held })));
-      return members.map(({ volume, name, metadata }) => summarize(volume, name, metadata.id));
+      return members.map(({ volume, name, metadata }) => summarize(volume, name, metadata));
     } catch (error) {
       if (!hasErrno(error, 'EEXIST')) throw error;
       const cleared = wanted.filter(
@@ -56,18 +59,18 @@ export function takeAtOnce(
   }
 }
 
-/** Writes the metadata of a snapshot that a user has asked for. Returns its id. */
+/** Writes the metadata of a snapshot that a user has asked for, and returns it. */
 export function describeSnapshot(
   context: Context,
   staged: Held,
   volume: HeldVolume,
   created: Date,
-  group?: string,
-): string {
+  more: Marked & { readonly group?: string },
+): SnapshotMetadata {
   const generation = context.driver.inspect(staged)?.createdIn ?? '0';
-  const metadata = snapshotMetadata(volume, created, { generation, ...(group !== undefined && { group }) });
+  const metadata = snapshotMetadata(volume, created, { generation, ...more });
   context.driver.write(staged, metadata);
-  return metadata.id;
+  return metadata;
 }
 
 function snapshotMetadata(
@@ -87,6 +90,11 @@ function snapshotMetadata(
   };
 }
 
-export function summarize(volume: HeldVolume, name: Name, id: string): Snapshotted {
-  return { reference: `${volume.name}@${name}`, volume: volume.name, name, id, consistency: 'sync' };
+export function summarize(
+  volume: HeldVolume,
+  name: Name,
+  { id, created }: Pick<SnapshotMetadata, 'id' | 'created'>,
+): Snapshotted {
+  const reference = `${volume.name}@${name}`;
+  return { reference, volume: volume.name, name, id, consistency: 'sync', created };
 }

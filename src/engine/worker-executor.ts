@@ -1,3 +1,4 @@
+import type { Attribution } from './audit.ts';
 import type { PoolHandle } from './context.ts';
 import type { Control } from './control.ts';
 import type { Executor } from './executor.ts';
@@ -87,9 +88,10 @@ export function workerExecutor(handle: PoolHandle): Executor {
       args: OperationArguments<N>,
       control?: Control,
       andCommit?: boolean,
+      by?: Attribution,
     ): Promise<OperationResult<N>> {
       return new Promise((resolve, reject) => {
-        start({ name, args, control, andCommit, resolve: resolve as Task['resolve'], reject });
+        start({ name, args, control, andCommit, by, resolve: resolve as Task['resolve'], reject });
       });
     },
     async close() {

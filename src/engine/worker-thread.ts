@@ -1,5 +1,6 @@
 import { Worker } from 'node:worker_threads';
 import { CoppiceError } from '../model/errors.ts';
+import type { Attribution } from './audit.ts';
 import type { PoolHandle } from './context.ts';
 import type { Control } from './control.ts';
 import type { OperationName } from './operations.ts';
@@ -12,6 +13,7 @@ export interface Task {
   readonly args: readonly unknown[];
   readonly control: Control | undefined;
   readonly andCommit?: boolean | undefined;
+  readonly by?: Attribution | undefined;
   readonly resolve: (value: unknown) => void;
   readonly reject: (error: unknown) => void;
 }
@@ -70,7 +72,7 @@ export class WorkerThread {
     try {
       this.#outbox.push({
         id,
-        text: encodeRequest(task.andCommit ? [id, task.name, task.args, true] : [id, task.name, task.args]),
+        text: encodeRequest(requestOf(id, task)),
       });
       this.#tasks.set(id, task);
     } catch (error) {
@@ -166,6 +168,12 @@ export class WorkerThread {
     }
     this.#events.onFree?.();
   }
+}
+
+/** What is not needed is left out: it goes to and fro with every operation. */
+function requestOf(id: number, { name, args, andCommit = false, by }: Task): WorkerRequest {
+  if (by) return [id, name, args, andCommit, by];
+  return andCommit ? [id, name, args, true] : [id, name, args];
 }
 
 /** @throws CoppiceError when a caller without types gave a BigInt, or an object that contains itself */

@@ -2,6 +2,7 @@
 import { performance } from 'node:perf_hooks';
 import { parentPort, workerData } from 'node:worker_threads';
 import { CoppiceError, type ErrorData } from '../model/errors.ts';
+import type { Attribution } from './audit.ts';
 import { createContext, type PoolHandle } from './context.ts';
 import type { Control, OperationProgress } from './control.ts';
 import { perform } from './executor.ts';
@@ -25,6 +26,7 @@ export type WorkerRequest = readonly [
   name: OperationName,
   args: readonly unknown[],
   andCommit?: boolean,
+  by?: Attribution,
 ];
 
 /** What comes through the port: an order to cancel the long operation of that id, the order to end, or what the ring had no room for. */
@@ -126,14 +128,14 @@ if (port) {
     return queue.shift();
   };
 
-  const serve = ([id, name, args]: WorkerRequest): Outcome | Promise<Outcome> => {
+  const serve = ([id, name, args, , by]: WorkerRequest): Outcome | Promise<Outcome> => {
     try {
       const control = longOperations.has(name)
         ? controlOf(id)
         : countingOperations.has(name)
           ? { signal: undefined, report: reporter(id) }
           : undefined;
-      const result = perform(context, name, args as OperationArguments<typeof name>, control);
+      const result = perform(context, name, args as OperationArguments<typeof name>, control, by);
       if (!(result instanceof Promise)) return [result];
       const settled = result.then((value): Outcome => [value], failed);
       return settled.finally(() => cancellation.delete(id));

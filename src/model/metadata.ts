@@ -42,6 +42,8 @@ export interface VolumeMetadata {
   readonly sealed?: { readonly at: string; readonly extents: number; readonly generation: string };
   /** The group that it is removed with; means nothing unless that was committed. */
   readonly removal?: string;
+  /** The mark of the request that made it, by which whoever retries knows his own work. */
+  readonly request?: string;
 }
 
 /**
@@ -77,6 +79,8 @@ export interface SnapshotMetadata {
   readonly group?: string;
   /** The group that it is removed with; means nothing unless that was committed. */
   readonly removal?: string;
+  /** The mark of the request that took it, or whose rollback it undoes. */
+  readonly request?: string;
 }
 
 /** Written before the exchange of a rollback, so that recovery can tell whether it happened and finish it. */
@@ -90,6 +94,7 @@ export interface RollbackIntent {
   readonly replacedUuid: string;
   readonly stagedUuid: string;
   readonly created: string;
+  readonly request?: string;
 }
 
 /** What is left of a deleted volume that deep descendants still need in order to know where they come from. */
@@ -172,16 +177,20 @@ export function decodeMetadata(bytes: Buffer): Metadata | undefined {
         isSeal(fields['sealed']) &&
         isAdoptedFile(fields['adopted']) &&
         isStringOrAbsent(fields['payloadId']) &&
+        isStringOrAbsent(fields['request']) &&
         isIdOrAbsent(fields['removal'])
         ? (value as VolumeMetadata)
         : undefined;
     case 'snapshot':
-      return isIdOrAbsent(fields['group']) && isIdOrAbsent(fields['removal'])
+      return isIdOrAbsent(fields['group']) &&
+        isIdOrAbsent(fields['removal']) &&
+        isStringOrAbsent(fields['request'])
         ? (value as SnapshotMetadata)
         : undefined;
     case 'rollback':
       // Whoever owns the pool can write here what he likes, and root finishes rollbacks: these become names of directories.
-      return ['volume', 'target', 'keep'].every((field) => isName(String(fields[field])))
+      return ['volume', 'target', 'keep'].every((field) => isName(String(fields[field]))) &&
+        isStringOrAbsent(fields['request'])
         ? (value as RollbackIntent)
         : undefined;
     case 'tombstone':

@@ -199,10 +199,10 @@ function clone(
   places: Places,
   source: HeldDataset,
   staged: HeldDataset,
-  { bytes }: CloneRequest,
+  { bytes, isMarked }: CloneRequest,
   sizeOf: (held: HeldDataset) => number,
 ): ClonedPayload {
-  const describesItself = bytes === undefined && originOf(places, source).isFixed;
+  const describesItself = bytes === undefined && !isMarked && originOf(places, source).isFixed;
   staged.draft = { kind: 'clone', source, bytes };
   // What its clones are made from never changes, and neither does its size.
   const known = describesItself ? source.memory : undefined;

@@ -1,4 +1,3 @@
-import type { Held } from '../../drivers/driver.ts';
 import { randomId } from '../../linux/random.ts';
 import { CoppiceError } from '../../model/errors.ts';
 import {
@@ -20,11 +19,12 @@ import type { Context } from '../context.ts';
 import { type HeldSource, holdSource, requireDisk } from '../holding.ts';
 import { problemsOf, problemsOfSnapshot } from '../problems.ts';
 import { publish, requireFree, staging } from '../publish.ts';
+import { type Marked, requestMark } from '../request-mark.ts';
 import { requireSpace } from '../space.ts';
 import { timestamp } from '../timestamp.ts';
 import type { Created } from './create.ts';
 
-export interface CloneOptions {
+export interface CloneOptions extends Marked {
   /** Bytes; at least the source's size. The same as the source when absent. */
   readonly bytes?: number;
   /** Make it so that it can later be sent incrementally against its source, which a reflink can't. */
@@ -33,6 +33,8 @@ export interface CloneOptions {
 
 export interface Cloned extends Created {
   readonly method: 'reflink' | 'snapshot';
+  /** What it was cloned from. */
+  readonly origin: Ancestor;
   /** What was changed behind Coppice's back in the template or snapshot: one sentence each. */
   readonly warnings?: readonly string[];
 }
@@ -64,13 +66,15 @@ function cloneHeld(context: Context, volume: HeldSource, name: Name, options: Cl
   if (options.bytes !== undefined)
     requireDisk(volume, `clone ${formatReference(volume.reference)} to ${name}`, 'leave the size out');
   const wanted = options.bytes === undefined ? undefined : cloneSize(context, volume, options.bytes);
+  const mark = requestMark(options);
   return staging(context, (staged) => {
-    let id = randomId();
+    const id = randomId();
     const { method, bytes, sourceTouched, describesItself } = context.driver.clone(volume.source, staged, {
       bytes: wanted,
       identity: id,
       replicable: options.replicable ?? false,
       knownExtents: volume.metadata.sealed?.extents,
+      isMarked: mark.request !== undefined,
     });
     const warnings = sourceTouched ? changesOf(context, volume) : [];
     const metadata: VolumeMetadata = {
@@ -81,24 +85,23 @@ function cloneHeld(context: Context, volume: HeldSource, name: Name, options: Cl
       origin: lineageFrom(volume.metadata, volume.reference),
       method,
       ...(method === 'snapshot' && { payloadId: payloadIdOf(volume.metadata) }),
+      ...mark,
     };
     if (!describesItself) context.driver.write(staged, metadata);
     publish(context, staged, name);
-    if (describesItself) id = idOf(context, staged) ?? id;
+    const known = describesItself ? context.driver.read(staged) : undefined;
+    const published = known?.type === 'volume' ? known : metadata;
     return {
       name,
-      id,
+      id: published.id,
       bytes,
+      created: published.created,
       method,
+      origin: published.origin[0] ?? parentOf(volume.metadata, volume.reference),
       ...(warnings.length > 0 && { warnings }),
       ...(options.bytes !== undefined && bytes !== options.bytes && { roundedFrom: options.bytes }),
     };
   });
-}
-
-function idOf(context: Context, held: Held): string | undefined {
-  const metadata = context.driver.read(held);
-  return metadata?.type === 'volume' ? metadata.id : undefined;
 }
 
 /** What was changed in a source that never changes. */
@@ -112,12 +115,15 @@ function changesOf(context: Context, volume: HeldSource): string[] {
 
 /** The lineage of what is made from a source: the source, then its own ancestors. */
 export function lineageFrom(source: VolumeMetadata, reference: Reference): Ancestor[] {
-  const parent: Ancestor = {
+  return [parentOf(source, reference), ...source.origin].slice(0, rememberedAncestors);
+}
+
+function parentOf(source: VolumeMetadata, reference: Reference): Ancestor {
+  return {
     id: source.id,
     name: reference.volume,
     ...(reference.snapshot && { snapshot: reference.snapshot }),
   };
-  return [parent, ...source.origin].slice(0, rememberedAncestors);
 }
 
 function cloneSize({ driver }: Context, { source: held, reference }: HeldSource, wanted: number): number {

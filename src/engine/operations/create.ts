@@ -6,10 +6,11 @@ import { checkSize, formatSize, roundSize } from '../../model/sizes.ts';
 import { requireCapability } from '../capabilities.ts';
 import type { Context } from '../context.ts';
 import { publish, requireFree, staging } from '../publish.ts';
+import { type Marked, requestMark } from '../request-mark.ts';
 import { requireSpace } from '../space.ts';
 import { timestamp } from '../timestamp.ts';
 
-export interface CreateOptions {
+export interface CreateOptions extends Marked {
   /** A disk when absent. */
   readonly kind?: VolumeKind;
   /** Bytes of a disk, which it needs; rounded up to 4 KiB, on zfs to 16 KiB. A directory tree has no size. */
@@ -23,6 +24,8 @@ export interface Created {
   readonly id: string;
   /** Of the disk; 0 for a directory tree. */
   readonly bytes: number;
+  /** ISO 8601, UTC. */
+  readonly created: string;
   /** The size that was asked for, where it had to be rounded up. */
   readonly roundedFrom?: number;
 }
@@ -35,6 +38,7 @@ export function create(context: Context, nameText: string, options: CreateOption
   if (kind === 'tree') requireCapability(context, 'treeVolumes', `create ${name}`);
   requireBlockSize(context, name, options.blockBytes);
   const unit = Math.max(context.driver.info.sizeUnit, options.blockBytes ?? 0);
+  const mark = requestMark(options);
   const bytes = asked === undefined ? 0 : roundSize(checkSize(asked), unit);
   requireFree(context, name);
   requireSpace(context, `create ${name}`, 0);
@@ -49,10 +53,18 @@ export function create(context: Context, nameText: string, options: CreateOption
       created: timestamp(),
       origin: [],
       method: 'create',
+      ...mark,
     };
     context.driver.write(staged, metadata);
     publish(context, staged, name);
-    return { name, id, bytes, ...(asked !== undefined && bytes !== asked && { roundedFrom: asked }) };
+    const { created } = metadata;
+    return {
+      name,
+      id,
+      bytes,
+      created,
+      ...(asked !== undefined && bytes !== asked && { roundedFrom: asked }),
+    };
   });
 }
 

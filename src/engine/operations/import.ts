@@ -7,11 +7,12 @@ import type { Context } from '../context.ts';
 import type { Control } from '../control.ts';
 import { beginWork, createDisk, fillDisk } from '../disk-work.ts';
 import { abandon, requireFree } from '../publish.ts';
+import { type Marked, requestMark } from '../request-mark.ts';
 import { openSource, readSourceImage, requireUnchanged, type SourceImage } from '../source-image.ts';
 import { takingLocks } from '../waiting.ts';
 import { type Sealed, sealDisk } from './seal.ts';
 
-export interface ImportOptions {
+export interface ImportOptions extends Marked {
   /** Told from the file's first bytes when absent. */
   readonly format?: ImageFormat;
   /** What the SHA-256 of the source file must be, in hex. */
@@ -40,6 +41,7 @@ export async function importImage(
   control: Control,
 ): Promise<Imported> {
   const name = parseVolumeName(nameText);
+  const mark = requestMark(options);
   if (options.sha256 !== undefined && !/^[0-9a-f]{64}$/i.test(options.sha256)) {
     throw new CoppiceError('invalid_argument', 'A SHA-256 is 64 hexadecimal digits.');
   }
@@ -63,7 +65,8 @@ export async function importImage(
     requireUnchanged(image);
     control.signal?.throwIfAborted();
     control.report({ step: 'sealing', fraction: 0.99 });
-    const sealed = sealDisk(context, work, name, { id, kind: 'block', origin: [], method: 'import' });
+    const about = { id, kind: 'block', origin: [], method: 'import', ...mark } as const;
+    const sealed = sealDisk(context, work, name, about);
     // The template is there: that its work can't be cleared away yet is no failure.
     abandon(context, work);
     return {

@@ -19,6 +19,8 @@ export interface VolumeSummary {
   readonly created?: string;
   readonly origin?: Ancestor;
   readonly snapshots: number;
+  /** The mark of the request that made it, where it was given one. */
+  readonly request?: string;
 }
 
 export interface SnapshotSummary {
@@ -31,6 +33,8 @@ export interface SnapshotSummary {
   readonly reason?: 'user' | 'rollback';
   /** The id of the group that it was taken with, which its other members have too. */
   readonly group?: string;
+  /** The mark of the request that took it, or whose rollback it undoes. */
+  readonly request?: string;
 }
 
 /** All volumes and templates, sorted by name. What Coppice did not make is listed as `foreign` and never touched. */
@@ -111,6 +115,7 @@ function summarizeSnapshots(volume: string, records: readonly SnapshotRecord[]):
         consistency: record.metadata.consistency,
         reason: record.metadata.reason,
         ...(record.metadata.group !== undefined && { group: record.metadata.group }),
+        ...(record.metadata.request !== undefined && { request: record.metadata.request }),
       }),
     }));
 }
@@ -128,6 +133,7 @@ function summarize(record: Pick<VolumeRecord, 'name' | 'metadata' | 'bytes' | 's
     created: metadata.created,
     ...(metadata.origin[0] && { origin: metadata.origin[0] }),
     snapshots,
+    ...(metadata.request !== undefined && { request: metadata.request }),
   };
 }
 

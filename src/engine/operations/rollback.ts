@@ -8,10 +8,12 @@ import { busy } from '../failures.ts';
 import { type HeldVolume, holdSnapshot, holdVolume, requireUnsealed } from '../holding.ts';
 import { nestedIn, problemsOf, problemsOfSnapshot } from '../problems.ts';
 import { abandon, publishNumbered, staging, timestampName } from '../publish.ts';
+import { type Marked, requestMark } from '../request-mark.ts';
 import { requireSpace } from '../space.ts';
 import { volumesOf } from '../visible.ts';
 
-export interface RollbackOptions {
+/** The mark goes to the snapshot that keeps the replaced state. */
+export interface RollbackOptions extends Marked {
   /** Go on although somebody has the disk open: he keeps the replaced state, and his later writes are lost. */
   readonly force?: boolean;
   readonly dryRun?: boolean;
@@ -41,6 +43,7 @@ export interface RolledBack {
  */
 export function rollback(context: Context, referenceText: string, options: RollbackOptions): RolledBack {
   const reference = parseSnapshotReference(referenceText);
+  const mark = requestMark(options);
   const action = `roll back ${reference.volume} to ${reference.snapshot}`;
   requireSpace(context, action, 0);
   using volume = holdVolume(context, reference.volume, 'exclusive');
@@ -60,7 +63,7 @@ export function rollback(context: Context, referenceText: string, options: Rollb
   };
   if (options.dryRun) return { ...result, blockers };
   if (blockers.length > 0) throw blockedBy(`Could not ${action}`, blockers);
-  const kept = exchange(context, volume, target, reference.snapshot);
+  const kept = exchange(context, volume, target, reference.snapshot, mark);
   return { ...result, ...(kept !== undefined && { undo: `${volume.name}@${kept}` }) };
 }
 
@@ -74,7 +77,13 @@ function requireKeepable(context: Context, { name, metadata, held }: HeldVolume)
   if (problem !== undefined) throw new CoppiceError('damaged', problem);
 }
 
-function exchange(context: Context, volume: HeldVolume, target: Held, snapshot: Name): Name | undefined {
+function exchange(
+  context: Context,
+  volume: HeldVolume,
+  target: Held,
+  snapshot: Name,
+  mark: Marked,
+): Name | undefined {
   using staged = context.driver.stage();
   let exchanged = false;
   try {
@@ -85,7 +94,7 @@ function exchange(context: Context, volume: HeldVolume, target: Held, snapshot: 
       abandon(context, staged);
       return undefined;
     }
-    const intent = announce(context, volume, staged, snapshot);
+    const intent = announce(context, volume, staged, snapshot, mark);
     context.driver.exchange(volume.held, staged);
     exchanged = true;
     return keepReplaced(context, volume.held, staged, intent);
@@ -138,7 +147,13 @@ export function finishRollbacksOf(context: Context, volume: HeldVolume): void {
   }
 }
 
-function announce(context: Context, volume: HeldVolume, staged: Held, snapshot: Name): RollbackIntent {
+function announce(
+  context: Context,
+  volume: HeldVolume,
+  staged: Held,
+  snapshot: Name,
+  mark: Marked,
+): RollbackIntent {
   const now = new Date();
   const intent: RollbackIntent = {
     type: 'rollback',
@@ -149,6 +164,7 @@ function announce(context: Context, volume: HeldVolume, staged: Held, snapshot: 
     replacedUuid: requireUuid(context, volume.held),
     stagedUuid: requireUuid(context, staged),
     created: now.toISOString(),
+    ...mark,
   };
   context.driver.write(staged, intent);
   return intent;
@@ -185,6 +201,7 @@ function keep(context: Context, volume: Held, staged: Held, intent: RollbackInte
       consistency: 'sync',
       reason: 'rollback',
       generation: context.driver.inspect(entry)?.createdIn ?? '0',
+      ...(intent.request !== undefined && { request: intent.request }),
     };
     context.driver.write(entry, metadata);
     return publishNumbered(context, entry, volume, intent.keep as Name);

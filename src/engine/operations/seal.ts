@@ -5,9 +5,13 @@ import { type Name, parseReference, parseVolumeName } from '../../model/names.ts
 import type { Context } from '../context.ts';
 import { holdSource } from '../holding.ts';
 import { publish, requireFree, staging } from '../publish.ts';
+import { type Marked, requestMark } from '../request-mark.ts';
 import { requireSpace } from '../space.ts';
 import { timestamp } from '../timestamp.ts';
 import { lineageFrom } from './clone.ts';
+
+/** Of a template that is made. */
+export interface SealOptions extends Marked {}
 
 export interface Sealed {
   readonly name: string;
@@ -17,9 +21,15 @@ export interface Sealed {
 }
 
 /** Makes a template from the present state of a volume or from a snapshot. The source stays as it is. */
-export function seal(context: Context, sourceText: string, nameText: string): Sealed {
+export function seal(
+  context: Context,
+  sourceText: string,
+  nameText: string,
+  options: SealOptions = {},
+): Sealed {
   const reference = parseReference(sourceText);
   const name = parseVolumeName(nameText);
+  const mark = requestMark(options);
   requireFree(context, name);
   requireSpace(context, `seal ${sourceText} as ${name}`, 0);
   using volume = holdSource(context, reference);
@@ -29,6 +39,7 @@ export function seal(context: Context, sourceText: string, nameText: string): Se
     origin: lineageFrom(volume.metadata, reference),
     method: 'snapshot',
     payloadId: payloadIdOf(volume.metadata),
+    ...mark,
   });
 }
 
@@ -40,7 +51,7 @@ export function sealDisk(
   context: Context,
   source: Held,
   name: Name,
-  about: Pick<VolumeMetadata, 'id' | 'kind' | 'origin' | 'method' | 'payloadId' | 'adopted'>,
+  about: Pick<VolumeMetadata, 'id' | 'kind' | 'origin' | 'method' | 'payloadId' | 'adopted' | 'request'>,
 ): Sealed {
   context.driver.writeOut(source);
   return staging(context, (staged) => {

@@ -1,6 +1,7 @@
 import type { Driver, Held } from '../../drivers/driver.ts';
 import { randomId } from '../../linux/random.ts';
 import { CoppiceError } from '../../model/errors.ts';
+import type { SnapshotMetadata } from '../../model/metadata.ts';
 import { formatReference, type Name, parseReference, type Reference } from '../../model/names.ts';
 import type { Context } from '../context.ts';
 import { explaining } from '../failures.ts';
@@ -8,6 +9,7 @@ import { beginGroup, commitGroup, forgetGroup, type Group } from '../groups.ts';
 import { type HeldVolume, holdVolume, requireUnsealed } from '../holding.ts';
 import { inLockOrder } from '../order.ts';
 import { numbered, publishIfFree, publishSnapshot, requireFreeSnapshot, timestampName } from '../publish.ts';
+import { type Marked, requestMark } from '../request-mark.ts';
 import { requireSpace } from '../space.ts';
 import { describeSnapshot, type Snapshotted, summarize, takeAtOnce } from '../taking.ts';
 import { type SnapshotOptions, withName } from './snapshot.ts';
@@ -42,6 +44,7 @@ export function snapshotTogether(
 ): SnapshotGroup {
   if (texts.length === 0)
     throw new CoppiceError('invalid_argument', 'There is nothing to take a snapshot of: name a volume.');
+  const mark = requestMark(options);
   const references = withName(texts, options);
   requireSpace(context, `snapshot ${references.length} volumes`, 0);
   using locks = new DisposableStack();
@@ -50,20 +53,22 @@ export function snapshotTogether(
   for (const { reference, volume } of members)
     if (reference.snapshot && !take) requireFreeSnapshot(context, volume, reference.snapshot);
   for (const { reference, volume } of members) of(reference, () => context.driver.writeOut(volume.held));
-  if (take) return takeWithoutGroup(context, take, references, members);
+  if (take) return takeWithoutGroup(context, take, references, members, mark);
   using group = beginGroup(context, 'snapshot');
   const staged: StagedMember[] = [];
   try {
     for (const member of members) staged.push({ ...member, staged: locks.use(context.driver.stage()) });
     const { created, apartMilliseconds } = takeAll(context, staged);
-    const ids = staged.map((member) =>
-      of(member.reference, () => describeSnapshot(context, member.staged, member.volume, created, group.id)),
+    const described = staged.map((member) =>
+      of(member.reference, () =>
+        describeSnapshot(context, member.staged, member.volume, created, { group: group.id, ...mark }),
+      ),
     );
     const names = publishAll(context, staged, created);
     commitGroup(context, group);
     forgetGroup(context, group);
     const taken = staged.map(({ volume }, index) =>
-      summarize(volume, names[index] as Name, ids[index] ?? ''),
+      summarize(volume, names[index] as Name, described[index] as SnapshotMetadata),
     );
     return {
       group: group.id,
@@ -83,11 +88,12 @@ function takeWithoutGroup(
   take: NonNullable<Driver['snapshotTogether']>,
   references: readonly string[],
   members: readonly Member[],
+  mark: Marked,
 ): SnapshotGroup {
   const group = randomId();
   const wanted = members.map(({ reference, volume }) => ({ volume, name: reference.snapshot }));
   const taken = explaining(`snapshot ${references.join(', ')}`, () =>
-    takeAtOnce(context, take, wanted, group),
+    takeAtOnce(context, take, wanted, { group, ...mark }),
   );
   return { group, snapshots: inOrder(references, members, taken), apartMilliseconds: 0, sameInstant: true };
 }

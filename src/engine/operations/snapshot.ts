@@ -3,10 +3,11 @@ import { parseName, parseReference } from '../../model/names.ts';
 import type { Context } from '../context.ts';
 import { holdVolume, requireUnsealed } from '../holding.ts';
 import { publishNumbered, publishSnapshot, requireFreeSnapshot, staging, timestampName } from '../publish.ts';
+import { type Marked, requestMark } from '../request-mark.ts';
 import { requireSpace } from '../space.ts';
 import { describeSnapshot, type Snapshotted, summarize, takeAtOnce } from '../taking.ts';
 
-export interface SnapshotOptions {
+export interface SnapshotOptions extends Marked {
   /** For what is given as a volume, without a name of its own. */
   readonly name?: string;
 }
@@ -20,6 +21,7 @@ export function snapshot(
   referenceText: string,
   options: SnapshotOptions = {},
 ): Snapshotted {
+  const mark = requestMark(options);
   const reference = parseReference(withName([referenceText], options)[0] ?? '');
   requireSpace(context, `snapshot ${referenceText}`, 0);
   using volume = holdVolume(context, reference.volume, 'shared');
@@ -28,17 +30,17 @@ export function snapshot(
   const take = context.driver.snapshotTogether;
   if (take) {
     context.driver.writeOut(volume.held);
-    return takeAtOnce(context, take, [{ volume, name }])[0] as Snapshotted;
+    return takeAtOnce(context, take, [{ volume, name }], mark)[0] as Snapshotted;
   }
   if (name) requireFreeSnapshot(context, volume, name);
   context.driver.writeOut(volume.held);
   return staging(context, (staged) => {
     context.driver.snapshot(volume.held, staged);
     const created = new Date();
-    const id = describeSnapshot(context, staged, volume, created);
+    const metadata = describeSnapshot(context, staged, volume, created, mark);
     const generated = timestampName('snap', created);
     if (name) publishSnapshot(context, staged, volume, name);
-    return summarize(volume, name ?? publishNumbered(context, staged, volume.held, generated), id);
+    return summarize(volume, name ?? publishNumbered(context, staged, volume.held, generated), metadata);
   });
 }
 

@@ -25,6 +25,16 @@ export interface PoolDescription {
   readonly capabilities: Readonly<Record<Capability, true | string>>;
 }
 
+/** What changes all the time, told without looking at any volume. */
+export interface PoolVitals {
+  readonly space: PoolSpace;
+  readonly tombstones: number;
+}
+
+export function vitals(context: Context): PoolVitals {
+  return { space: poolSpace(context), tombstones: context.driver.listEntries('tombstones').length };
+}
+
 export function describePool(context: Context): PoolDescription {
   const entries = list(context);
   const { isMounted } = context.driver.info;
@@ -37,11 +47,10 @@ export function describePool(context: Context): PoolDescription {
     backing: isMounted ? presentBacking(context.path, context.metadata.backing) : context.metadata.backing,
     device: mount?.source ?? '',
     mountOptions: mount?.options ?? [],
-    space: poolSpace(context),
+    ...vitals(context),
     templates: entries.filter((entry) => entry.type === 'template').length,
     volumes: entries.filter((entry) => entry.type === 'volume').length,
     snapshots: entries.reduce((sum, entry) => sum + entry.snapshots, 0),
-    tombstones: context.driver.listEntries('tombstones').length,
     capabilities: context.driver.info.capabilities,
   };
 }
