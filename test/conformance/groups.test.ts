@@ -35,6 +35,7 @@ conformance('several snapshots at once', (suite) => {
         name: 's',
         id: expect.any(String),
         consistency: 'sync',
+        created: expect.any(String),
       })),
       apartMilliseconds: expect.any(Number),
       sameInstant: suite.backend.capabilities['sameInstantSnapshots'] === true,

@@ -23,6 +23,7 @@ conformance('snapshots', (suite) => {
       name: 'mine',
       id: expect.any(String),
       consistency: 'sync',
+      created: expect.any(String),
     });
     const generated = [await pool.snapshot(name), await pool.snapshot(name), await pool.snapshot(name)];
     expect(new Set(generated.map((snapshot) => snapshot.name)).size).toBe(3);

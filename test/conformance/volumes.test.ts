@@ -20,7 +20,12 @@ conformance('volumes', (suite) => {
     const { pool } = suite;
     const name = suite.name();
     const created = await pool.create(name, { bytes: 3 * MiB });
-    expect(created).toEqual({ name, id: expect.stringMatching(/^[0-9a-f-]{36}$/), bytes: 3 * MiB });
+    expect(created).toEqual({
+      name,
+      id: expect.stringMatching(/^[0-9a-f-]{36}$/),
+      bytes: 3 * MiB,
+      created: expect.any(String),
+    });
     const path = await pool.diskPath(name);
     expect(digest(path)).toBe(digestOf(Buffer.alloc(0), 3 * MiB));
     if (suite.backend.traits.files === true) {
@@ -234,7 +239,12 @@ conformance('volumes', (suite) => {
   suite.needs('treeVolumes')('a directory tree as a volume', async () => {
     const { pool } = suite;
     const name = suite.name('tree');
-    expect(await pool.create(name, { kind: 'tree' })).toEqual({ name, id: expect.any(String), bytes: 0 });
+    expect(await pool.create(name, { kind: 'tree' })).toEqual({
+      name,
+      id: expect.any(String),
+      bytes: 0,
+      created: expect.any(String),
+    });
     const path = await pool.diskPath(name);
     expect(await pool.show(name)).toMatchObject({ type: 'volume', kind: 'tree', path, problems: [] });
     writeFileSync(join(path, 'file'), 'first');

@@ -136,6 +136,7 @@ describe('each command', () => {
       name: 'j-0',
       id: expect.any(String),
       bytes: MiB,
+      created: expect.any(String),
     });
     expect(json('clone', 'base', 'j-1')).toMatchObject({ name: 'j-1', bytes, method: 'reflink' });
     expect(json('clone', 'base', 'j-2', '--replicable')).toMatchObject({ method: 'snapshot' });

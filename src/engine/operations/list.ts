@@ -50,6 +50,20 @@ export function listSnapshots(context: Context, volume?: string): SnapshotSummar
     .flatMap(({ volume: { name }, snapshots }) => summarizeSnapshots(name, snapshots));
 }
 
+/** A volume, template or foreign thing, and its snapshots, the oldest first. */
+export interface Listed {
+  readonly volume: VolumeSummary;
+  readonly snapshots: readonly SnapshotSummary[];
+}
+
+/** All of that, in no order: what `list` and `listSnapshots` tell, from one look. */
+export function listContents(context: Context): Listed[] {
+  return contentsOf(context).map(({ volume, snapshots }) => ({
+    volume: summarize({ ...volume, snapshots: snapshots.length }),
+    snapshots: summarizeSnapshots(volume.name, snapshots),
+  }));
+}
+
 export interface VolumeDetails extends VolumeSummary {
   /** Absent of a directory that is mounted nowhere at the moment. */
   readonly path?: string;

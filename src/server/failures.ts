@@ -1,0 +1,109 @@
+import type { DescMessage, MessageInitShape } from '@bufbuild/protobuf';
+import { Code, ConnectError } from '@connectrpc/connect';
+import { BlockerKind, BlockersSchema, MissingSpaceSchema } from '../api/generated/coppice/v1/errors_pb.ts';
+import {
+  BadRequestSchema,
+  ErrorInfoSchema,
+  RetryInfoSchema,
+} from '../api/generated/google/rpc/error_details_pb.ts';
+import { type Blocker, CoppiceError, type ErrorCode } from '../model/errors.ts';
+import type { Violation } from './rules.ts';
+
+/** What a failure is on the wire: mapped here, once. docs/errors.md has the table. */
+export const statusCodes: Readonly<Record<ErrorCode, Code>> = {
+  invalid_argument: Code.InvalidArgument,
+  not_found: Code.NotFound,
+  already_exists: Code.AlreadyExists,
+  blocked: Code.FailedPrecondition,
+  no_space: Code.ResourceExhausted,
+  not_a_pool: Code.Unavailable,
+  unsupported: Code.Unimplemented,
+  invalid_image: Code.FailedPrecondition,
+  checksum_mismatch: Code.FailedPrecondition,
+  damaged: Code.DataLoss,
+  permission_denied: Code.PermissionDenied,
+  missing_tool: Code.FailedPrecondition,
+  cancelled: Code.Canceled,
+  busy: Code.Aborted,
+  io_error: Code.Internal,
+};
+
+const domain = 'coppice';
+
+interface Detail<D extends DescMessage = DescMessage> {
+  readonly desc: D;
+  readonly value: MessageInitShape<D>;
+}
+
+function detail<D extends DescMessage>(desc: D, value: MessageInitShape<D>): Detail {
+  return { desc, value } as unknown as Detail;
+}
+
+/** @param requestId by which the log has what a caller shall not see */
+export function toConnectError(error: unknown, requestId: string): ConnectError {
+  if (error instanceof ConnectError) return error;
+  if (error instanceof CoppiceError) {
+    const details = [detail(ErrorInfoSchema, { reason: error.code.toUpperCase(), domain }), ...more(error)];
+    return new ConnectError(error.message, statusCodes[error.code], undefined, details as never);
+  }
+  return new ConnectError(
+    `A defect of the server; its log has more under the request ${requestId}.`,
+    Code.Internal,
+    undefined,
+    [detail(ErrorInfoSchema, { reason: 'INTERNAL', domain })] as never,
+  );
+}
+
+export function badRequest(violations: readonly Violation[]): ConnectError {
+  const [first] = violations;
+  const rest = violations.length > 1 ? ` (and ${violations.length - 1} more)` : '';
+  const message = first ? `${first.field} ${first.description}${rest}.` : 'The request is not valid.';
+  return new ConnectError(message, Code.InvalidArgument, undefined, [
+    detail(ErrorInfoSchema, { reason: 'INVALID_ARGUMENT', domain }),
+    detail(BadRequestSchema, { fieldViolations: [...violations] }),
+  ] as never);
+}
+
+/** @param seconds after which it may be worth to try again */
+export function unavailable(message: string, seconds: number): ConnectError {
+  return new ConnectError(message, Code.Unavailable, undefined, [
+    detail(ErrorInfoSchema, { reason: 'POOL_UNAVAILABLE', domain }),
+    detail(RetryInfoSchema, { retryDelay: { seconds: BigInt(seconds) } }),
+  ] as never);
+}
+
+export function refused(code: Code, reason: string, message: string): ConnectError {
+  return new ConnectError(message, code, undefined, [detail(ErrorInfoSchema, { reason, domain })] as never);
+}
+
+function more(error: CoppiceError): Detail[] {
+  const { blockers, neededBytes, availableBytes } = error;
+  const details: Detail[] = [];
+  if (blockers.length > 0) details.push(detail(BlockersSchema, { blockers: blockers.map(toBlocker) }));
+  if (neededBytes !== undefined && availableBytes !== undefined)
+    details.push(
+      detail(MissingSpaceSchema, {
+        neededBytes: BigInt(neededBytes),
+        availableBytes: BigInt(availableBytes),
+      }),
+    );
+  return details;
+}
+
+const blockerKinds: Readonly<Record<Blocker['kind'], BlockerKind>> = {
+  open: BlockerKind.OPEN,
+  snapshots: BlockerKind.SNAPSHOTS,
+  mounted: BlockerKind.MOUNTED,
+  sealed: BlockerKind.SEALED,
+  volumes: BlockerKind.VOLUMES,
+  source: BlockerKind.SOURCE,
+  unknown_holders: BlockerKind.UNKNOWN_HOLDERS,
+};
+
+export function toBlocker({ kind, what, remedy }: Blocker): {
+  readonly kind: BlockerKind;
+  readonly subject: string;
+  readonly remedy: string;
+} {
+  return { kind: blockerKinds[kind], subject: what, remedy };
+}

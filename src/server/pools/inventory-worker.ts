@@ -1,0 +1,142 @@
+import { fstatSync } from 'node:fs';
+import { parentPort, workerData } from 'node:worker_threads';
+import { type Context, createContext } from '../../engine/context.ts';
+import { listContents, type SnapshotSummary, type VolumeSummary } from '../../engine/operations/list.ts';
+import { type TreeNode, tree } from '../../engine/operations/tree.ts';
+import { checkPool, type Finding } from '../../engine/pools/check.ts';
+import { openPoolRoot, type PoolRoot } from '../../engine/pools/open.ts';
+
+/**
+ * A thread that reads whole pools, so that neither the kernel nor what it says of 20,000 volumes holds up the others. What it found
+ * it tells in small pieces, and only what is new since it looked last.
+ */
+
+export interface InventoryEntry {
+  readonly name: string;
+  /** Absent: it is gone. */
+  readonly volume?: VolumeSummary;
+  readonly snapshots?: readonly SnapshotSummary[];
+}
+
+export interface LineageEntry {
+  readonly id: string;
+  readonly name: string;
+  readonly type: TreeNode['type'];
+  readonly parentId?: string;
+  readonly fromSnapshot?: string;
+}
+
+export interface LineagePage {
+  readonly nodes: readonly LineageEntry[];
+  readonly total: number;
+}
+
+export type InventoryTask =
+  | { readonly task: 'refresh' }
+  | { readonly task: 'verify' }
+  | { readonly task: 'check' }
+  | { readonly task: 'lineage'; readonly volume?: string; readonly from: number; readonly many: number };
+
+export type InventoryMessage =
+  | { readonly id: number; readonly entries: readonly InventoryEntry[] }
+  | { readonly id: number; readonly result: undefined | readonly Finding[] | LineagePage }
+  | { readonly id: number; readonly failure: unknown };
+
+/** How many volumes are told in one message. */
+const piece = 200;
+
+/** Milliseconds for which the pages of a lineage come from one look. */
+const lineageAge = 10_000;
+
+const port = parentPort;
+if (port) {
+  const path = workerData as string;
+  const root = openPoolRoot(path);
+  const context = createContext({ path: root.path, root: root.fd, metadata: root.metadata }, false);
+  const known = new Map<string, string>();
+  let lineage:
+    | { readonly of: string | undefined; readonly at: number; readonly nodes: LineageEntry[] }
+    | undefined;
+
+  port.on('message', (message: 'close' | ({ readonly id: number } & InventoryTask)) => {
+    if (message === 'close') {
+      context[Symbol.dispose]();
+      root[Symbol.dispose]();
+      port.close();
+      return;
+    }
+    const { id } = message;
+    try {
+      send({ id, result: perform(message) });
+    } catch (failure) {
+      send({ id, failure });
+    }
+  });
+
+  const send = (message: InventoryMessage): void => port.postMessage(message);
+
+  const perform = (
+    message: { readonly id: number } & InventoryTask,
+  ): undefined | readonly Finding[] | LineagePage => {
+    if (message.task === 'check') return checkPool(context);
+    if (message.task === 'verify') return requireSame(root, path);
+    if (message.task === 'refresh') {
+      const news = differences(listContents(context), known);
+      for (let at = 0; at < news.length; at += piece)
+        send({ id: message.id, entries: news.slice(at, at + piece) });
+      return undefined;
+    }
+    const { volume, from, many } = message;
+    if (!lineage || lineage.of !== volume || from === 0 || performance.now() - lineage.at > lineageAge)
+      lineage = { of: volume, at: performance.now(), nodes: flat(context, volume) };
+    return { nodes: lineage.nodes.slice(from, from + many), total: lineage.nodes.length };
+  };
+}
+
+/** What is new, and from now on known. */
+function differences(present: ReturnType<typeof listContents>, known: Map<string, string>): InventoryEntry[] {
+  const news: InventoryEntry[] = [];
+  const there = new Set<string>();
+  for (const { volume, snapshots } of present) {
+    there.add(volume.name);
+    const text = JSON.stringify([volume, snapshots]);
+    if (known.get(volume.name) === text) continue;
+    known.set(volume.name, text);
+    news.push({ name: volume.name, volume, snapshots });
+  }
+  for (const name of known.keys()) {
+    if (there.has(name)) continue;
+    known.delete(name);
+    news.push({ name });
+  }
+  return news;
+}
+
+/** Parents before children; without recursion, as a lineage may be thousands deep. */
+function flat(context: Context, volume: string | undefined): LineageEntry[] {
+  const nodes: LineageEntry[] = [];
+  const pending: Array<{ readonly node: TreeNode; readonly parentId?: string }> = tree(context, volume)
+    .map((node) => ({ node }))
+    .toReversed();
+  for (let next = pending.pop(); next; next = pending.pop()) {
+    const { id, name, type, fromSnapshot, children } = next.node;
+    nodes.push({
+      id,
+      name,
+      type,
+      ...(next.parentId !== undefined && { parentId: next.parentId }),
+      ...(fromSnapshot !== undefined && { fromSnapshot }),
+    });
+    for (const child of children.toReversed()) pending.push({ node: child, parentId: id });
+  }
+  return nodes;
+}
+
+/** Makes sure that the path still leads to the pool that is open: somebody may have unmounted it and mounted another. */
+function requireSame(mine: PoolRoot, path: string): undefined {
+  using present = openPoolRoot(path);
+  const isSame =
+    present.metadata.id === mine.metadata.id && fstatSync(present.fd).dev === fstatSync(mine.fd).dev;
+  if (!isSame) throw new Error(`${path} is another pool now.`);
+  return undefined;
+}

@@ -1,0 +1,124 @@
+import type { Listed, SnapshotSummary, VolumeSummary } from '../../engine/operations/list.ts';
+
+export type Change =
+  | { readonly type: 'added' | 'changed' | 'removed'; readonly volume: VolumeSummary }
+  | { readonly type: 'added' | 'removed'; readonly snapshot: SnapshotSummary };
+
+/**
+ * What is in a pool, as far as it is known: for lists of thousands in pages, for metrics, and to tell what has changed. Never asked
+ * where it matters whether something is there.
+ */
+export class PoolIndex {
+  readonly #entries = new Map<string, Listed>();
+  /** The names in order. */
+  #names: string[] = [];
+  #templates = 0;
+  #volumes = 0;
+  #snapshots = 0;
+  readonly #onChange: (change: Change) => void;
+
+  constructor(onChange: (change: Change) => void) {
+    this.#onChange = onChange;
+  }
+
+  get counts(): { readonly templates: number; readonly volumes: number; readonly snapshots: number } {
+    return { templates: this.#templates, volumes: this.#volumes, snapshots: this.#snapshots };
+  }
+
+  get(name: string): Listed | undefined {
+    return this.#entries.get(name);
+  }
+
+  /** Up to so many entries whose names come after one. */
+  after(name: string, most: number): Listed[] {
+    const from = name === '' ? 0 : placeIn(this.#names, name, 'after');
+    return this.#names.slice(from, from + most).map((each) => this.#entries.get(each) as Listed);
+  }
+
+  set(name: string, entry: Listed): void {
+    const before = this.#entries.get(name);
+    if (!before) this.#names.splice(placeIn(this.#names, name, 'at'), 0, name);
+    this.#entries.set(name, entry);
+    if (before) this.#count(before, -1);
+    this.#count(entry, 1);
+    if (!before) this.#onChange({ type: 'added', volume: entry.volume });
+    else if (!sameVolume(before.volume, entry.volume))
+      this.#onChange({ type: 'changed', volume: entry.volume });
+    const isOther = before?.volume.id !== entry.volume.id;
+    this.#tellSnapshots(isOther ? [] : (before?.snapshots ?? []), entry.snapshots);
+  }
+
+  delete(name: string): void {
+    const before = this.#entries.get(name);
+    if (!before) return;
+    this.#entries.delete(name);
+    this.#names.splice(placeIn(this.#names, name, 'at'), 1);
+    this.#count(before, -1);
+    this.#tellSnapshots(before.snapshots, []);
+    this.#onChange({ type: 'removed', volume: before.volume });
+  }
+
+  clear(): void {
+    this.#entries.clear();
+    this.#names = [];
+    this.#templates = 0;
+    this.#volumes = 0;
+    this.#snapshots = 0;
+  }
+
+  #count({ volume, snapshots }: Listed, by: 1 | -1): void {
+    if (volume.type === 'template') this.#templates += by;
+    if (volume.type === 'volume') this.#volumes += by;
+    this.#snapshots += by * snapshots.length;
+  }
+
+  #tellSnapshots(before: readonly SnapshotSummary[], after: readonly SnapshotSummary[]): void {
+    if (before === after || (before.length === 0 && after.length === 0)) return;
+    const there = new Map(before.map((each) => [each.name, each]));
+    for (const snapshot of after) {
+      const known = there.get(snapshot.name);
+      if (known?.created === snapshot.created) there.delete(snapshot.name);
+      else this.#onChange({ type: 'added', snapshot });
+    }
+    for (const snapshot of there.values()) {
+      // Another has taken its name: that was told.
+      if (!after.some((each) => each.name === snapshot.name)) this.#onChange({ type: 'removed', snapshot });
+    }
+  }
+}
+
+/** Whether two entries tell the same. */
+export function sameEntry(a: Listed | undefined, b: Listed | undefined): boolean {
+  if (!a || !b) return a === b;
+  return (
+    sameVolume(a.volume, b.volume) &&
+    a.snapshots.every((each, index) => {
+      const other = b.snapshots[index];
+      return each.name === other?.name && each.created === other.created;
+    })
+  );
+}
+
+function sameVolume(a: VolumeSummary, b: VolumeSummary): boolean {
+  return (
+    a.name === b.name &&
+    a.id === b.id &&
+    a.type === b.type &&
+    a.bytes === b.bytes &&
+    a.created === b.created &&
+    a.snapshots === b.snapshots
+  );
+}
+
+/** Where a name is among sorted ones, or would be; `after`: the place behind it. */
+function placeIn(names: readonly string[], name: string, which: 'at' | 'after'): number {
+  let low = 0;
+  let high = names.length;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    const found = names[middle] as string;
+    if (found < name || (which === 'after' && found === name)) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}
