@@ -21,6 +21,7 @@ import { removeCommand } from './commands/remove.ts';
 import { renameCommand } from './commands/rename.ts';
 import { rollbackCommand } from './commands/rollback.ts';
 import { sealCommand } from './commands/seal.ts';
+import { serveCommand } from './commands/serve.ts';
 import { showCommand } from './commands/show.ts';
 import { snapshotCommand } from './commands/snapshot.ts';
 import { treeCommand } from './commands/tree.ts';
@@ -71,6 +72,7 @@ FIRST STEPS
     seal: sealCommand,
     remove: removeCommand,
     export: exportCommand,
+    serve: serveCommand,
     doctor: doctorCommand,
     completion: completionCommand,
     version: versionCommand,

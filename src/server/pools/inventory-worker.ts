@@ -1,10 +1,13 @@
 import { fstatSync } from 'node:fs';
 import { parentPort, workerData } from 'node:worker_threads';
 import { type Context, createContext } from '../../engine/context.ts';
+import { type Diagnosis, doctor as diagnose } from '../../engine/doctor/doctor.ts';
 import { listContents, type SnapshotSummary, type VolumeSummary } from '../../engine/operations/list.ts';
 import { type TreeNode, tree } from '../../engine/operations/tree.ts';
 import { checkPool, type Finding } from '../../engine/pools/check.ts';
+import { growPool, type PoolGrown } from '../../engine/pools/grow.ts';
 import { openPoolRoot, type PoolRoot } from '../../engine/pools/open.ts';
+import { CoppiceError, type ErrorData } from '../../model/errors.ts';
 
 /**
  * A thread that reads whole pools, so that neither the kernel nor what it says of 20,000 volumes holds up the others. What it found
@@ -35,12 +38,18 @@ export type InventoryTask =
   | { readonly task: 'refresh' }
   | { readonly task: 'verify' }
   | { readonly task: 'check' }
+  | { readonly task: 'diagnose' }
+  | { readonly task: 'grow'; readonly bytes: number }
   | { readonly task: 'lineage'; readonly volume?: string; readonly from: number; readonly many: number };
+
+type InventoryResult = undefined | readonly Finding[] | Diagnosis | PoolGrown | LineagePage;
 
 export type InventoryMessage =
   | { readonly id: number; readonly entries: readonly InventoryEntry[] }
-  | { readonly id: number; readonly result: undefined | readonly Finding[] | LineagePage }
-  | { readonly id: number; readonly failure: unknown };
+  | { readonly id: number; readonly result: InventoryResult }
+  | { readonly id: number; readonly failure: InventoryFailure };
+
+export type InventoryFailure = { readonly known: ErrorData } | { readonly message: string };
 
 /** How many volumes are told in one message. */
 const piece = 200;
@@ -66,18 +75,17 @@ if (port) {
       return;
     }
     const { id } = message;
-    try {
-      send({ id, result: perform(message) });
-    } catch (failure) {
-      send({ id, failure });
-    }
+    perform(message).then(
+      (result) => send({ id, result }),
+      (error: unknown) => send({ id, failure: plain(error) }),
+    );
   });
 
   const send = (message: InventoryMessage): void => port.postMessage(message);
 
-  const perform = (
-    message: { readonly id: number } & InventoryTask,
-  ): undefined | readonly Finding[] | LineagePage => {
+  const perform = async (message: { readonly id: number } & InventoryTask): Promise<InventoryResult> => {
+    if (message.task === 'diagnose') return await diagnose(path);
+    if (message.task === 'grow') return growPool(path, message.bytes);
     if (message.task === 'check') return checkPool(context);
     if (message.task === 'verify') return requireSame(root, path);
     if (message.task === 'refresh') {
@@ -91,6 +99,12 @@ if (port) {
       lineage = { of: volume, at: performance.now(), nodes: flat(context, volume) };
     return { nodes: lineage.nodes.slice(from, from + many), total: lineage.nodes.length };
   };
+}
+
+/** An error of ours as data: its class does not come along to another thread. */
+function plain(error: unknown): InventoryFailure {
+  if (error instanceof CoppiceError) return { known: error.toJSON() };
+  return { message: error instanceof Error ? error.message : String(error) };
 }
 
 /** What is new, and from now on known. */

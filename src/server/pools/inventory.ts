@@ -1,6 +1,15 @@
 import { Worker } from 'node:worker_threads';
+import type { Diagnosis } from '../../engine/doctor/doctor.ts';
 import type { Finding } from '../../engine/pools/check.ts';
-import type { InventoryEntry, InventoryMessage, InventoryTask, LineagePage } from './inventory-worker.ts';
+import type { PoolGrown } from '../../engine/pools/grow.ts';
+import { CoppiceError } from '../../model/errors.ts';
+import type {
+  InventoryEntry,
+  InventoryFailure,
+  InventoryMessage,
+  InventoryTask,
+  LineagePage,
+} from './inventory-worker.ts';
 
 interface Waiting {
   readonly resolve: (result: never) => void;
@@ -57,6 +66,14 @@ export class Inventory {
     return this.#ask({ task: 'check' });
   }
 
+  diagnose(): Promise<Diagnosis> {
+    return this.#ask({ task: 'diagnose' });
+  }
+
+  growPool(bytes: number): Promise<PoolGrown> {
+    return this.#ask({ task: 'grow', bytes });
+  }
+
   lineage(volume: string | undefined, from: number, many: number): Promise<LineagePage> {
     return this.#ask({ task: 'lineage', from, many, ...(volume !== undefined && { volume }) });
   }
@@ -92,7 +109,7 @@ export class Inventory {
     }
     const waiting = this.#waiting.get(message.id);
     this.#waiting.delete(message.id);
-    if ('failure' in message) waiting?.reject(message.failure);
+    if ('failure' in message) waiting?.reject(revive(message.failure));
     else waiting?.resolve(message.result as never);
   }
 
@@ -101,4 +118,9 @@ export class Inventory {
     for (const { reject } of this.#waiting.values()) reject(this.#ended);
     this.#waiting.clear();
   }
+}
+
+function revive(failure: InventoryFailure): Error {
+  if ('message' in failure) return new Error(failure.message);
+  return new CoppiceError(failure.known.code, failure.known.message, failure.known);
 }

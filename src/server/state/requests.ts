@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import { type DescMessage, fromBinary, type Message, type MessageShape, toBinary } from '@bufbuild/protobuf';
+import { CoppiceError } from '../../model/errors.ts';
 import { badRequest } from '../failures.ts';
 import type { State } from './state.ts';
 
@@ -58,11 +59,17 @@ export class Requests {
     try {
       answer ??= await run(key, (text) => this.#state.note(key, text));
     } catch (error) {
-      // Nothing has happened, so that the id is free. Where even that can't be written, a retry looks what has happened.
-      await this.#state.forget(key).catch(() => {});
-      throw error;
+      // An attempt of the same id may have had its effect all the same, and failed after it.
+      const isTaken = error instanceof CoppiceError && error.code === 'already_exists';
+      answer = isTaken ? await find(key, '') : undefined;
+      if (!answer) {
+        // Nothing has happened, so that the id is free. Where even that can't be written, a retry looks what has happened.
+        await this.#state.forget(key).catch(() => {});
+        throw error;
+      }
     }
-    await this.#state.answer(key, toBinary(response, answer));
+    // Where it can't be written, a retry finds out what has happened. It has, which is what the answer says.
+    await this.#state.answer(key, toBinary(response, answer)).catch(() => {});
     return answer;
   }
 }

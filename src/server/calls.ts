@@ -1,0 +1,169 @@
+import { type DescMethod, getOption, hasOption, type Message } from '@bufbuild/protobuf';
+import { Code, ConnectError, type HandlerContext, type Interceptor } from '@connectrpc/connect';
+import { Access, access } from '../api/generated/coppice/v1/annotations_pb.ts';
+import { Health } from '../api/generated/grpc/health/v1/health_pb.ts';
+import { authenticate, type Credentials } from './auth/authenticate.ts';
+import { type Caller, callerKey, mayUse, nobody } from './auth/caller.ts';
+import { allows, type Scope, scopeFor } from './auth/scopes.ts';
+import type { Grants } from './auth/tokens.ts';
+import { badRequest, refused, toConnectError } from './failures.ts';
+import type { Log } from './log.ts';
+import type { Metrics } from './metrics/metrics.ts';
+import { poolsIn, violationsOf } from './rules.ts';
+
+/** What every call goes through: who calls and whether he may, whether the request is valid, how long it took and how it ended. */
+export interface Calls {
+  /** Before anything of a request is read. @throws ConnectError UNAUTHENTICATED, PERMISSION_DENIED */
+  readonly gate: (handler: HandlerContext, credentials: Credentials, requestId: string) => void;
+  /** The same for what is no method: to read is enough. */
+  readonly admit: (what: string, credentials: Credentials, requestId: string) => void;
+  readonly interceptor: Interceptor;
+}
+
+export interface CallsSetup {
+  readonly grants: Grants;
+  /** Of those who come over the unix socket and are not root. */
+  readonly socketScope: Scope;
+  readonly log: Log;
+  readonly metrics: Metrics;
+}
+
+export function makeCalls({ grants, socketScope, log, metrics }: CallsSetup): Calls {
+  const deny = (error: unknown, method: string, caller: Partial<Caller>): never => {
+    const failure = toConnectError(error, caller.requestId ?? '');
+    metrics.refused(Code[failure.code]);
+    log.warn('refused', { method, ...caller, code: Code[failure.code], reason: failure.rawMessage });
+    throw failure;
+  };
+
+  const admit = (what: string, needed: Access, credentials: Credentials, requestId: string): Caller => {
+    let caller: Caller | undefined;
+    try {
+      caller = { ...authenticate(credentials, grants, socketScope), requestId };
+      if (!allows(caller.scope, needed)) throw wrongScope(caller, needed);
+      return caller;
+    } catch (error) {
+      return deny(error, what, caller ?? { requestId });
+    }
+  };
+
+  return {
+    admit: (what, credentials, requestId) => void admit(what, Access.READ, credentials, requestId),
+    gate(handler, credentials, requestId) {
+      const { method } = handler;
+      // Whether it lives may be asked by everybody who can connect.
+      const needed = accessOf(method);
+      const caller =
+        method.parent.typeName === Health.typeName
+          ? { ...nobody, requestId }
+          : admit(nameOf(method), needed, credentials, requestId);
+      handler.values.set(callerKey, caller);
+      handler.responseHeader.set('x-request-id', requestId);
+    },
+
+    interceptor: (next) => async (request) => {
+      const caller = request.contextValues.get(callerKey);
+      const method = nameOf(request.method);
+      const began = performance.now();
+      metrics.begin();
+      const end = (error?: unknown): void => {
+        const code = error === undefined ? 'Ok' : Code[toConnectError(error, caller.requestId).code];
+        const milliseconds = performance.now() - began;
+        metrics.end(method, code, milliseconds);
+        if (log.isDebugging) log.debug('call', { method, ...about(caller), code, milliseconds });
+      };
+      try {
+        if (!request.stream) check(request.method, request.message, caller, deny);
+        else Object.assign(request, { message: checkEach(request.method, request.message, caller, deny) });
+        const response = await next(request);
+        if (response.stream)
+          return {
+            ...response,
+            message: watching(response.message, caller.requestId, log, end),
+          } as typeof response;
+        end();
+        return response;
+      } catch (error) {
+        tell(log, error, method, caller);
+        end(error);
+        throw toConnectError(error, caller.requestId);
+      }
+    },
+  };
+}
+
+type Deny = (error: unknown, method: string, caller: Partial<Caller>) => never;
+
+function check(method: DescMethod, message: Message, caller: Caller, deny: Deny): void {
+  const violations = violationsOf(method.input, message);
+  if (violations.length > 0) throw badRequest(violations);
+  for (const pool of poolsIn(method.input, message))
+    if (!mayUse(caller, pool)) deny(wrongPool(caller, pool), nameOf(method), about(caller));
+}
+
+/** Of a stream of requests, each; where there is only one, as with watches, too. */
+async function* checkEach<M extends Message>(
+  method: DescMethod,
+  messages: AsyncIterable<M>,
+  caller: Caller,
+  deny: Deny,
+): AsyncIterable<M> {
+  for await (const message of messages) {
+    check(method, message, caller, deny);
+    yield message;
+  }
+}
+
+/** A stream of answers: its end is the end of the call. */
+async function* watching<M>(
+  messages: AsyncIterable<M>,
+  requestId: string,
+  log: Log,
+  end: (error?: unknown) => void,
+): AsyncIterable<M> {
+  let failure: unknown;
+  try {
+    yield* messages;
+  } catch (error) {
+    failure = error;
+    if (!(error instanceof ConnectError)) log.error('stream failed', { requestId, error: stackOf(error) });
+    throw toConnectError(error, requestId);
+  } finally {
+    end(failure);
+  }
+}
+
+/** What a caller is not told stands in the log. */
+function tell(log: Log, error: unknown, method: string, caller: Caller): void {
+  const { code } = toConnectError(error, caller.requestId);
+  if (code === Code.Internal || code === Code.DataLoss || code === Code.Unknown)
+    log.error('call failed', { method, ...about(caller), error: stackOf(error) });
+}
+
+function about({ principal, requestId }: Caller): { readonly principal: string; readonly requestId: string } {
+  return { principal, requestId };
+}
+
+function nameOf({ parent, name }: DescMethod): string {
+  return `${parent.typeName}.${name}`;
+}
+
+function accessOf(method: DescMethod): Access {
+  return hasOption(method, access) ? getOption(method, access) : Access.UNSPECIFIED;
+}
+
+function wrongScope({ principal, scope }: Caller, needed: Access): ConnectError {
+  return refused(
+    Code.PermissionDenied,
+    'SCOPE',
+    `${principal} has the scope ${scope}, and this needs ${scopeFor(needed)}.`,
+  );
+}
+
+function wrongPool({ principal }: Caller, pool: string): ConnectError {
+  return refused(Code.PermissionDenied, 'POOL', `${principal} may not use the pool ${pool}.`);
+}
+
+function stackOf(error: unknown): string {
+  return error instanceof Error ? (error.stack ?? error.message) : String(error);
+}

@@ -1,0 +1,80 @@
+import type { DescMessage, Message, MessageShape } from '@bufbuild/protobuf';
+import { Code, type HandlerContext } from '@connectrpc/connect';
+import type { Pool } from '../engine/pool.ts';
+import { type Caller, callerKey } from './auth/caller.ts';
+import { refused } from './failures.ts';
+import type { Jobs } from './jobs/jobs.ts';
+import type { Log } from './log.ts';
+import type { PoolEvents } from './pools/pool-events.ts';
+import type { ServedPool } from './pools/served-pool.ts';
+import type { OnceSteps, Requests } from './state/requests.ts';
+
+/** What the services work with. */
+export interface ServerContext {
+  readonly pools: ReadonlyMap<string, ServedPool>;
+  readonly events: ReadonlyMap<string, PoolEvents>;
+  readonly requests: Requests;
+  readonly jobs: Jobs;
+  readonly log: Log;
+  /** Real paths; whoever is no admin reads and writes images only below these. */
+  readonly imageDirectories: readonly string[];
+  /** Programs that a request can name, each as its arguments. */
+  readonly hooks: ReadonlyMap<string, readonly string[]>;
+  /** Fires when the server stops. */
+  readonly stopping: AbortSignal;
+}
+
+/** @throws ConnectError NOT_FOUND */
+export function servedPool(context: ServerContext, id: string): ServedPool {
+  const served = context.pools.get(id);
+  if (served) return served;
+  const all = [...context.pools.keys()].sort().join(', ');
+  throw refused(Code.NotFound, 'NOT_FOUND', `The server has no pool named ${id}; it has ${all}.`);
+}
+
+/** @throws ConnectError NOT_FOUND */
+export function eventsOf(context: ServerContext, id: string): PoolEvents {
+  servedPool(context, id);
+  return context.events.get(id) as PoolEvents;
+}
+
+export function callerOf(handler: Pick<HandlerContext, 'values'>): Caller {
+  return handler.values.get(callerKey);
+}
+
+/** The pool, used on behalf of the caller. @throws ConnectError UNAVAILABLE */
+export function poolFor(served: ServedPool, handler: HandlerContext): Pool {
+  const { principal, requestId } = callerOf(handler);
+  return served.pool.onBehalfOf({ principal, requestId });
+}
+
+/** A request that changes something, and may come twice. */
+export interface Repeatable extends Message {
+  readonly requestId: string;
+}
+
+/** Does a request once, also when it comes again; where it has no id, just does it. */
+export function once<R extends DescMessage>(
+  context: ServerContext,
+  handler: HandlerContext,
+  request: Repeatable,
+  steps: Omit<OnceSteps<R>, 'run'> & {
+    /** @param mark what is made shall carry; undefined without a request id */
+    readonly run: (
+      mark: string | undefined,
+      note: (text: () => Promise<string>) => Promise<void>,
+    ) => Promise<MessageShape<R>>;
+  },
+): Promise<MessageShape<R>> {
+  if (request.requestId === '') return steps.run(undefined, () => Promise.resolve());
+  const { method } = handler;
+  return context.requests.once(
+    {
+      principal: callerOf(handler).principal,
+      requestId: request.requestId,
+      method: `${method.parent.typeName}.${method.name}`,
+      request: { schema: method.input, message: request },
+    },
+    { ...steps, run: (mark, note) => steps.run(mark, async (text) => note(await text())) },
+  );
+}

@@ -1,0 +1,82 @@
+import type { Server } from 'node:net';
+import { rememberPeer } from '../auth/peer.ts';
+import { bothProtocols } from './both-protocols.ts';
+import type { NodeHandlerFn } from './handler.ts';
+import { type TlsAddress, tlsServer } from './tls.ts';
+import { listenOnUnix, type UnixAddress } from './unix.ts';
+
+export interface ListenOptions {
+  readonly unix?: UnixAddress;
+  /** Sockets that systemd has opened: unix sockets. */
+  readonly descriptors?: readonly number[];
+  readonly tls?: readonly TlsAddress[];
+}
+
+export interface Listener {
+  /** For people. */
+  readonly address: string;
+  /** Takes no more connections, and waits until those that are there have ended. */
+  close(): Promise<void>;
+  destroyAll(): void;
+}
+
+/**
+ * Listens wherever it was told to.
+ * @param opened gets what has to be closed, also when a later one fails
+ * @throws CoppiceError
+ */
+export async function listen(
+  options: ListenOptions,
+  handler: NodeHandlerFn,
+  opened: AsyncDisposableStack,
+): Promise<Listener[]> {
+  const listeners: Listener[] = [];
+  const add = (
+    address: string,
+    server: Closable,
+    inner: Pick<Listener, 'destroyAll'> & { closeIdle(): void },
+  ): void => {
+    const listener = { address, close: () => closing(server, inner), destroyAll: () => inner.destroyAll() };
+    listeners.push(listener);
+    opened.defer(async () => {
+      listener.destroyAll();
+      await listener.close();
+    });
+  };
+  for (const fd of options.descriptors ?? []) {
+    const plain = bothProtocols(handler, rememberPeer);
+    await started(plain.server, () => plain.server.listen({ fd }));
+    add(`the socket ${fd} of systemd`, plain.server, plain);
+  }
+  if (options.unix) {
+    const plain = bothProtocols(handler, rememberPeer);
+    await listenOnUnix(plain.server, options.unix);
+    add(`unix:${options.unix.path}`, plain.server, plain);
+  }
+  for (const address of options.tls ?? []) {
+    const secure = tlsServer(address, handler);
+    await started(secure.server as unknown as Server, () => secure.server.listen(address.port, address.host));
+    const bound = secure.server.address();
+    const port = typeof bound === 'object' && bound ? bound.port : address.port;
+    add(`https://${address.host}:${port}`, secure.server, secure);
+  }
+  return listeners;
+}
+
+type Closable = { readonly listening: boolean; close(done: () => void): unknown };
+
+function closing(server: Closable, inner: { closeIdle(): void }): Promise<void> {
+  if (!server.listening) return Promise.resolve();
+  return new Promise((resolve) => {
+    server.close(() => resolve());
+    inner.closeIdle();
+  });
+}
+
+function started(server: Pick<Server, 'once'>, listen: () => void): Promise<void> {
+  return new Promise((resolve, reject) => {
+    server.once('listening', resolve);
+    server.once('error', reject);
+    listen();
+  });
+}

@@ -1,0 +1,74 @@
+import { chmodSync, chownSync, lstatSync, mkdirSync, unlinkSync } from 'node:fs';
+import { connect, type Server } from 'node:net';
+import { dirname } from 'node:path';
+import { hasErrno } from '../../linux/libc.ts';
+import { CoppiceError } from '../../model/errors.ts';
+import { requireOwnDirectory } from './own-directory.ts';
+
+export const defaultSocket = '/run/coppice/coppice.sock';
+
+export interface UnixAddress {
+  readonly path: string;
+  /** The id of the group whose members may connect; only root when absent. */
+  readonly group?: number;
+}
+
+/**
+ * Listens on a unix socket that the owner and a group may open.
+ * @throws CoppiceError blocked when another server listens there, permission_denied when others could put a socket in its place
+ */
+export async function listenOnUnix(server: Server, { path, group }: UnixAddress): Promise<void> {
+  const directory = dirname(path);
+  try {
+    mkdirSync(directory, { mode: 0o755 });
+  } catch (error) {
+    if (!hasErrno(error, 'EEXIST')) throw error;
+  }
+  requireOwnDirectory(directory, 'a socket');
+  await removeDead(path);
+  // It has its final rights from its first moment: nobody can connect in between.
+  const before = process.umask(0o177);
+  try {
+    server.listen(path);
+  } finally {
+    process.umask(before);
+  }
+  await new Promise<void>((resolve, reject) => {
+    server.once('listening', resolve);
+    server.once('error', reject);
+  });
+  if (group === undefined) return;
+  chownSync(path, -1 as never, group);
+  chmodSync(path, 0o660);
+}
+
+/** A server that was killed leaves its socket behind. */
+async function removeDead(path: string): Promise<void> {
+  const status = lstatSync(path, { throwIfNoEntry: false });
+  if (!status) return;
+  if (!status.isSocket())
+    throw new CoppiceError(
+      'blocked',
+      `${path} is no socket, and is not replaced; remove it, or choose another path.`,
+    );
+  if (await answers(path))
+    throw new CoppiceError(
+      'blocked',
+      `Another server listens on ${path}; stop it, or choose another path with --socket.`,
+    );
+  unlinkSync(path);
+}
+
+function answers(path: string): Promise<boolean> {
+  return new Promise((resolve, reject) => {
+    const socket = connect(path);
+    socket.on('connect', () => {
+      socket.destroy();
+      resolve(true);
+    });
+    socket.on('error', (error) => {
+      if (hasErrno(error, 'ECONNREFUSED', 'ENOENT')) resolve(false);
+      else reject(error);
+    });
+  });
+}

@@ -1,0 +1,211 @@
+import { mkdirSync } from 'node:fs';
+import type { IncomingMessage } from 'node:http';
+import type { Http2ServerRequest } from 'node:http2';
+import { dirname } from 'node:path';
+import type { TLSSocket } from 'node:tls';
+import { createContextKey, createContextValues } from '@connectrpc/connect';
+import { connectNodeAdapter } from '@connectrpc/connect-node';
+import { EventService } from '../api/generated/coppice/v1/event_service_pb.ts';
+import { JobService } from '../api/generated/coppice/v1/job_service_pb.ts';
+import { PoolService } from '../api/generated/coppice/v1/pool_service_pb.ts';
+import { VolumeService } from '../api/generated/coppice/v1/volume_service_pb.ts';
+import { Health } from '../api/generated/grpc/health/v1/health_pb.ts';
+import { ServerReflection } from '../api/generated/grpc/reflection/v1/reflection_pb.ts';
+import { ServerReflection as OldServerReflection } from '../api/generated/grpc/reflection/v1alpha/reflection_pb.ts';
+import { defaultAuditPath } from '../engine/audit.ts';
+import { hasErrno } from '../linux/libc.ts';
+import { randomId } from '../linux/random.ts';
+import type { Credentials } from './auth/authenticate.ts';
+import { peerOf } from './auth/peer.ts';
+import type { Scope } from './auth/scopes.ts';
+import { defaultTokenFile, Grants } from './auth/tokens.ts';
+import { makeCalls } from './calls.ts';
+import type { ServerContext } from './context.ts';
+import { Jobs } from './jobs/jobs.ts';
+import { findResult } from './jobs/results.ts';
+import type { NodeHandlerFn } from './listen/handler.ts';
+import { type Listener, type ListenOptions, listen } from './listen/listen.ts';
+import type { Log } from './log.ts';
+import { metricsHandler } from './metrics/handler.ts';
+import { Metrics } from './metrics/metrics.ts';
+import { Others } from './pools/others.ts';
+import { PoolEvents } from './pools/pool-events.ts';
+import { ServedPool } from './pools/served-pool.ts';
+import { eventService } from './services/events.ts';
+import { healthService } from './services/health.ts';
+import { jobService } from './services/jobs.ts';
+import { poolService } from './services/pools.ts';
+import { reflectionService } from './services/reflection.ts';
+import { volumeService } from './services/volumes.ts';
+import { Requests } from './state/requests.ts';
+import { State } from './state/state.ts';
+
+/** Where the server keeps what it has to remember, unless somebody says otherwise. */
+export const defaultStateDirectory = '/var/lib/coppice-daemon';
+
+export interface ServerOptions {
+  /** What clients call each pool, and where it is. */
+  readonly pools: ReadonlyMap<string, string>;
+  readonly listen: ListenOptions;
+  /** Of those who come over the unix socket and are not root. */
+  readonly socketScope: Scope;
+  readonly stateDirectory?: string;
+  readonly auditLog?: string;
+  readonly tokenFile?: string;
+  /** Real paths. */
+  readonly imageDirectories?: readonly string[];
+  readonly hooks?: ReadonlyMap<string, readonly string[]>;
+  readonly log: Log;
+}
+
+export interface RunningServer {
+  /** Where it listens, for people. */
+  readonly addresses: readonly string[];
+  /** Lets calls end, interrupts jobs, and lets go of the pools. */
+  close(): Promise<void>;
+}
+
+/** Milliseconds for which calls may go on when the server stops. */
+const patience = 10_000;
+
+/** Milliseconds between two times at which what is old is forgotten. */
+const expireEvery = 10 * 60 * 1000;
+
+/** The largest request, in bytes: 10,000 names to delete fit in it. */
+const largestRequest = 4 * 2 ** 20;
+
+const credentialsKey = createContextKey<Credentials>(
+  { authorization: undefined, peer: undefined, socket: undefined },
+  { description: 'what a caller shows of himself' },
+);
+
+/** Serves pools until it is closed. @throws CoppiceError when it can't listen, or its state can't be used */
+export async function startServer(options: ServerOptions): Promise<RunningServer> {
+  const { log, auditLog = defaultAuditPath } = options;
+  makeAuditDirectory(auditLog, log);
+  await using opened = new AsyncDisposableStack();
+  const stopping = new AbortController();
+  const metrics = opened.use(new Metrics());
+  const state = opened.use(new State(options.stateDirectory ?? defaultStateDirectory));
+  const events = new Map([...options.pools.keys()].map((id) => [id, new PoolEvents(id)]));
+  const jobs = new Jobs(state, log, (pool, job, type) => events.get(pool)?.jobChanged(job, type));
+  await jobs.load();
+  const pools = new Map<string, ServedPool>();
+  for (const [id, path] of options.pools) {
+    const told = events.get(id) as PoolEvents;
+    const served = new ServedPool({
+      id,
+      path,
+      auditLog,
+      log,
+      onChange: (change) => {
+        metrics.event(id);
+        told.changed(change);
+      },
+      async onState(isAvailable) {
+        told.poolChanged(isAvailable, pools.get(id)?.unavailableReason ?? '');
+        const pool = pools.get(id);
+        if (isAvailable && pool) await jobs.settle(id, (job, jobId) => findResult(pool, job, jobId));
+      },
+    });
+    pools.set(id, opened.use(served));
+  }
+  opened.use(
+    new Others(auditLog, (entry) => {
+      for (const pool of pools.values()) pool.heard(entry);
+    }),
+  );
+  const expiry = setInterval(() => void jobs.expire().catch(() => {}), expireEvery);
+  opened.defer(() => clearInterval(expiry));
+
+  const context: ServerContext = {
+    pools,
+    events,
+    requests: new Requests(state),
+    jobs,
+    log,
+    imageDirectories: options.imageDirectories ?? [],
+    hooks: options.hooks ?? new Map(),
+    stopping: stopping.signal,
+  };
+  const handler = makeHandler(context, metrics, options);
+  const listeners = await listen(options.listen, handler, opened);
+  metrics.ready();
+  const owned = opened.move();
+  return {
+    addresses: listeners.map((listener) => listener.address),
+    async close() {
+      stopping.abort();
+      await jobs.stop();
+      await Promise.all(listeners.map((listener) => finish(listener)));
+      await owned.disposeAsync();
+    },
+  };
+}
+
+function makeHandler(context: ServerContext, metrics: Metrics, options: ServerOptions): NodeHandlerFn {
+  const grants = new Grants(options.tokenFile ?? defaultTokenFile);
+  const calls = makeCalls({ grants, socketScope: options.socketScope, log: context.log, metrics });
+  const services = [
+    VolumeService,
+    PoolService,
+    JobService,
+    EventService,
+    Health,
+    ServerReflection,
+    OldServerReflection,
+  ];
+  return connectNodeAdapter({
+    routes(router) {
+      router.service(VolumeService, volumeService(context));
+      router.service(PoolService, poolService(context));
+      router.service(JobService, jobService(context));
+      router.service(EventService, eventService(context));
+      router.service(
+        Health,
+        healthService(new Set(services.map((service) => service.typeName)), context.stopping),
+      );
+      const reflection = reflectionService(services);
+      router.service(ServerReflection, reflection);
+      // The same messages under an older name.
+      router.service(OldServerReflection, reflection as never);
+    },
+    interceptors: [calls.interceptor],
+    readMaxBytes: largestRequest,
+    contextValues: (request) => createContextValues().set(credentialsKey, credentialsOf(request)),
+    requestGate(handler) {
+      calls.gate(handler, handler.values.get(credentialsKey), requestIdOf(handler.requestHeader));
+    },
+    fallback: metricsHandler(metrics, context, (request) => {
+      calls.admit('/metrics', credentialsOf(request), randomId());
+    }),
+  });
+}
+
+function credentialsOf(request: IncomingMessage | Http2ServerRequest): Credentials {
+  const { authorization } = request.headers;
+  const socket = 'stream' in request ? request.stream.session?.socket : request.socket;
+  return { authorization, peer: peerOf(socket), socket: socket as TLSSocket | undefined };
+}
+
+/** Of a caller who has one that logs can have, his own. */
+function requestIdOf(headers: Headers): string {
+  const given = headers.get('x-request-id');
+  return given !== null && /^[A-Za-z0-9._:-]{1,64}$/.test(given) ? given : randomId();
+}
+
+async function finish(listener: Listener): Promise<void> {
+  const timer = setTimeout(() => listener.destroyAll(), patience);
+  await listener.close();
+  clearTimeout(timer);
+}
+
+/** Other processes write into it where it is there; without it the server still sees what they do, a little later. */
+function makeAuditDirectory(auditLog: string, log: Log): void {
+  try {
+    mkdirSync(dirname(auditLog), { recursive: true, mode: 0o750 });
+  } catch (error) {
+    if (!hasErrno(error, 'EACCES', 'EPERM', 'EROFS', 'ENOSPC')) throw error;
+    log.warn('no audit log', { path: auditLog, reason: (error as Error).message });
+  }
+}

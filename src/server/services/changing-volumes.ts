@@ -1,0 +1,168 @@
+import type { ServiceImpl } from '@connectrpc/connect';
+import {
+  Durability,
+  type Volume,
+  VolumeKind,
+  VolumeSchema,
+} from '../../api/generated/coppice/v1/resources_pb.ts';
+import type { VolumeService } from '../../api/generated/coppice/v1/volume_service_pb.ts';
+import type { VolumeSummary } from '../../engine/operations/list.ts';
+import { CoppiceError } from '../../model/errors.ts';
+import { once, poolFor, type ServerContext, servedPool } from '../context.ts';
+import { toDetailedVolume, toVolume } from '../convert.ts';
+import { listedFrom, type ServedPool } from '../pools/served-pool.ts';
+import { poolIn, referenceIn, volumeIn } from './naming.ts';
+
+type ChangingVolumes = Pick<
+  ServiceImpl<typeof VolumeService>,
+  'createVolume' | 'clone' | 'seal' | 'renameVolume'
+>;
+
+/** What makes volumes, and gives them names. */
+export function changingVolumes(context: ServerContext): ChangingVolumes {
+  return {
+    createVolume(request, handler) {
+      const { parent, volumeId: name } = request;
+      const served = servedPool(context, poolIn(parent));
+      return once(context, handler, request, {
+        response: VolumeSchema,
+        find: (mark) => findMarked(served, name, mark),
+        run: (mark) =>
+          publish(served, name, async () => {
+            const kind = request.kind === VolumeKind.TREE ? 'tree' : 'block';
+            const created = await poolFor(served, handler).create(name, {
+              kind,
+              ...sizeField(request.sizeBytes),
+              ...(request.blockSizeBytes > 0n && { blockBytes: Number(request.blockSizeBytes) }),
+              ...markField(mark),
+              ...durabilityField(request.durability),
+            });
+            return {
+              name,
+              type: 'volume',
+              ...(kind === 'tree' && { kind }),
+              bytes: created.bytes,
+              id: created.id,
+              created: created.created,
+              snapshots: 0,
+              ...markField(mark),
+            };
+          }),
+      });
+    },
+
+    clone(request, handler) {
+      const { source, volumeId: name } = request;
+      const served = servedPool(context, poolIn(source));
+      return once(context, handler, request, {
+        response: VolumeSchema,
+        find: (mark) => findMarked(served, name, mark),
+        run: (mark) =>
+          publish(served, name, async () => {
+            const cloned = await poolFor(served, handler).clone(referenceIn(source), name, {
+              ...sizeField(request.sizeBytes),
+              replicable: request.replicable,
+              ...markField(mark),
+              ...durabilityField(request.durability),
+            });
+            const kind = served.index.get(volumeIn(source))?.volume.kind;
+            return {
+              name,
+              type: 'volume',
+              ...(kind && { kind }),
+              bytes: cloned.bytes,
+              id: cloned.id,
+              created: cloned.created,
+              origin: cloned.origin,
+              snapshots: 0,
+              ...markField(mark),
+            };
+          }),
+      });
+    },
+
+    seal(request, handler) {
+      const { source, volumeId: name } = request;
+      const served = servedPool(context, poolIn(source));
+      return once(context, handler, request, {
+        response: VolumeSchema,
+        find: (mark) => findMarked(served, name, mark),
+        run: async (mark) => {
+          const options = { ...markField(mark), ...durabilityField(request.durability) };
+          await served.change([name], () =>
+            poolFor(served, handler).seal(referenceIn(source), name, options),
+          );
+          return shown(served, name);
+        },
+      });
+    },
+
+    renameVolume(request, handler) {
+      const { name, volumeId: to } = request;
+      const from = volumeIn(name);
+      const served = servedPool(context, poolIn(name));
+      return once(context, handler, request, {
+        response: VolumeSchema,
+        async find(_, id) {
+          const details = id === '' ? undefined : await ifThere(() => served.pool.show(to));
+          return details?.id === id ? toDetailedVolume(served.id, details) : undefined;
+        },
+        async run(_, note) {
+          await note(async () => (await served.pool.show(from)).id ?? '');
+          const options = durabilityField(request.durability);
+          await served.change([from, to], () => poolFor(served, handler).rename(from, to, options));
+          return shown(served, to);
+        },
+      });
+    },
+  };
+}
+
+/** Makes something under a name, and puts it into the index as it is known to be. */
+async function publish(
+  served: ServedPool,
+  name: string,
+  make: () => Promise<VolumeSummary>,
+): Promise<Volume> {
+  const made = await served.change([name], make, (volume, index) =>
+    index.set(name, { volume, snapshots: [] }),
+  );
+  return toVolume(served.id, made);
+}
+
+/** What an attempt has made that was interrupted. */
+export async function findMarked(
+  served: ServedPool,
+  name: string,
+  mark: string,
+): Promise<Volume | undefined> {
+  const details = await ifThere(() => served.pool.show(name));
+  if (details === undefined || details.request !== mark) return undefined;
+  return toVolume(served.id, listedFrom(details).volume);
+}
+
+export async function shown(served: ServedPool, name: string): Promise<Volume> {
+  return toDetailedVolume(served.id, await served.pool.show(name));
+}
+
+/** What something tells; undefined when it is not there. */
+export async function ifThere<T>(look: () => Promise<T>): Promise<T | undefined> {
+  try {
+    return await look();
+  } catch (error) {
+    if (error instanceof CoppiceError && error.code === 'not_found') return undefined;
+    throw error;
+  }
+}
+
+export function markField(mark: string | undefined): { readonly request?: string } {
+  return mark === undefined ? {} : { request: mark };
+}
+
+export function durabilityField(durability: Durability): { readonly durability?: 'deferred' } {
+  return durability === Durability.DEFERRED ? { durability: 'deferred' } : {};
+}
+
+export function sizeField(bytes: bigint): { readonly bytes?: number } {
+  return bytes === 0n ? {} : { bytes: Number(bytes) };
+}

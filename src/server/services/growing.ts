@@ -1,0 +1,54 @@
+import { create } from '@bufbuild/protobuf';
+import type { ServiceImpl } from '@connectrpc/connect';
+import {
+  type GrowVolumeResponse,
+  GrowVolumeResponseSchema,
+  type VolumeService,
+} from '../../api/generated/coppice/v1/volume_service_pb.ts';
+import { once, poolFor, type ServerContext, servedPool } from '../context.ts';
+import { durabilityField, shown } from './changing-volumes.ts';
+import { poolIn, volumeIn } from './naming.ts';
+
+/** Makes volumes larger, and tells who has them open. */
+export function growing(context: ServerContext): Pick<ServiceImpl<typeof VolumeService>, 'growVolume'> {
+  return {
+    growVolume(request, handler) {
+      const volume = volumeIn(request.name);
+      const served = servedPool(context, poolIn(request.name));
+      const bytes = Number(request.sizeBytes);
+      const grow = async (): Promise<GrowVolumeResponse> => {
+        const grown = await served.change([volume], () =>
+          poolFor(served, handler).grow(volume, { bytes, ...durabilityField(request.durability) }),
+        );
+        return create(GrowVolumeResponseSchema, {
+          volume: await shown(served, volume),
+          previousSizeBytes: BigInt(grown.previousBytes),
+          inUse: grown.inUse,
+        });
+      };
+      return once(context, handler, request, {
+        response: GrowVolumeResponseSchema,
+        // To do it again does no harm, and tells the hypervisor; only the size before has to be remembered.
+        async find(_, noted) {
+          if (noted === '') return undefined;
+          return create(GrowVolumeResponseSchema, {
+            ...fieldsOf(await grow()),
+            previousSizeBytes: BigInt(noted),
+          });
+        },
+        async run(_, note) {
+          await note(async () => String((await served.pool.show(volume)).bytes ?? 0));
+          return grow();
+        },
+      });
+    },
+  };
+}
+
+function fieldsOf({
+  $typeName,
+  $unknown,
+  ...fields
+}: GrowVolumeResponse): Omit<GrowVolumeResponse, '$typeName' | '$unknown'> {
+  return fields;
+}

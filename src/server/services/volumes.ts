@@ -1,0 +1,19 @@
+import type { ServiceImpl } from '@connectrpc/connect';
+import type { VolumeService } from '../../api/generated/coppice/v1/volume_service_pb.ts';
+import type { ServerContext } from '../context.ts';
+import { changingVolumes } from './changing-volumes.ts';
+import { growing } from './growing.ts';
+import { looking } from './looking.ts';
+import { removing } from './removing.ts';
+import { snapshotting } from './snapshotting.ts';
+
+/** Volumes, templates and their snapshots. */
+export function volumeService(context: ServerContext): ServiceImpl<typeof VolumeService> {
+  return {
+    ...looking(context),
+    ...changingVolumes(context),
+    ...growing(context),
+    ...snapshotting(context),
+    ...removing(context),
+  };
+}
