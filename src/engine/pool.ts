@@ -194,7 +194,7 @@ export class Pool implements AsyncDisposable {
   ): Promise<Snapshotted | SnapshotGroup> {
     const { durability, ...rest } = options;
     return typeof references === 'string'
-      ? this.#runner.run('snapshot', [references, rest], { durability })
+      ? this.#runner.run('snapshot', [references, rest], { durability, by: this.#by })
       : this.#runner.run('snapshotTogether', [references, rest], { durability, by: this.#by });
   }
 
