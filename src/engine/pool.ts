@@ -202,7 +202,7 @@ export class Pool implements AsyncDisposable {
   rollback(reference: string, options: RollbackOptions & Durability = {}): Promise<RolledBack> {
     const { durability, ...rest } = options;
     return this.#runner.exclusive([reference], () =>
-      this.#runner.run('rollback', [reference, rest], { durability }),
+      this.#runner.run('rollback', [reference, rest], { durability, by: this.#by }),
     );
   }
 
