@@ -148,8 +148,15 @@ function nameOf({ parent, name }: DescMethod): string {
   return `${parent.typeName}.${name}`;
 }
 
+const accesses = new Map<DescMethod, Access>();
+
 function accessOf(method: DescMethod): Access {
-  return hasOption(method, access) ? getOption(method, access) : Access.UNSPECIFIED;
+  let known = accesses.get(method);
+  if (known === undefined) {
+    known = hasOption(method, access) ? getOption(method, access) : Access.UNSPECIFIED;
+    accesses.set(method, known);
+  }
+  return known;
 }
 
 function wrongScope({ principal, scope }: Caller, needed: Access): ConnectError {

@@ -111,9 +111,13 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     pools.set(id, opened.use(served));
   }
   opened.use(
-    new Others(auditLog, (entry) => {
-      for (const pool of pools.values()) pool.heard(entry);
-    }),
+    new Others(
+      auditLog,
+      (entry) => {
+        for (const pool of pools.values()) pool.heard(entry);
+      },
+      (line) => [...pools.values()].some((pool) => pool.wrote(line)),
+    ),
   );
   const expiry = setInterval(() => void jobs.expire().catch(() => {}), expireEvery);
   opened.defer(() => clearInterval(expiry));
