@@ -146,6 +146,8 @@ function makeHandler(context: ServerContext, metrics: Metrics, options: ServerOp
     },
     interceptors: [calls.interceptor],
     readMaxBytes: largestRequest,
+    // A mistyped "validateOnly" shall not be taken for its absence.
+    jsonOptions: { ignoreUnknownFields: false },
     contextValues: (request) => createContextValues().set(credentialsKey, credentialsOf(request)),
     requestGate(handler) {
       const requestId = requestIdOf(handler.requestHeader.get('x-request-id'));
