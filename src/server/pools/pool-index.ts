@@ -51,6 +51,19 @@ export class PoolIndex {
     this.#tellSnapshots(isOther ? [] : (before?.snapshots ?? []), entry.snapshots);
   }
 
+  rename(from: string, to: string): void {
+    const entry = this.#entries.get(from);
+    if (!entry) return;
+    this.delete(from);
+    const snapshots = entry.snapshots.map((each) => ({ ...each, reference: `${to}@${each.name}` }));
+    this.set(to, { volume: { ...entry.volume, name: to }, snapshots });
+  }
+
+  resize(name: string, bytes: number): void {
+    const entry = this.#entries.get(name);
+    if (entry) this.set(name, { ...entry, volume: { ...entry.volume, bytes } });
+  }
+
   delete(name: string): void {
     const before = this.#entries.get(name);
     if (!before) return;
