@@ -1,5 +1,5 @@
 import { mkdirSync } from 'node:fs';
-import type { IncomingMessage } from 'node:http';
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Http2ServerRequest, Http2ServerResponse } from 'node:http2';
 import { dirname } from 'node:path';
 import type { TLSSocket } from 'node:tls';
@@ -18,7 +18,9 @@ import { Jobs } from './jobs/jobs.ts';
 import { findResult } from './jobs/results.ts';
 import type { NodeHandlerFn } from './listen/handler.ts';
 import { type Listener, type ListenOptions, listen } from './listen/listen.ts';
+import type { UnarySetup } from './listen/unary.ts';
 import { unaryGrpc } from './listen/unary-grpc.ts';
+import { unaryJson } from './listen/unary-json.ts';
 import type { Log } from './log.ts';
 import { metricsHandler } from './metrics/handler.ts';
 import { Metrics } from './metrics/metrics.ts';
@@ -157,15 +159,19 @@ function makeHandler(context: ServerContext, metrics: Metrics, options: ServerOp
       calls.admit('/metrics', credentialsOf(request), randomId());
     }),
   });
-  const direct = unaryGrpc({
+  const setup: UnarySetup = {
     methods: unaryMethods(services),
     mostBytes: largestRequest,
     admit: (request, method) =>
       calls.admitTo(method, credentialsOf(request), requestIdOf(request.headers['x-request-id'])),
     around: calls.around,
-  });
+  };
+  const [viaGrpc, viaJson] = [unaryGrpc(setup), unaryJson(setup)];
   return (request, response) => {
-    if ('stream' in request && direct(request as Http2ServerRequest, response as Http2ServerResponse)) return;
+    if ('stream' in request && viaGrpc(request as Http2ServerRequest, response as Http2ServerResponse))
+      return;
+    // Both versions of HTTP have what is used there.
+    if (viaJson(request as IncomingMessage, response as ServerResponse)) return;
     viaConnect(request, response);
   };
 }

@@ -68,10 +68,7 @@ describe.each(methods.map((method) => ({ name: `${method.parent.name}.${method.n
           if (answer.status === 200) continue;
           expect([400, 415], answer.text).toContain(answer.status);
           expect(answer.text).not.toMatch(/\bat .*\.[jt]s:/);
-          // Of a value of an enumeration, that is named.
-          const named = field.enum?.name ?? field.name;
-          if (answer.text.includes('cannot decode'))
-            expect(answer.text).toMatch(new RegExp(`${named}|${field.jsonName}`));
+          if (/can't be read|cannot decode/.test(answer.text)) expect(answer.text).toContain(field.name);
         }
     });
   },

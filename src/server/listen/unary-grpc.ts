@@ -3,46 +3,18 @@ import type {
   Http2ServerResponse,
   IncomingHttpHeaders,
   OutgoingHttpHeaders,
-  ServerHttp2Stream,
 } from 'node:http2';
 import { type DescMethodUnary, fromBinary, type Message, toBinary } from '@bufbuild/protobuf';
-import {
-  Code,
-  type ConnectError,
-  type ContextValues,
-  createContextValues,
-  type HandlerContext,
-} from '@connectrpc/connect';
+import { Code, type ConnectError } from '@connectrpc/connect';
 import { setTrailerStatus } from '@connectrpc/connect/protocol-grpc';
-import { type Caller, callerKey } from '../auth/caller.ts';
 import { refused, toConnectError } from '../failures.ts';
+import { contextOf, type UnaryMethod, type UnarySetup } from './unary.ts';
 
 /**
  * Answers calls of gRPC that have one request and one answer, which are nearly all, with nothing in between: Connect's way through streams,
  * Web headers and abort signals takes the main thread more than twice as long as everything else (docs/performance.md). Whatever is not as usual, such
  * as compression or a deadline, goes that way.
  */
-
-export interface UnaryMethod {
-  readonly method: DescMethodUnary;
-  readonly implementation: (request: Message, context: HandlerContext) => Promise<Message> | Message;
-}
-
-export interface UnaryGrpcSetup {
-  /** By path. */
-  readonly methods: ReadonlyMap<string, UnaryMethod>;
-  /** The largest request, in bytes. */
-  readonly mostBytes: number;
-  /** @throws ConnectError for whoever may not */
-  readonly admit: (request: Http2ServerRequest, method: DescMethodUnary) => Caller;
-  /** Has everything done that belongs to a call around its implementation. @throws ConnectError */
-  readonly around: <T>(
-    method: DescMethodUnary,
-    message: Message,
-    caller: Caller,
-    run: () => Promise<T>,
-  ) => Promise<T>;
-}
 
 const contentTypes: ReadonlySet<unknown> = new Set(['application/grpc', 'application/grpc+proto']);
 
@@ -51,7 +23,7 @@ const prefixBytes = 5;
 
 /** Answers a request if it is of that kind; false: it was not touched. */
 export function unaryGrpc(
-  setup: UnaryGrpcSetup,
+  setup: UnarySetup,
 ): (request: Http2ServerRequest, response: Http2ServerResponse) => boolean {
   return (request, response) => {
     const { headers, stream } = request;
@@ -84,7 +56,7 @@ function isUsual(headers: IncomingHttpHeaders): boolean {
 }
 
 async function answer(
-  setup: UnaryGrpcSetup,
+  setup: UnarySetup,
   { method, implementation }: UnaryMethod,
   request: Http2ServerRequest,
   response: Http2ServerResponse,
@@ -95,8 +67,7 @@ async function answer(
     const caller = setup.admit(request, method);
     ({ requestId } = caller);
     const message = decode(method, body, setup.mostBytes);
-    const values = createContextValues().set(callerKey, caller);
-    const context = contextOf(request, method, values);
+    const context = contextOf(request, method, caller, 'grpc');
     const made = await setup.around(method, message, caller, async () => implementation(message, context));
     respond(response, requestId, toBinary(method.output, made));
   } catch (error) {
@@ -119,50 +90,6 @@ function decode(method: DescMethodUnary, body: Buffer | undefined, mostBytes: nu
 
 function bad(code: Code, message: string): ConnectError {
   return refused(code, 'BAD_REQUEST', message);
-}
-
-/** What few methods need is made when they ask for it. */
-function contextOf(
-  request: Http2ServerRequest,
-  method: DescMethodUnary,
-  values: ContextValues,
-): HandlerContext {
-  let signal: AbortSignal | undefined;
-  let requestHeader: Headers | undefined;
-  return {
-    service: method.parent,
-    method,
-    requestMethod: 'POST',
-    protocolName: 'grpc',
-    url: request.url,
-    values,
-    responseHeader: nowhere,
-    responseTrailer: nowhere,
-    timeoutMs: () => undefined,
-    get requestHeader() {
-      requestHeader ??= new Headers(
-        Object.entries(request.headers).flatMap(([name, value]) =>
-          name.startsWith(':') || typeof value !== 'string' ? [] : [[name, value] as [string, string]],
-        ),
-      );
-      return requestHeader;
-    },
-    get signal() {
-      signal ??= signalOf(request.stream);
-      return signal;
-    },
-  };
-}
-
-/** No method of ours sets headers. */
-const nowhere = new Headers();
-
-function signalOf(stream: ServerHttp2Stream): AbortSignal {
-  const controller = new AbortController();
-  const abort = (): void => controller.abort();
-  if (stream.closed) abort();
-  else stream.on('close', abort);
-  return controller.signal;
 }
 
 const okTrailers: OutgoingHttpHeaders = { 'grpc-status': '0' };

@@ -8,7 +8,7 @@ import { Health } from '../../api/generated/grpc/health/v1/health_pb.ts';
 import { ServerReflection } from '../../api/generated/grpc/reflection/v1/reflection_pb.ts';
 import { ServerReflection as OldServerReflection } from '../../api/generated/grpc/reflection/v1alpha/reflection_pb.ts';
 import type { ServerContext } from '../context.ts';
-import type { UnaryMethod } from '../listen/unary-grpc.ts';
+import type { UnaryMethod } from '../listen/unary.ts';
 import { eventService } from './events.ts';
 import { healthService } from './health.ts';
 import { jobService } from './jobs.ts';
