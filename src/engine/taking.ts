@@ -1,7 +1,9 @@
 import type { Driver, Held } from '../drivers/driver.ts';
 import { hasErrno } from '../linux/libc.ts';
+import { monotonicMilliseconds } from '../linux/monotonic.ts';
 import { randomId } from '../linux/random.ts';
-import type { SnapshotMetadata } from '../model/metadata.ts';
+import { CoppiceError } from '../model/errors.ts';
+import type { Consistency, SnapshotMetadata } from '../model/metadata.ts';
 import type { Name } from '../model/names.ts';
 import type { Context } from './context.ts';
 import type { HeldVolume } from './holding.ts';
@@ -15,7 +17,35 @@ export interface Snapshotted {
   readonly volume: string;
   readonly name: string;
   readonly id: string;
-  readonly consistency: 'sync';
+  readonly consistency: Consistency;
+}
+
+/** What the writers were doing when it was taken. */
+export interface Stillness {
+  /** What the caller has made sure of before; `sync` when absent. */
+  readonly consistency?: Exclude<Consistency, 'none'>;
+  /** Monotonic milliseconds until which that holds (`process.hrtime`). What is not complete by then is not taken. */
+  readonly frozenUntil?: number;
+}
+
+/** @throws CoppiceError invalid_argument when there is no such level */
+export function checkStillness({ consistency = 'sync' }: Stillness): void {
+  if (levels.includes(consistency)) return;
+  throw new CoppiceError(
+    'invalid_argument',
+    `A snapshot can't be "${consistency}": its consistency is one of ${levels.join(', ')}.`,
+  );
+}
+
+const levels: ReadonlyArray<Consistency> = ['sync', 'freeze', 'application', 'cold'];
+
+/** @throws CoppiceError io_error when the writers may be writing again */
+export function requireStill({ frozenUntil = Number.POSITIVE_INFINITY }: Stillness): void {
+  if (monotonicMilliseconds() <= frozenUntil) return;
+  throw new CoppiceError(
+    'io_error',
+    'The writers were to hold still until the snapshot is complete, and their time was over before.',
+  );
 }
 
 export interface WantedSnapshot {
@@ -33,6 +63,7 @@ export function takeAtOnce(
   context: Context,
   take: NonNullable<Driver['snapshotTogether']>,
   wanted: readonly WantedSnapshot[],
+  still: Stillness,
   group?: string,
 ): Snapshotted[] {
   const created = new Date();
@@ -41,11 +72,12 @@ export function takeAtOnce(
     const members = wanted.map(({ volume, name = generated }) => ({
       volume,
       name,
-      metadata: snapshotMetadata(volume, created, group === undefined ? {} : { group }),
+      metadata: snapshotMetadata(volume, created, still, group === undefined ? {} : { group }),
     }));
+    requireStill(still);
     try {
       take(members.map((each) => ({ ...each, volume: each.volume.held })));
-      return members.map(({ volume, name, metadata }) => summarize(volume, name, metadata.id));
+      return members.map(({ volume, name, metadata }) => summarize(volume, name, metadata.id, still));
     } catch (error) {
       if (!hasErrno(error, 'EEXIST')) throw error;
       const cleared = wanted.filter(
@@ -62,10 +94,14 @@ export function describeSnapshot(
   staged: Held,
   volume: HeldVolume,
   created: Date,
+  still: Stillness,
   group?: string,
 ): string {
   const generation = context.driver.inspect(staged)?.createdIn ?? '0';
-  const metadata = snapshotMetadata(volume, created, { generation, ...(group !== undefined && { group }) });
+  const metadata = snapshotMetadata(volume, created, still, {
+    generation,
+    ...(group !== undefined && { group }),
+  });
   context.driver.write(staged, metadata);
   return metadata.id;
 }
@@ -73,6 +109,7 @@ export function describeSnapshot(
 function snapshotMetadata(
   volume: HeldVolume,
   created: Date,
+  { consistency = 'sync' }: Stillness,
   more: Partial<SnapshotMetadata>,
 ): SnapshotMetadata {
   return {
@@ -80,13 +117,18 @@ function snapshotMetadata(
     id: randomId(),
     volumeId: volume.metadata.id,
     created: created.toISOString(),
-    consistency: 'sync',
+    consistency,
     reason: 'user',
     generation: '0',
     ...more,
   };
 }
 
-export function summarize(volume: HeldVolume, name: Name, id: string): Snapshotted {
-  return { reference: `${volume.name}@${name}`, volume: volume.name, name, id, consistency: 'sync' };
+export function summarize(
+  volume: HeldVolume,
+  name: Name,
+  id: string,
+  { consistency = 'sync' }: Stillness,
+): Snapshotted {
+  return { reference: `${volume.name}@${name}`, volume: volume.name, name, id, consistency };
 }

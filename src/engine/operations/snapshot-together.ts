@@ -9,7 +9,15 @@ import { type HeldVolume, holdVolume, requireUnsealed } from '../holding.ts';
 import { inLockOrder } from '../order.ts';
 import { numbered, publishIfFree, publishSnapshot, requireFreeSnapshot, timestampName } from '../publish.ts';
 import { requireSpace } from '../space.ts';
-import { describeSnapshot, type Snapshotted, summarize, takeAtOnce } from '../taking.ts';
+import {
+  checkStillness,
+  describeSnapshot,
+  requireStill,
+  type Snapshotted,
+  type Stillness,
+  summarize,
+  takeAtOnce,
+} from '../taking.ts';
 import { type SnapshotOptions, withName } from './snapshot.ts';
 
 export interface SnapshotGroup {
@@ -42,6 +50,8 @@ export function snapshotTogether(
 ): SnapshotGroup {
   if (texts.length === 0)
     throw new CoppiceError('invalid_argument', 'There is nothing to take a snapshot of: name a volume.');
+  checkStillness(options);
+  requireStill(options);
   const references = withName(texts, options);
   requireSpace(context, `snapshot ${references.length} volumes`, 0);
   using locks = new DisposableStack();
@@ -50,20 +60,23 @@ export function snapshotTogether(
   for (const { reference, volume } of members)
     if (reference.snapshot && !take) requireFreeSnapshot(context, volume, reference.snapshot);
   for (const { reference, volume } of members) of(reference, () => context.driver.writeOut(volume.held));
-  if (take) return takeWithoutGroup(context, take, references, members);
+  if (take) return takeWithoutGroup(context, take, references, members, options);
   using group = beginGroup(context, 'snapshot');
   const staged: StagedMember[] = [];
   try {
     for (const member of members) staged.push({ ...member, staged: locks.use(context.driver.stage()) });
     const { created, apartMilliseconds } = takeAll(context, staged);
     const ids = staged.map((member) =>
-      of(member.reference, () => describeSnapshot(context, member.staged, member.volume, created, group.id)),
+      of(member.reference, () =>
+        describeSnapshot(context, member.staged, member.volume, created, options, group.id),
+      ),
     );
+    requireStill(options);
     const names = publishAll(context, staged, created);
     commitGroup(context, group);
     forgetGroup(context, group);
     const taken = staged.map(({ volume }, index) =>
-      summarize(volume, names[index] as Name, ids[index] ?? ''),
+      summarize(volume, names[index] as Name, ids[index] ?? '', options),
     );
     return {
       group: group.id,
@@ -83,11 +96,12 @@ function takeWithoutGroup(
   take: NonNullable<Driver['snapshotTogether']>,
   references: readonly string[],
   members: readonly Member[],
+  still: Stillness,
 ): SnapshotGroup {
   const group = randomId();
   const wanted = members.map(({ reference, volume }) => ({ volume, name: reference.snapshot }));
   const taken = explaining(`snapshot ${references.join(', ')}`, () =>
-    takeAtOnce(context, take, wanted, group),
+    takeAtOnce(context, take, wanted, still, group),
   );
   return { group, snapshots: inOrder(references, members, taken), apartMilliseconds: 0, sameInstant: true };
 }
