@@ -36,7 +36,7 @@ function takeOver(): void {
   again();
   setInterval(again, pause);
   setTimeout(() => process.exit(1), patience);
-  const answered = new RegExp(`"return": *${id}\\b[^]*"return": *\\d`);
+  const answered = new RegExp(`"return": *${id}\\b[\\s\\S]*"return": *\\d`);
   const agent = new Socket({ fd: 3 });
   let text = '';
   agent.on('data', (chunk) => {

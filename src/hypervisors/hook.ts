@@ -17,7 +17,7 @@ const lastWords = 200;
  */
 export async function runHook({ command }: HookTarget, disk: GrownDisk, signal: AbortSignal): Promise<Told> {
   const [program = '', ...args] = command;
-  openTrusted(program, 'the hook')[Symbol.dispose]();
+  requireSafeHook(program);
   signal.throwIfAborted();
   const child = spawn(program, args, {
     env: { ...environment, ...variables(disk) },
@@ -46,6 +46,18 @@ export async function runHook({ command }: HookTarget, disk: GrownDisk, signal: 
     signal.removeEventListener('abort', kill);
     child.stderr.destroy();
   }
+}
+
+/** Nobody but root and us may say what it does. @throws CoppiceError invalid_argument, not_found, permission_denied */
+export function requireSafeHook(program: string): void {
+  using file = openTrusted(program, 'the hook');
+  const { mode, uid } = file.status;
+  const isOurs = uid === 0n || uid === BigInt(process.geteuid?.() ?? 0);
+  if (isOurs && (mode & 0o022n) === 0n) return;
+  throw new CoppiceError(
+    'invalid_argument',
+    `Refused to run the hook ${program}: others can write to it; give it to root, with mode 755.`,
+  );
 }
 
 function variables(disk: GrownDisk): Readonly<Record<string, string>> {

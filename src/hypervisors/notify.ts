@@ -4,14 +4,13 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { Descriptor } from '../linux/files.ts';
 import { lock } from '../linux/locks.ts';
 import { checkTimeout, timeLimit } from '../linux/time-limit.ts';
-import { openTrusted } from '../linux/trusted-path.ts';
 import { requireTrustedSocket } from '../linux/unix-socket.ts';
 import { CoppiceError } from '../model/errors.ts';
 import { formatSize } from '../model/sizes.ts';
 import { resizeInCloudHypervisor } from './cloud-hypervisor.ts';
 import { resizeInFirecracker } from './firecracker.ts';
 import { guestSteps } from './guest-steps.ts';
-import { runHook } from './hook.ts';
+import { requireSafeHook, runHook } from './hook.ts';
 import { resizeInQemu } from './qmp.ts';
 import { checkHypervisorTarget, type HypervisorTarget } from './target.ts';
 
@@ -74,7 +73,7 @@ export async function notifyHypervisor(
  * @throws CoppiceError as `notifyHypervisor`
  */
 export function requireSafeTarget(target: HypervisorTarget): void {
-  if (target.kind === 'hook') openTrusted(target.command[0] ?? '', 'the hook')[Symbol.dispose]();
+  if (target.kind === 'hook') requireSafeHook(target.command[0] ?? '');
   else requireTrustedSocket(target.socket);
 }
 
