@@ -29,6 +29,8 @@ export async function startWatchdog(agent: Socket, milliseconds: number): Promis
     cwd: '/',
     detached: true, // what is sent to our group, as by Ctrl-C, must not end it too
   });
+  // Node stops reading what it gives to a child; the answers are still for us.
+  agent.resume();
   const ended = new Promise<number | null>((resolve) => {
     child.on('exit', resolve);
     child.on('error', () => resolve(null));
