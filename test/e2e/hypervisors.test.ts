@@ -181,7 +181,7 @@ describe('whoever answers', () => {
     ],
     'lines without an end': [
       (connection) => flood(connection, Buffer.from('{"QMP":{}}\n{"event":"X"}\n'.repeat(10_000))),
-      /too much|no answer that is HTTP|no answer in/,
+      /too much|no answer that is HTTP/,
     ],
     'an endless body': [
       (connection) => {
@@ -200,14 +200,17 @@ describe('whoever answers', () => {
     Object.entries(hostile).map(([what, [serve, why]]) => [kind, what, target, serve, why] as const),
   );
 
-  test.each(cases)('%s: %s ends in a sentence', async (_kind, _what, target, serve, why) => {
+  test.each(cases)('%s: %s ends in a sentence', async (_kind, what, target, serve, why) => {
     const disk = grown();
     await using server = await serving((connection) => {
       connection.on('data', () => undefined);
       serve(connection);
     });
     const error = await refusal(() =>
-      notifyHypervisor(target(server.socket), disk, { timeoutMilliseconds: 500 }),
+      notifyHypervisor(target(server.socket), disk, {
+        // Who is flooded ends by himself, and not by the time.
+        timeoutMilliseconds: what === 'lines without an end' ? 30_000 : 500,
+      }),
     );
     expect(error.message).toMatch(why);
     expect(error.message.length).toBeLessThan(1000);
