@@ -1,4 +1,4 @@
-// Builds what is published: dist/cli.js with dist/command-line.js, dist/index.js, dist/worker.js and the declarations in dist/types.
+// Builds what is published: dist/cli.js with dist/command-line.js, dist/index.js, dist/worker.js, dist/thaw-watchdog.js and the declarations in dist/types.
 import { execFileSync } from 'node:child_process';
 import { chmodSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
@@ -51,6 +51,7 @@ const built = await Promise.all([
   bundle('src/cli/command-line.ts', 'dist/command-line.js', { plugins: [lazyBuiltins] }),
   bundle('src/index.ts', 'dist/index.js'),
   bundle('src/engine/worker.ts', 'dist/worker.js'),
+  bundle('src/consistency/thaw-watchdog.ts', 'dist/thaw-watchdog.js'),
 ]).catch(stop);
 chmodSync('dist/cli.js', 0o755);
 removeOthers(built);

@@ -28,6 +28,7 @@ function isCurrent(): boolean {
     'dist/command-line.js',
     'dist/index.js',
     'dist/worker.js',
+    'dist/thaw-watchdog.js',
     'dist/types/index.d.ts',
   ].map((file) => join(repository, file));
   if (!built.every((file) => existsSync(file))) return false;
