@@ -18,6 +18,8 @@ export interface ServerContext {
   readonly log: Log;
   /** Real paths; whoever is no admin reads and writes images only below these. */
   readonly imageDirectories: readonly string[];
+  /** The same for the sockets of hypervisors and guests. */
+  readonly socketDirectories: readonly string[];
   /** Programs that a request can name, each as its arguments. */
   readonly hooks: ReadonlyMap<string, readonly string[]>;
   /** Fires when the server stops. */

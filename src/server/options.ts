@@ -24,6 +24,7 @@ export interface ServeFlags {
   readonly tlsClientCa?: string;
   readonly tokens?: string;
   readonly imageDirectory?: readonly string[];
+  readonly socketDirectory?: readonly string[];
   readonly hook?: readonly string[];
   readonly state?: string;
   readonly auditLog?: string;
@@ -54,7 +55,8 @@ export function readServeFlags(
     ...(flags.tokens !== undefined && { tokenFile: resolve(flags.tokens) }),
     ...(flags.state !== undefined && { stateDirectory: resolve(flags.state) }),
     ...(flags.auditLog !== undefined && { auditLog: resolve(flags.auditLog) }),
-    imageDirectories: (flags.imageDirectory ?? []).map(readDirectory),
+    imageDirectories: (flags.imageDirectory ?? []).map((path) => readDirectory('--image-directory', path)),
+    socketDirectories: (flags.socketDirectory ?? []).map((path) => readDirectory('--socket-directory', path)),
     hooks: new Map((flags.hook ?? []).map(readHook)),
     log: makeLog(writeLog, logLevel),
   };
@@ -96,14 +98,14 @@ function readTls({ listen, tlsCert, tlsKey, tlsClientCa }: ServeFlags): readonly
   ];
 }
 
-function readDirectory(path: string): string {
+function readDirectory(flag: string, path: string): string {
   try {
     const real = realpathSync(path);
     if (lstatSync(real).isDirectory()) return real;
   } catch (cause) {
     if (!hasErrno(cause, 'ENOENT', 'ENOTDIR', 'EACCES')) throw cause;
   }
-  throw invalid(`--image-directory: ${path} is no directory.`);
+  throw invalid(`${flag}: ${path} is no directory.`);
 }
 
 /** A program that root runs: nobody else may be able to put another in its place. */

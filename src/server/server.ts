@@ -45,6 +45,8 @@ export interface ServerOptions {
   readonly tokenFile?: string;
   /** Real paths. */
   readonly imageDirectories?: readonly string[];
+  /** Real paths. */
+  readonly socketDirectories?: readonly string[];
   readonly hooks?: ReadonlyMap<string, readonly string[]>;
   readonly log: Log;
 }
@@ -120,6 +122,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     jobs,
     log,
     imageDirectories: options.imageDirectories ?? [],
+    socketDirectories: options.socketDirectories ?? [],
     hooks: options.hooks ?? new Map(),
     stopping: stopping.signal,
   };

@@ -49,6 +49,14 @@ export const serveCommand: Command<CliContext> = buildCommand<ServeFlags, [], Cl
         ),
         variadic: true,
       },
+      socketDirectory: {
+        ...optionalText(
+          'PATH',
+          'A directory of sockets of hypervisors and guests that such clients may name',
+          'directory',
+        ),
+        variadic: true,
+      },
       hook: {
         ...optionalText('NAME=PROGRAM', 'A program that clients can name, to be run when a disk has grown'),
         variadic: true,

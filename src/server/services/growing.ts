@@ -7,6 +7,7 @@ import {
 } from '../../api/generated/coppice/v1/volume_service_pb.ts';
 import { once, poolFor, type ServerContext, servedPool } from '../context.ts';
 import { durabilityField, shown } from './changing-volumes.ts';
+import { notifierOf } from './hypervisors.ts';
 import { poolIn, volumeIn } from './naming.ts';
 
 /** Makes volumes larger, and tells who has them open. */
@@ -16,16 +17,21 @@ export function growing(context: ServerContext): Pick<ServiceImpl<typeof VolumeS
       const volume = volumeIn(request.name);
       const served = servedPool(context, poolIn(request.name));
       const bytes = Number(request.sizeBytes);
+      const notify = notifierOf(context, handler, request.notify);
       const grow = async (): Promise<GrowVolumeResponse> => {
         const grown = await served.change(
           [volume],
           () => poolFor(served, handler).grow(volume, { bytes, ...durabilityField(request.durability) }),
           ({ bytes: size }, index) => index.resize(volume, size),
         );
+        const notified = notify && (await notify({ ...grown, path: await served.pool.diskPath(volume) }));
         return create(GrowVolumeResponseSchema, {
           volume: await shown(served, volume),
           previousSizeBytes: BigInt(grown.previousBytes),
           inUse: grown.inUse,
+          loopDevices: [...grown.loopDevices],
+          notified: notified?.told ?? '',
+          guestSteps: [...(notified?.guestSteps ?? [])],
         });
       };
       return once(context, handler, request, {

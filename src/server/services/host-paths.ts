@@ -11,14 +11,33 @@ import { badRequest, refused } from '../failures.ts';
  * @throws ConnectError PERMISSION_DENIED, INVALID_ARGUMENT
  */
 export function requireAllowedPath(
-  context: ServerContext,
+  { imageDirectories }: ServerContext,
   handler: HandlerContext,
   field: string,
   path: string,
 ): string {
+  return requireWithin(handler, field, path, imageDirectories, 'image');
+}
+
+/** The same for the socket of a hypervisor, or of the agent in a guest. */
+export function requireSocketPath(
+  { socketDirectories }: ServerContext,
+  handler: HandlerContext,
+  field: string,
+  path: string,
+): string {
+  return requireWithin(handler, field, path, socketDirectories, 'socket');
+}
+
+function requireWithin(
+  handler: HandlerContext,
+  field: string,
+  path: string,
+  directories: readonly string[],
+  what: 'image' | 'socket',
+): string {
   const { scope } = callerOf(handler);
   if (scope === 'admin') return path;
-  const directories = context.imageDirectories;
   const real = join(realDirectory(field, path), basename(path));
   // What stands at the end may itself be a link, which whoever may write there has made.
   const target = unlessMissing(() => realpathSync(real)) ?? real;
@@ -29,8 +48,8 @@ export function requireAllowedPath(
     Code.PermissionDenied,
     'PATH_NOT_ALLOWED',
     directories.length === 0
-      ? `${field}: only an admin may name files of the host; the operator can give directories for images with "coppice serve --image-directory".`
-      : `${field}: ${path} is not in ${directories.join(' or ')}, where images may lie.`,
+      ? `${field}: only an admin may name files of the host; the operator can give directories for ${what}s with "coppice serve --${what}-directory".`
+      : `${field}: ${path} is not in ${directories.join(' or ')}, where ${what}s may lie.`,
   );
 }
 

@@ -15,6 +15,7 @@ import { toBlocker } from '../failures.ts';
 import type { PoolIndex } from '../pools/pool-index.ts';
 import type { ServedPool } from '../pools/served-pool.ts';
 import { durabilityField, ifThere, markField } from './changing-volumes.ts';
+import { takeStill } from './hypervisors.ts';
 import { requireOfPool } from './looking.ts';
 import { poolIn, referenceIn, volumeIn } from './naming.ts';
 
@@ -35,12 +36,17 @@ export function snapshotting(context: ServerContext): Snapshotting {
         async run(mark) {
           const taken = await served.change(
             [volume],
-            () =>
-              poolFor(served, handler).snapshot(volume, {
-                ...nameField(request.snapshotId),
-                ...markField(mark),
-                ...durabilityField(request.durability),
-              }),
+            () => {
+              const own = poolFor(served, handler);
+              return takeStill(context, handler, request.freeze, own, (claims) =>
+                own.snapshot(volume, {
+                  ...nameField(request.snapshotId),
+                  ...markField(mark),
+                  ...durabilityField(request.durability),
+                  ...claims,
+                }),
+              );
+            },
             (result, index) => addSnapshot(index, volume, summaryOf(result, mark)),
           );
           return toSnapshot(served.id, withSize(served.index, volume, summaryOf(taken, mark)));
