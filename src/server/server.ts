@@ -3,7 +3,7 @@ import type { IncomingMessage } from 'node:http';
 import type { Http2ServerRequest } from 'node:http2';
 import { dirname } from 'node:path';
 import type { TLSSocket } from 'node:tls';
-import { createContextKey, createContextValues } from '@connectrpc/connect';
+import { createContextValues } from '@connectrpc/connect';
 import { connectNodeAdapter } from '@connectrpc/connect-node';
 import { EventService } from '../api/generated/coppice/v1/event_service_pb.ts';
 import { JobService } from '../api/generated/coppice/v1/job_service_pb.ts';
@@ -16,6 +16,7 @@ import { defaultAuditPath } from '../engine/audit.ts';
 import { hasErrno } from '../linux/libc.ts';
 import { randomId } from '../linux/random.ts';
 import type { Credentials } from './auth/authenticate.ts';
+import { credentialsKey } from './auth/credentials.ts';
 import { peerOf } from './auth/peer.ts';
 import type { Scope } from './auth/scopes.ts';
 import { defaultTokenFile, Grants } from './auth/tokens.ts';
@@ -73,11 +74,6 @@ const expireEvery = 10 * 60 * 1000;
 
 /** The largest request, in bytes: 10,000 names to delete fit in it. */
 const largestRequest = 4 * 2 ** 20;
-
-const credentialsKey = createContextKey<Credentials>(
-  { authorization: undefined, peer: undefined, socket: undefined },
-  { description: 'what a caller shows of himself' },
-);
 
 /** Serves pools until it is closed. @throws CoppiceError when it can't listen, or its state can't be used */
 export async function startServer(options: ServerOptions): Promise<RunningServer> {
@@ -144,7 +140,9 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
 }
 
 function makeHandler(context: ServerContext, metrics: Metrics, options: ServerOptions): NodeHandlerFn {
-  const grants = new Grants(options.tokenFile ?? defaultTokenFile);
+  const grants = new Grants(options.tokenFile ?? defaultTokenFile, (failure) =>
+    context.log.error('tokens unusable', { reason: String(failure) }),
+  );
   const calls = makeCalls({ grants, socketScope: options.socketScope, log: context.log, metrics });
   const services = [
     VolumeService,
