@@ -2,10 +2,12 @@ import { type DescMethod, getOption, hasOption, type Message } from '@bufbuild/p
 import { Code, ConnectError, type HandlerContext, type Interceptor } from '@connectrpc/connect';
 import { Access, access } from '../api/generated/coppice/v1/annotations_pb.ts';
 import { Health } from '../api/generated/grpc/health/v1/health_pb.ts';
-import { authenticate, type Credentials } from './auth/authenticate.ts';
+import { authenticate, type Credentials, type Identity } from './auth/authenticate.ts';
 import { type Caller, callerKey, mayUse, nobody } from './auth/caller.ts';
+import { credentialsKey } from './auth/credentials.ts';
 import { allows, type Scope, scopeFor } from './auth/scopes.ts';
 import type { Grants } from './auth/tokens.ts';
+import { whileAllowed } from './auth/while-allowed.ts';
 import { badRequest, refused, toConnectError } from './failures.ts';
 import type { Log } from './log.ts';
 import type { Metrics } from './metrics/metrics.ts';
@@ -76,11 +78,20 @@ export function makeCalls({ grants, socketScope, log, metrics }: CallsSetup): Ca
         if (!request.stream) check(request.method, request.message, caller, deny);
         else Object.assign(request, { message: checkEach(request.method, request.message, caller, deny) });
         const response = await next(request);
-        if (response.stream)
-          return {
-            ...response,
-            message: watching(response.message, caller.requestId, log, end),
-          } as typeof response;
+        if (response.stream) {
+          const stillMay = (): void => {
+            if (caller.principal === nobody.principal) return;
+            const credentials = request.contextValues.get(credentialsKey);
+            requireSameRights(caller, authenticate(credentials, grants, socketScope));
+          };
+          const told = (error: unknown): void => {
+            const { code, rawMessage: reason } = toConnectError(error, caller.requestId);
+            metrics.refused(Code[code]);
+            log.warn('refused', { method, ...caller, code: Code[code], reason });
+          };
+          const message = whileAllowed(response.message, stillMay, told);
+          return { ...response, message: watching(message, caller.requestId, log, end) } as typeof response;
+        }
         end();
         return response;
       } catch (error) {
@@ -131,6 +142,14 @@ async function* watching<M>(
   } finally {
     end(failure);
   }
+}
+
+/** Who had other rights when a stream began has to begin it again. */
+function requireSameRights(before: Caller, now: Identity): void {
+  const rightsOf = ({ principal, scope, pools }: Identity): string =>
+    JSON.stringify([principal, scope, pools]);
+  if (rightsOf(before) !== rightsOf(now))
+    throw refused(Code.Unauthenticated, 'RIGHTS_CHANGED', `The rights of ${before.principal} have changed.`);
 }
 
 /** What a caller is not told stands in the log. */
