@@ -40,13 +40,8 @@ export const capabilities: readonly string[] = [
   'CAP_SYS_PTRACE',
   'CAP_LEASE',
   'CAP_LINUX_IMMUTABLE',
-  'CAP_SYS_RESOURCE',
-  'CAP_KILL',
-  // The sandbox that images are read in: it gives up its rights, and has a network of its own with nothing in it.
-  'CAP_SETPCAP',
-  'CAP_SETUID',
-  'CAP_SETGID',
-  'CAP_NET_ADMIN',
+  // The sandbox that images are read in is a user namespace, in which root is mapped.
+  'CAP_SETFCAP',
 ];
 
 /** systemd.service(5), systemd.exec(5). */
