@@ -17,8 +17,8 @@ import { poolsIn, violationsOf } from './rules.ts';
 export interface Calls {
   /** Before anything of a request is read. @throws ConnectError UNAUTHENTICATED, PERMISSION_DENIED */
   readonly gate: (handler: HandlerContext, credentials: Credentials, requestId: string) => void;
-  /** The same for what is no method: to read is enough. */
-  readonly admit: (what: string, credentials: Credentials, requestId: string) => void;
+  /** The same for what is no method: to read is enough. Returns who it is. */
+  readonly admit: (what: string, credentials: Credentials, requestId: string) => Caller;
   readonly interceptor: Interceptor;
 }
 
@@ -50,9 +50,10 @@ export function makeCalls({ grants, socketScope, log, metrics }: CallsSetup): Ca
   };
 
   return {
-    admit: (what, credentials, requestId) => void admit(what, Access.READ, credentials, requestId),
+    admit: (what, credentials, requestId) => admit(what, Access.READ, credentials, requestId),
     gate(handler, credentials, requestId) {
       const { method } = handler;
+      handler.responseHeader.set('x-request-id', requestId);
       // Whether it lives may be asked by everybody who can connect.
       const needed = accessOf(method);
       const caller =
@@ -60,7 +61,6 @@ export function makeCalls({ grants, socketScope, log, metrics }: CallsSetup): Ca
           ? { ...nobody, requestId }
           : admit(nameOf(method), needed, credentials, requestId);
       handler.values.set(callerKey, caller);
-      handler.responseHeader.set('x-request-id', requestId);
     },
 
     interceptor: (next) => async (request) => {

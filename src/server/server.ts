@@ -174,9 +174,9 @@ function makeHandler(context: ServerContext, metrics: Metrics, options: ServerOp
     requestGate(handler) {
       calls.gate(handler, handler.values.get(credentialsKey), requestIdOf(handler.requestHeader));
     },
-    fallback: metricsHandler(metrics, context, (request) => {
-      calls.admit('/metrics', credentialsOf(request), randomId());
-    }),
+    fallback: metricsHandler(metrics, context, (request) =>
+      calls.admit('/metrics', credentialsOf(request), randomId()),
+    ),
   });
 }
 
