@@ -24,6 +24,9 @@ import { sealCommand } from './commands/seal.ts';
 import { serveCommand } from './commands/serve.ts';
 import { showCommand } from './commands/show.ts';
 import { snapshotCommand } from './commands/snapshot.ts';
+import { tokenCreateCommand } from './commands/token/create.ts';
+import { tokenListCommand } from './commands/token/list.ts';
+import { tokenRevokeCommand } from './commands/token/revoke.ts';
 import { treeCommand } from './commands/tree.ts';
 import { usageCommand } from './commands/usage.ts';
 import { versionCommand } from './commands/version.ts';
@@ -40,6 +43,11 @@ const pool = buildRouteMap({
     check: poolCheckCommand,
     destroy: poolDestroyCommand,
   },
+});
+
+const token = buildRouteMap({
+  docs: { brief: 'Say who may use the server over the network' },
+  routes: { create: tokenCreateCommand, list: tokenListCommand, revoke: tokenRevokeCommand },
 });
 
 const root = buildRouteMap({
@@ -73,6 +81,7 @@ FIRST STEPS
     remove: removeCommand,
     export: exportCommand,
     serve: serveCommand,
+    token,
     doctor: doctorCommand,
     completion: completionCommand,
     version: versionCommand,

@@ -29,7 +29,7 @@ interface Completable {
   readonly proposeCompletions?: (this: CliContext, partial: string) => readonly string[];
 }
 
-interface Text extends Completable {
+export interface Text extends Completable {
   readonly kind: 'parsed';
   readonly parse: (text: string) => string;
   readonly brief: string;

@@ -4,6 +4,16 @@ const AF_UNIX = 1;
 const SOCK_DGRAM_CLOEXEC = 2 | 0o2000000;
 const SOL_SOCKET = 1;
 const SO_PEERCRED = 17;
+const SO_DOMAIN = 39;
+
+/** Whether a descriptor is a socket of this host, to which the network does not lead. @throws SystemError where it is no socket */
+export function isUnixSocket(fd: number): boolean {
+  const domain = Buffer.alloc(4);
+  const length = Buffer.alloc(4);
+  length.writeInt32LE(domain.length);
+  call('getsockopt', `the descriptor ${fd}`, fd, SOL_SOCKET, SO_DOMAIN, domain, length);
+  return domain.readInt32LE(0) === AF_UNIX;
+}
 
 /** Who has connected to a unix socket, as the kernel noted it then. @throws SystemError */
 export function peerCredentials(fd: number): {

@@ -2,10 +2,12 @@ import { type DescMethod, getOption, hasOption, type Message } from '@bufbuild/p
 import { Code, type ConnectError, type HandlerContext, type Interceptor } from '@connectrpc/connect';
 import { Access, access } from '../api/generated/coppice/v1/annotations_pb.ts';
 import { Health } from '../api/generated/grpc/health/v1/health_pb.ts';
-import { authenticate, type Credentials } from './auth/authenticate.ts';
+import { authenticate, type Credentials, type Identity } from './auth/authenticate.ts';
 import { type Caller, callerKey, mayUse, nobody } from './auth/caller.ts';
+import { credentialsKey } from './auth/credentials.ts';
 import { allows, type Scope, scopeFor } from './auth/scopes.ts';
 import type { Grants } from './auth/tokens.ts';
+import { whileAllowed } from './auth/while-allowed.ts';
 import { badRequest, refused, toConnectError } from './failures.ts';
 import type { Log } from './log.ts';
 import type { Metrics } from './metrics/metrics.ts';
@@ -18,7 +20,7 @@ export interface Calls {
   /** Who may call a method. @throws ConnectError UNAUTHENTICATED, PERMISSION_DENIED */
   readonly admitTo: (method: DescMethod, credentials: Credentials, requestId: string) => Caller;
   /** The same for what is no method: to read is enough. */
-  readonly admit: (what: string, credentials: Credentials, requestId: string) => void;
+  readonly admit: (what: string, credentials: Credentials, requestId: string) => Caller;
   /** Has everything done that belongs to a call with one request and one answer. @throws ConnectError */
   readonly around: <T>(
     method: DescMethod,
@@ -39,11 +41,14 @@ export interface CallsSetup {
 }
 
 export function makeCalls({ grants, socketScope, log, metrics }: CallsSetup): Calls {
+  const tellRefusal = (error: unknown, method: string, caller: Partial<Caller>): void => {
+    const { code, rawMessage: reason } = toConnectError(error, caller.requestId ?? '');
+    metrics.refused(Code[code]);
+    log.warn('refused', { method, ...caller, code: Code[code], reason });
+  };
   const deny = (error: unknown, method: string, caller: Partial<Caller>): never => {
-    const failure = toConnectError(error, caller.requestId ?? '');
-    metrics.refused(Code[failure.code]);
-    log.warn('refused', { method, ...caller, code: Code[failure.code], reason: failure.rawMessage });
-    throw failure;
+    tellRefusal(error, method, caller);
+    throw toConnectError(error, caller.requestId ?? '');
   };
 
   const admit = (what: string, needed: Access, credentials: Credentials, requestId: string): Caller => {
@@ -91,12 +96,11 @@ export function makeCalls({ grants, socketScope, log, metrics }: CallsSetup): Ca
   };
 
   return {
-    admit: (what, credentials, requestId) => void admit(what, Access.READ, credentials, requestId),
+    admit: (what, credentials, requestId) => admit(what, Access.READ, credentials, requestId),
     admitTo,
     gate(handler, credentials, requestId) {
-      const caller = admitTo(handler.method, credentials, requestId);
-      handler.values.set(callerKey, caller);
       handler.responseHeader.set('x-request-id', requestId);
+      handler.values.set(callerKey, admitTo(handler.method, credentials, requestId));
     },
 
     around,
@@ -113,7 +117,14 @@ export function makeCalls({ grants, socketScope, log, metrics }: CallsSetup): Ca
           end();
           return response;
         }
-        return { ...response, message: watching(response.message, caller, end) } as typeof response;
+        const stillMay = (): void => {
+          if (caller.principal === nobody.principal) return;
+          const credentials = request.contextValues.get(credentialsKey);
+          requireSameRights(caller, authenticate(credentials, grants, socketScope));
+        };
+        const told = (error: unknown): void => tellRefusal(error, nameOf(method), caller);
+        const allowed = whileAllowed(response.message, stillMay, told);
+        return { ...response, message: watching(allowed, caller, end) } as typeof response;
       } catch (error) {
         end(error);
         throw toConnectError(error, caller.requestId);
@@ -159,6 +170,14 @@ async function* watching<M>(
   } finally {
     end(failure);
   }
+}
+
+/** Who had other rights when a stream began has to begin it again. */
+function requireSameRights(before: Caller, now: Identity): void {
+  const rightsOf = ({ principal, scope, pools }: Identity): string =>
+    JSON.stringify([principal, scope, pools]);
+  if (rightsOf(before) !== rightsOf(now))
+    throw refused(Code.Unauthenticated, 'RIGHTS_CHANGED', `The rights of ${before.principal} have changed.`);
 }
 
 /** What a caller is not told stands in the log. */

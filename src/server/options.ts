@@ -30,6 +30,7 @@ export interface ServeFlags {
   readonly auditLog?: string;
   readonly logLevel?: string;
   readonly install: boolean;
+  readonly unitDirectory?: string;
 }
 
 /** What the flags mean. @throws CoppiceError invalid_argument, with what to write */
@@ -39,6 +40,8 @@ export function readServeFlags(
   writeLog: (line: string) => void,
 ): ServerOptions {
   const { logLevel = 'info', socketScope = 'write' } = flags;
+  if (flags.unitDirectory !== undefined && !flags.install)
+    throw invalid('--unit-directory is for --install; give that, too.');
   if (!isLogLevel(logLevel)) throw invalid(`--log-level: "${logLevel}" is none of debug, info, warn, error.`);
   if (!isScope(socketScope))
     throw invalid(`--socket-scope: "${socketScope}" is none of ${scopes.join(', ')}.`);

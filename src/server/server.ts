@@ -3,12 +3,13 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Http2ServerRequest, Http2ServerResponse } from 'node:http2';
 import { dirname } from 'node:path';
 import type { TLSSocket } from 'node:tls';
-import { createContextKey, createContextValues } from '@connectrpc/connect';
+import { createContextValues } from '@connectrpc/connect';
 import { connectNodeAdapter } from '@connectrpc/connect-node';
 import { defaultAuditPath } from '../engine/audit.ts';
 import { hasErrno } from '../linux/libc.ts';
 import { randomId } from '../linux/random.ts';
 import type { Credentials } from './auth/authenticate.ts';
+import { credentialsKey } from './auth/credentials.ts';
 import { peerOf } from './auth/peer.ts';
 import type { Scope } from './auth/scopes.ts';
 import { defaultTokenFile, Grants } from './auth/tokens.ts';
@@ -66,11 +67,6 @@ const expireEvery = 10 * 60 * 1000;
 
 /** The largest request, in bytes: 10,000 names to delete fit in it. */
 const largestRequest = 4 * 2 ** 20;
-
-const credentialsKey = createContextKey<Credentials>(
-  { authorization: undefined, peer: undefined, socket: undefined },
-  { description: 'what a caller shows of himself' },
-);
 
 /** Serves pools until it is closed. @throws CoppiceError when it can't listen, or its state can't be used */
 export async function startServer(options: ServerOptions): Promise<RunningServer> {
@@ -142,7 +138,9 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
 }
 
 function makeHandler(context: ServerContext, metrics: Metrics, options: ServerOptions): NodeHandlerFn {
-  const grants = new Grants(options.tokenFile ?? defaultTokenFile);
+  const grants = new Grants(options.tokenFile ?? defaultTokenFile, (failure) =>
+    context.log.error('tokens unusable', { reason: String(failure) }),
+  );
   const calls = makeCalls({ grants, socketScope: options.socketScope, log: context.log, metrics });
   const services = servicesOf(context);
   const viaConnect = connectNodeAdapter({
@@ -158,15 +156,15 @@ function makeHandler(context: ServerContext, metrics: Metrics, options: ServerOp
       const requestId = requestIdOf(handler.requestHeader.get('x-request-id'));
       calls.gate(handler, handler.values.get(credentialsKey), requestId);
     },
-    fallback: metricsHandler(metrics, context, (request) => {
-      calls.admit('/metrics', credentialsOf(request), randomId());
-    }),
+    fallback: metricsHandler(metrics, context, (request) =>
+      calls.admit('/metrics', credentialsOf(request), randomId()),
+    ),
   });
   const setup: UnarySetup = {
     methods: unaryMethods(services),
     mostBytes: largestRequest,
-    admit: (request, method) =>
-      calls.admitTo(method, credentialsOf(request), requestIdOf(request.headers['x-request-id'])),
+    requestIdOf: ({ headers }) => requestIdOf(headers['x-request-id']),
+    admit: (request, method, requestId) => calls.admitTo(method, credentialsOf(request), requestId),
     around: calls.around,
   };
   const [viaGrpc, viaJson] = [unaryGrpc(setup), unaryJson(setup)];

@@ -8,7 +8,9 @@ const commands = [
   'pool',
   ...['create', 'show', 'grow', 'persist', 'check', 'destroy'].map((name) => `pool ${name}`),
   ...['import', 'adopt', 'create', 'clone', 'snapshot', 'rollback', 'list', 'show', 'tree', 'usage', 'path'],
-  ...['grow', 'rename', 'seal', 'remove', 'export', 'doctor', 'completion', 'version'],
+  ...['grow', 'rename', 'seal', 'remove', 'export', 'serve', 'doctor', 'completion', 'version'],
+  'token',
+  ...['create', 'list', 'revoke'].map((name) => `token ${name}`),
 ];
 
 describe('help', () => {
@@ -24,7 +26,7 @@ describe('help', () => {
   });
 
   test('each command shows an example', () => {
-    for (const name of commands.filter((each) => !['', 'pool'].includes(each)))
+    for (const name of commands.filter((each) => !['', 'pool', 'token'].includes(each)))
       expect(coppice(nowhere, ...name.split(' '), '--help').stdout, name).toContain(
         `EXAMPLES\n  ${name === 'path' ? 'qemu' : `coppice ${name}`}`,
       );

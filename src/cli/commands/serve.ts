@@ -73,6 +73,11 @@ export const serveCommand: Command<CliContext> = buildCommand<ServeFlags, [], Cl
       ),
       logLevel: optionalText('LEVEL', 'debug, info, warn or error [default = info]'),
       install: toggle('Write the units of systemd for a service with these flags, and tell what to do next'),
+      unitDirectory: optionalText(
+        'PATH',
+        'Where --install writes, for tests and for images of other machines [default = /etc/systemd/system]',
+        'directory',
+      ),
     },
     positional: { kind: 'tuple', parameters: [] },
   },

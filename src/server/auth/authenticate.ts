@@ -47,8 +47,15 @@ function byToken(authorization: string, grants: Grants): Identity {
   return identityOf(grant);
 }
 
-function byCertificate(socket: NonNullable<Credentials['socket']>, grants: Grants): Identity {
-  const { subject } = socket.getPeerCertificate();
+function byCertificate(
+  socket: NonNullable<Credentials['socket']>,
+  grants: Grants,
+  now: number = Date.now(),
+): Identity {
+  const { subject, valid_to: until } = socket.getPeerCertificate();
+  // It was valid when the connection began, which may be long ago.
+  if (!(Date.parse(until) > now))
+    throw unauthenticated('EXPIRED', 'The certificate of the client has expired.');
   const commonName = subject?.CN;
   const grant = typeof commonName === 'string' ? grants.forCertificate(commonName) : undefined;
   if (grant) return identityOf(grant);

@@ -1,4 +1,7 @@
 import type { Server } from 'node:net';
+import { hasErrno } from '../../linux/libc.ts';
+import { isUnixSocket } from '../../linux/sockets.ts';
+import { CoppiceError } from '../../model/errors.ts';
 import { rememberPeer } from '../auth/peer.ts';
 import { bothProtocols } from './both-protocols.ts';
 import type { NodeHandlerFn } from './handler.ts';
@@ -44,6 +47,7 @@ export async function listen(
     });
   };
   for (const fd of options.descriptors ?? []) {
+    requireUnixSocket(fd);
     const plain = bothProtocols(handler, rememberPeer);
     await started(plain.server, () => plain.server.listen({ fd }));
     add(`the socket ${fd} of systemd`, plain.server, plain);
@@ -61,6 +65,19 @@ export async function listen(
     add(`https://${address.host}:${port}`, secure.server, secure);
   }
   return listeners;
+}
+
+/** Of the network, everybody would come in as a member of the group: without TLS, and without a token. */
+function requireUnixSocket(fd: number): void {
+  try {
+    if (isUnixSocket(fd)) return;
+  } catch (cause) {
+    if (!hasErrno(cause, 'ENOTSOCK', 'EBADF')) throw cause;
+  }
+  throw new CoppiceError(
+    'invalid_argument',
+    `The socket ${fd} of systemd is no unix socket; use --listen for the network, which is served with TLS only.`,
+  );
 }
 
 type Closable = { readonly listening: boolean; close(done: () => void): unknown };

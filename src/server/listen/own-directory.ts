@@ -8,12 +8,13 @@ import { CoppiceError } from '../../model/errors.ts';
  */
 export function requireOwnDirectory(directory: string, what: string): void {
   const mine = [0, process.getuid?.() ?? 0];
-  for (let path = realpathSync(directory); ; path = dirname(path)) {
+  const itself = realpathSync(directory);
+  for (let path = itself; ; path = dirname(path)) {
     const { mode, uid } = lstatSync(path);
     const isSticky = (mode & 0o1000) !== 0;
     const isOpen = (mode & 0o022) !== 0;
     // In a directory such as /tmp, others can't touch what is not theirs; what lies directly in it could be theirs.
-    const isSafe = mine.includes(uid) && (!isOpen || (isSticky && path !== directory));
+    const isSafe = mine.includes(uid) && (!isOpen || (isSticky && path !== itself));
     if (!isSafe)
       throw new CoppiceError(
         'permission_denied',

@@ -62,10 +62,9 @@ async function answer(
   response: Http2ServerResponse,
   body: Buffer | undefined,
 ): Promise<void> {
-  let requestId = '';
+  const requestId = setup.requestIdOf(request);
   try {
-    const caller = setup.admit(request, method);
-    ({ requestId } = caller);
+    const caller = setup.admit(request, method, requestId);
     const message = decode(method, body, setup.mostBytes);
     const context = contextOf(request, method, caller, 'grpc');
     const made = await setup.around(method, message, caller, async () => implementation(message, context));

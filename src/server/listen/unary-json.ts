@@ -52,10 +52,9 @@ async function answer(
   response: ServerResponse,
   body: Buffer | undefined,
 ): Promise<void> {
-  let requestId = '';
+  const requestId = setup.requestIdOf(request);
   try {
-    const caller = setup.admit(request, method);
-    ({ requestId } = caller);
+    const caller = setup.admit(request, method, requestId);
     if (!body)
       throw refused(
         Code.ResourceExhausted,

@@ -18,7 +18,13 @@ export interface UnarySetup {
   /** The largest request, in bytes. */
   readonly mostBytes: number;
   /** @throws ConnectError for whoever may not */
-  readonly admit: (request: IncomingMessage | Http2ServerRequest, method: DescMethodUnary) => Caller;
+  /** By which the logs tell it from others, also when it is refused. */
+  readonly requestIdOf: (request: IncomingMessage | Http2ServerRequest) => string;
+  readonly admit: (
+    request: IncomingMessage | Http2ServerRequest,
+    method: DescMethodUnary,
+    requestId: string,
+  ) => Caller;
   /** Has everything done that belongs to a call around its implementation. @throws ConnectError */
   readonly around: <T>(
     method: DescMethodUnary,

@@ -3,7 +3,7 @@ import { JobState } from '../../api/generated/coppice/v1/job_service_pb.ts';
 import { version } from '../../model/version.ts';
 import type { Jobs } from '../jobs/jobs.ts';
 import type { ServedPool } from '../pools/served-pool.ts';
-import { Counter, gauge, Histogram, type Labels } from './registry.ts';
+import { Counter, gauge, Histogram, type Labels, textOf } from './registry.ts';
 
 /** Upper bounds in seconds: from a clone that is not durable to an answer that waited for a lock. */
 const bounds = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30];
@@ -66,6 +66,7 @@ export class Metrics implements Disposable {
     this.#loop.reset();
   }
 
+  /** @param pools those that whoever asks may know of */
   async text(pools: readonly ServedPool[], jobs: Jobs): Promise<string> {
     const measured = await Promise.all(pools.map(async (pool) => ({ pool, vitals: await vitalsOf(pool) })));
     const spaces = measured.flatMap(({ pool, vitals }) => (vitals ? [{ id: pool.id, ...vitals }] : []));
@@ -81,7 +82,7 @@ export class Metrics implements Disposable {
         [{}, this.#underWay],
       ]),
       this.#refusals.text(),
-      this.#events.text(),
+      this.#events.text(new Set(pools.map(({ id }) => textOf({ pool: id })))),
       gauge(
         'coppice_pool_available',
         'Whether a pool can be used.',

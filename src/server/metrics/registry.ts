@@ -22,10 +22,12 @@ export class Counter {
     this.#values.set(key, (this.#values.get(key) ?? 0) + 1);
   }
 
-  text(): string {
+  /** @param shown the sets of labels that are told, as `textOf` writes them; all when absent */
+  text(shown?: ReadonlySet<string>): string {
+    const values = [...this.#values].filter(([labels]) => shown?.has(labels) ?? true);
     return family(
       this.#family,
-      [...this.#values].map(([labels, value]) => line(this.#family.name, labels, value)),
+      values.map(([labels, value]) => line(this.#family.name, labels, value)),
     );
   }
 }
@@ -87,7 +89,7 @@ function line(name: string, labels: string, value: number): string {
   return `${name}${labels} ${Number.isFinite(value) ? value : 'NaN'}\n`;
 }
 
-function textOf(labels: Labels): string {
+export function textOf(labels: Labels): string {
   const entries = Object.entries(labels);
   if (entries.length === 0) return '';
   return `{${entries.map(([name, value]) => `${name}="${escaped(value)}"`).join(',')}}`;
