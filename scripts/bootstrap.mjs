@@ -176,7 +176,9 @@ function lockfileHash() {
 
 /** Asked for by name, it always builds. A folder's own time counts: it is the only trace of a deleted file. */
 function mustBuild(task) {
-  const built = ['dist/cli.js', 'dist/command-line.js', 'dist/index.js', 'dist/worker.js', 'dist/types'];
+  const programs = ['cli', 'command-line', 'server', 'index', 'client'];
+  const threads = ['worker', 'inventory-worker', 'state-worker'];
+  const built = [...[...programs, ...threads].map((name) => `dist/${name}.js`), 'dist/types'];
   if (task === tasks.build || !built.every((file) => fs.existsSync(file))) return true;
   const sources = fs.readdirSync('src', { recursive: true }).map((file) => path.join('src', String(file)));
   const recipe = [
