@@ -54,7 +54,7 @@ describe('a copy of the contract', () => {
     expect(buf(copy, 'breaking', '--against', baseline)).toBe('exit code 0\n');
   });
 
-  test.each([
+  test.each<[what: string, file: string, from: string | RegExp, message: string, to?: string]>([
     ['a field is removed', 'resources.proto', /^ {2}string uid = 2;\n/m, 'Previously present field "2"'],
     [
       'a field has another number',
@@ -76,8 +76,8 @@ describe('a copy of the contract', () => {
       /^ {2}DURABILITY_DEFERRED = 2;\n/m,
       'Previously present enum value "2"',
     ],
-  ] as const)('is found to break clients when %s', (_, file, from, message, to = '') => {
-    change(file, from, to);
+  ])('is found to break clients when %s', (_, file, from, message, to) => {
+    change(file, from, to ?? '');
     const output = buf(copy, 'breaking', '--against', baseline);
     expect(output).toContain('exit code 100\n');
     expect(output).toContain(message);
