@@ -66,6 +66,18 @@ test('its threads do long work, whole lists, and remember request ids', async ()
   expect(findings.length).toBeGreaterThan(0);
 });
 
+test('the first page of a list has what others have made just now, also under a name that was touched here', async () => {
+  using coppice = client.connectCoppice({ socket: daemon.socket });
+  const parent = client.poolName('default');
+  for (const name of ['late-1', 'late-2', 'late-3']) {
+    const late = client.volumeName('default', name);
+    await coppice.volumes.deleteVolume({ name: late, allowMissing: true });
+    await served.pool.clone('base', name);
+    const { volumes } = await coppice.volumes.listVolumes({ parent });
+    expect(volumes.map((volume) => volume.name)).toContain(late);
+  }
+});
+
 test('ends with exit code 0 when it is told to, and takes its socket away', async () => {
   expect(await daemon.end()).toEqual({ code: 0, signal: null });
   expect(daemon.log()).toContain('"stopped"');
