@@ -2,8 +2,10 @@ import { spawn } from 'node:child_process';
 import { existsSync, globSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
-import { connectCoppice, poolName, volumeName } from '../../src/client/index.ts';
+import { Code, connectCoppice, poolName, volumeName } from '../../src/client/index.ts';
 import { runProgram } from '../../src/linux/programs.ts';
+import { errorCodes } from '../../src/model/errors.ts';
+import { statusCodes } from '../../src/server/failures.ts';
 import { readPage } from '../docs/markdown.ts';
 import { builtCommand, repository } from '../support/built.ts';
 import { patternBytes } from '../support/content.ts';
@@ -30,7 +32,7 @@ beforeAll(async () => {
 });
 afterEach(async () => {
   using coppice = connectCoppice({ socket: daemon.socket });
-  const names = ['debian-12', 'vm-1'].map((name) => volumeName('default', name));
+  const names = ['debian-12', 'vm-1', 'vm-2'].map((name) => volumeName('default', name));
   const parent = poolName('default');
   await coppice.volumes.batchDelete({ parent, names, withSnapshots: true, allowMissing: true });
 });
@@ -38,6 +40,8 @@ afterAll(async () => {
   await daemon[Symbol.asyncDispose]();
   await served[Symbol.asyncDispose]();
 });
+
+const withoutTools = skippedWithout('/usr/bin/curl', '/usr/bin/jq');
 
 describe('docs/api.md', () => {
   test.each([
@@ -49,6 +53,41 @@ describe('docs/api.md', () => {
     const blocks = [...page.matchAll(new RegExp(`^\`\`\`${language}\\n([\\s\\S]*?)^\`\`\`$`, 'gm'))];
     expect(blocks.map(([, text]) => text)).toContain(readFileSync(join(examples, file), 'utf8'));
   });
+
+  test.each(errorCodes)('gives %s the status that the server gives it', (code) => {
+    const status = Code[statusCodes[code]].replace(/(?<=[a-z])[A-Z]/g, '_$&').toUpperCase();
+    expect(page).toContain(`\n| \`${code}\` | \`${status === 'CANCELED' ? 'CANCELLED' : status}\` | `);
+  });
+
+  test('knows each reason of the server', () => {
+    const sources = globSync('**/*.ts', { cwd: join(repository, 'src/server') });
+    const said = sources.flatMap((file) => {
+      const text = readFileSync(join(repository, 'src/server', file), 'utf8');
+      const found = text.matchAll(/(?:refused\(\s*Code\.\w+,|unauthenticated\(|reason:)\s*'([A-Z_]+)'/g);
+      return found.map(([, reason = '']) => reason).toArray();
+    });
+    expect(said).toEqual(expect.arrayContaining(['POOL_UNAVAILABLE', 'SCOPE', 'NO_CREDENTIALS']));
+    const codes = errorCodes.map((code) => code.toUpperCase());
+    expect(said.filter((reason) => !codes.includes(reason) && !page.includes(`\`${reason}\``))).toEqual([]);
+  });
+});
+
+test.skipIf(withoutTools !== '')(`by curl each call answers as the page says${withoutTools}`, async () => {
+  await served.pool.import('debian-12', image);
+  for (const name of ['vm-1', 'vm-2']) await served.pool.clone('debian-12', name);
+  await served.pool.snapshot('vm-2@clean');
+  const steps = [...page.matchAll(/^```console\n([\s\S]*?)^```$/gm)].flatMap(([, text = '']) =>
+    text.split(/^\$ /m).slice(1),
+  );
+  expect(steps.length).toBeGreaterThan(4);
+  for (const step of steps) {
+    const [command = '', ...expected] = step.trimEnd().split('\n');
+    const here = command.replaceAll('/run/coppice/coppice.sock', daemon.socket);
+    const { output } = await run('sh', ['-c', here], {});
+    expect(output.trimEnd().split('\n'), command).toEqual(
+      expected.map((line) => expect.stringMatching(lineLike(line))),
+    );
+  }
 });
 
 describe('in TypeScript', () => {
@@ -79,7 +118,6 @@ describe('in TypeScript', () => {
   });
 });
 
-const withoutTools = skippedWithout('/usr/bin/curl', '/usr/bin/jq');
 test.skipIf(withoutTools !== '')(`by curl it runs${withoutTools}`, async () => {
   await expectStory('sh', [join(examples, 'api.sh')], 'already_exists');
 });
@@ -90,17 +128,8 @@ const withoutPython = skippedWithout(
   '/usr/bin/grpc_python_plugin',
 );
 test.skipIf(withoutPython !== '')(`in Python it runs${withoutPython}`, async () => {
-  const made = scratchDirectory('python');
-  runProgram('/usr/bin/protoc', [
-    '-I',
-    protos,
-    `--python_out=${made}`,
-    '--plugin=protoc-gen-grpc=/usr/bin/grpc_python_plugin',
-    `--grpc_out=${made}`,
-    ...protosOf('coppice/v1', 'google/rpc'),
-  ]);
   await expectStory('/usr/bin/python3', ['-B', join(examples, 'api.py')], 'ALREADY_EXISTS', {
-    PYTHONPATH: made,
+    PYTHONPATH: generate('python'),
   });
 });
 
@@ -111,7 +140,7 @@ describe('in Go', () => {
     '/usr/bin/protoc-gen-go-grpc',
   );
   test.skipIf(withoutPlugins !== '')(`its code can be generated${withoutPlugins}`, () => {
-    expect(globSync('coppice/v1/*_grpc.pb.go', { cwd: generateGo() }).sort()).toEqual(
+    expect(globSync('coppice/v1/*_grpc.pb.go', { cwd: generate('go') }).sort()).toEqual(
       ['event', 'job', 'pool', 'volume'].map((name) => `coppice/v1/${name}_service_grpc.pb.go`),
     );
   });
@@ -125,7 +154,7 @@ describe('in Go', () => {
     async () => {
       const work = scratchDirectory('go');
       mkdirSync(join(work, 'path'));
-      symlinkSync(generateGo(), join(work, 'path/src'));
+      symlinkSync(generate('go'), join(work, 'path/src'));
       const environment = {
         GO111MODULE: 'off',
         GOFLAGS: '',
@@ -141,27 +170,21 @@ describe('in Go', () => {
   );
 });
 
-function protosOf(...folders: readonly string[]): string[] {
-  return folders.flatMap((folder) => globSync(`${folder}/*.proto`, { cwd: protos }));
+/** With `...` for anything. */
+function lineLike(line: string): RegExp {
+  const parts = line.split('...').map((part) => part.replace(/[\\^$.*+?()[\]{}|]/g, '\\$&'));
+  return new RegExp(`^${parts.join('.*')}$`);
 }
 
-/** As the page says. */
-function generateGo(): string {
-  const made = scratchDirectory('go-code');
-  const others = 'google.golang.org/genproto/googleapis/rpc/errdetails';
-  const packages = [
-    ...protosOf('coppice/v1').map((file) => `M${file}=coppice/v1`),
-    `Mgoogle/rpc/error_details.proto=${others}`,
-  ].flatMap((option) => [`--go_opt=${option}`, `--go-grpc_opt=${option}`]);
-  runProgram('/usr/bin/protoc', [
-    '-I',
-    protos,
-    `--go_out=${made}`,
-    `--go-grpc_out=${made}`,
-    ...packages,
-    ...protosOf('coppice/v1'),
-  ]);
-  return made;
+/** Makes the code as the page says, and returns where it is. */
+function generate(language: 'python' | 'go'): string {
+  const work = scratchDirectory(language);
+  symlinkSync(protos, join(work, 'proto'));
+  mkdirSync(join(work, 'gen'));
+  const [, ...commands] = /\n```\n(protoc [\s\S]*?)\n\n(protoc [\s\S]*?)\n```\n/.exec(page) ?? [];
+  const command = commands.find((each) => each.includes(`--${language}_out`));
+  runProgram('sh', ['-euc', `cd "$1"; ${command}`, 'sh', work]);
+  return join(work, 'gen');
 }
 
 /** What all examples do, and say, but for what a language calls a status. */
