@@ -4,8 +4,8 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type * as Client from '../../src/client/index.ts';
 import { builtCommand, repository } from '../support/built.ts';
+import { type Daemon, startDaemon } from '../support/built-daemon.ts';
 import { patternBytes } from '../support/content.ts';
-import { type Daemon, startDaemon } from '../support/daemon.ts';
 import { scratchDirectory } from '../support/devices.ts';
 import { makeTestPool, type TestPool } from '../support/test-pool.ts';
 
