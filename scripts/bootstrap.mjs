@@ -95,6 +95,7 @@ const debianPackages = [
     files: ['qemu-system-x86_64'],
     why: 'runs tests under a kernel with ZFS',
   },
+  { name: 'qemu-guest-agent', group: 'guest', files: ['qemu-ga'], why: 'freezes a guest in tests' },
   { name: 'dpkg', group: 'package', files: ['dpkg-deb'], why: 'makes the Debian package' },
   { name: 'gcc', group: 'bench', files: ['gcc'], why: 'builds the baseline in C' },
   { name: 'lxd', group: 'bench', files: ['lxd'], why: 'is compared with' },
@@ -210,8 +211,8 @@ function lockfileHash() {
 /** Asked for by name, it always builds. A folder's own time counts: it is the only trace of a deleted file. */
 function mustBuild(task) {
   const programs = ['cli', 'command-line', 'server', 'index', 'client'];
-  const threads = ['worker', 'inventory-worker', 'state-worker'];
-  const built = [...[...programs, ...threads].map((name) => `dist/${name}.js`), 'dist/types'];
+  const beside = ['worker', 'inventory-worker', 'state-worker', 'thaw-watchdog'];
+  const built = [...[...programs, ...beside].map((name) => `dist/${name}.js`), 'dist/types'];
   if (task === tasks.build || !built.every((file) => fs.existsSync(file))) return true;
   const sources = fs.readdirSync('src', { recursive: true }).map((file) => path.join('src', String(file)));
   const recipe = [

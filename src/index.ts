@@ -1,12 +1,16 @@
 /** The library: the verbs of the command line, typed. */
 
+import { freezeGuest as freeze } from './consistency/freeze-guest.ts';
 import { checking, checkingLater } from './engine/arguments.ts';
 import { doctor as diagnose } from './engine/doctor/doctor.ts';
 import { createPool as create } from './engine/pools/create.ts';
 import { describeLoss as describe, destroyPool as destroy } from './engine/pools/destroy.ts';
 import { growPool as grow } from './engine/pools/grow.ts';
 import { persistPool as persist } from './engine/pools/persist.ts';
+import { notifyHypervisor as notify } from './hypervisors/notify.ts';
 
+export type { FreezeOptions, Frozen, FrozenWork } from './consistency/freeze-guest.ts';
+export { checkFreezeTarget, type FreezeTarget, parseFreezeTarget } from './consistency/freeze-target.ts';
 export type { Attribution } from './engine/audit.ts';
 export type { OperationProgress } from './engine/control.ts';
 export type { Diagnosis } from './engine/doctor/doctor.ts';
@@ -38,7 +42,18 @@ export type { PoolGrown } from './engine/pools/grow.ts';
 export type { Persisted, PersistOptions } from './engine/pools/persist.ts';
 export type { Durability, LongOptions } from './engine/runner.ts';
 export type { PoolSpace } from './engine/space.ts';
-export type { Snapshotted } from './engine/taking.ts';
+export type { Snapshotted, Stillness } from './engine/taking.ts';
+export {
+  type GrownDisk,
+  type Notified,
+  type NotifyOptions,
+  requireSafeTarget,
+} from './hypervisors/notify.ts';
+export {
+  checkHypervisorTarget,
+  type HypervisorTarget,
+  parseHypervisorTarget,
+} from './hypervisors/target.ts';
 export { type Blocker, CoppiceError, type ErrorCode, type ErrorData, errorCodes } from './model/errors.ts';
 export type { Ancestor, Backing, Consistency } from './model/metadata.ts';
 export { formatSize, parseSize } from './model/sizes.ts';
@@ -49,4 +64,6 @@ export const describeLoss: typeof describe = checking('describeLoss', describe);
 export const destroyPool: typeof destroy = checking('destroyPool', destroy);
 export const doctor: typeof diagnose = checkingLater('doctor', diagnose);
 export const growPool: typeof grow = checking('growPool', grow);
+export const freezeGuest: typeof freeze = checkingLater('freezeGuest', freeze) as typeof freeze;
+export const notifyHypervisor: typeof notify = checkingLater('notifyHypervisor', notify);
 export const persistPool: typeof persist = checking('persistPool', persist);

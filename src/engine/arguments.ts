@@ -121,7 +121,10 @@ const methodArguments: Readonly<Record<string, readonly Argument[]>> = {
     required('count', 'number'),
     options({ ...cloning, ...long }),
   ],
-  snapshot: [several('references'), options({ name: 'string', ...marked, ...durability })],
+  snapshot: [
+    several('references'),
+    options({ name: 'string', consistency: 'string', frozenUntil: 'number', ...marked, ...durability }),
+  ],
   rollback: [
     required('reference', 'string'),
     options({ force: 'boolean', dryRun: 'boolean', ...marked, ...durability }),
@@ -174,6 +177,8 @@ type FunctionName =
   | 'destroyPool'
   | 'doctor'
   | 'growPool'
+  | 'notifyHypervisor'
+  | 'freezeGuest'
   | 'persistPool';
 
 export const functionArguments: Readonly<Record<FunctionName, readonly Argument[]>> = {
@@ -187,6 +192,16 @@ export const functionArguments: Readonly<Record<FunctionName, readonly Argument[
   doctor: [optional('path', 'string'), options({ fstab: 'string', unitDirectory: 'string' })],
   growPool: [required('path', 'string'), required('bytes', 'number')],
   persistPool: [required('path', 'string'), fieldsOf(persisting)],
+  notifyHypervisor: [
+    required('target', 'object'),
+    required('disk', 'object'),
+    options({ timeoutMilliseconds: 'number', signal: 'AbortSignal' }),
+  ],
+  freezeGuest: [
+    required('target', 'object'),
+    fieldsOf({ timeoutMilliseconds: 'number', signal: 'AbortSignal' }),
+    required('work', 'object'),
+  ],
 };
 
 /** @throws CoppiceError invalid_argument */

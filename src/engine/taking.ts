@@ -1,12 +1,14 @@
 import type { Driver, Held } from '../drivers/driver.ts';
 import { hasErrno } from '../linux/libc.ts';
+import { monotonicMilliseconds } from '../linux/monotonic.ts';
 import { randomId } from '../linux/random.ts';
-import type { SnapshotMetadata } from '../model/metadata.ts';
+import { CoppiceError } from '../model/errors.ts';
+import type { Consistency, SnapshotMetadata } from '../model/metadata.ts';
 import type { Name } from '../model/names.ts';
 import type { Context } from './context.ts';
 import type { HeldVolume } from './holding.ts';
 import { clearSnapshotName, numbered, timestampName } from './publish.ts';
-import type { Marked } from './request-mark.ts';
+import { type Marked, requestMark } from './request-mark.ts';
 
 /** What taking one snapshot and taking several have in common. */
 
@@ -16,9 +18,41 @@ export interface Snapshotted {
   readonly volume: string;
   readonly name: string;
   readonly id: string;
-  readonly consistency: 'sync';
+  readonly consistency: Consistency;
   /** ISO 8601, UTC. */
   readonly created: string;
+}
+
+/** What the writers were doing when it was taken. */
+export interface Stillness {
+  /** What the caller has made sure of before; `sync` when absent. */
+  readonly consistency?: Exclude<Consistency, 'none'>;
+  /** Monotonic milliseconds until which that holds (`process.hrtime`). What is not complete by then is not taken. */
+  readonly frozenUntil?: number;
+}
+
+/** What a snapshot says of itself because it was asked to. */
+export type Claims = Stillness & Marked;
+
+/** @throws CoppiceError invalid_argument when there is no such level, or the mark is none */
+export function checkClaims({ consistency = 'sync', ...marked }: Claims): void {
+  requestMark(marked);
+  if (levels.includes(consistency)) return;
+  throw new CoppiceError(
+    'invalid_argument',
+    `A snapshot can't be "${consistency}": its consistency is one of ${levels.join(', ')}.`,
+  );
+}
+
+const levels: ReadonlyArray<Consistency> = ['sync', 'freeze', 'application', 'cold'];
+
+/** @throws CoppiceError io_error when the writers may be writing again */
+export function requireStill({ frozenUntil = Number.POSITIVE_INFINITY }: Stillness): void {
+  if (monotonicMilliseconds() <= frozenUntil) return;
+  throw new CoppiceError(
+    'io_error',
+    'The writers were to hold still until the snapshot is complete, and their time was over before.',
+  );
 }
 
 export interface WantedSnapshot {
@@ -30,13 +64,14 @@ export interface WantedSnapshot {
 /**
  * Takes snapshots where the storage makes each with its name and all in one step: nothing could be half there, and no name needs to
  * be looked for before.
- * @param more what each says of itself: the group that those of several belong to, the mark of a request
+ * @param group the id that those of several carry
  */
 export function takeAtOnce(
   context: Context,
   take: NonNullable<Driver['snapshotTogether']>,
   wanted: readonly WantedSnapshot[],
-  more: Marked & { readonly group?: string } = {},
+  claims: Claims,
+  group?: string,
 ): Snapshotted[] {
   const created = new Date();
   const names = numbered(timestampName('snap', created));
@@ -44,8 +79,9 @@ export function takeAtOnce(
     const members = wanted.map(({ volume, name = generated }) => ({
       volume,
       name,
-      metadata: snapshotMetadata(volume, created, more),
+      metadata: snapshotMetadata(volume, created, claims, group === undefined ? {} : { group }),
     }));
+    requireStill(claims);
     try {
       take(members.map((each) => ({ ...each, volume: each.volume.held })));
       return members.map(({ volume, name, metadata }) => summarize(volume, name, metadata));
@@ -59,16 +95,20 @@ export function takeAtOnce(
   }
 }
 
-/** Writes the metadata of a snapshot that a user has asked for, and returns it. */
+/** Writes the metadata of a snapshot that a user has asked for. Returns that. */
 export function describeSnapshot(
   context: Context,
   staged: Held,
   volume: HeldVolume,
   created: Date,
-  more: Marked & { readonly group?: string },
+  claims: Claims,
+  group?: string,
 ): SnapshotMetadata {
   const generation = context.driver.inspect(staged)?.createdIn ?? '0';
-  const metadata = snapshotMetadata(volume, created, { generation, ...more });
+  const metadata = snapshotMetadata(volume, created, claims, {
+    generation,
+    ...(group !== undefined && { group }),
+  });
   context.driver.write(staged, metadata);
   return metadata;
 }
@@ -76,6 +116,7 @@ export function describeSnapshot(
 function snapshotMetadata(
   volume: HeldVolume,
   created: Date,
+  { consistency = 'sync', ...marked }: Claims,
   more: Partial<SnapshotMetadata>,
 ): SnapshotMetadata {
   return {
@@ -83,9 +124,10 @@ function snapshotMetadata(
     id: randomId(),
     volumeId: volume.metadata.id,
     created: created.toISOString(),
-    consistency: 'sync',
+    consistency,
     reason: 'user',
     generation: '0',
+    ...requestMark(marked),
     ...more,
   };
 }
@@ -93,8 +135,7 @@ function snapshotMetadata(
 export function summarize(
   volume: HeldVolume,
   name: Name,
-  { id, created }: Pick<SnapshotMetadata, 'id' | 'created'>,
+  { id, consistency, created }: SnapshotMetadata,
 ): Snapshotted {
-  const reference = `${volume.name}@${name}`;
-  return { reference, volume: volume.name, name, id, consistency: 'sync', created };
+  return { reference: `${volume.name}@${name}`, volume: volume.name, name, id, consistency, created };
 }

@@ -56,8 +56,12 @@ export interface WorkerFailure {
 /** Milliseconds for which a lock is kept that others may want, and then for one more operation. */
 const longestTurn = 2;
 
-/** Milliseconds for which a thread that has nothing to do looks for more before it sleeps. */
-const longestWatch = 0.5;
+/** Milliseconds for which a thread that has nothing to do looks for more before it naps, and before it sleeps. */
+const longestLook = 0.2;
+const longestWatch = 3;
+
+/** Milliseconds of a nap, which ends by itself: nobody has to wake this thread, which takes the one who does it longer than a clone. */
+const nap = 0.1;
 
 const port = parentPort;
 if (port) {
@@ -66,6 +70,7 @@ if (port) {
   const cancellation = new Map<number, AbortController>();
   const [requests, answers] = [new Ring(setup.requests), new Ring(setup.answers)];
   const queue: WorkerRequest[] = [];
+  const nobodyWakes = new Int32Array(new SharedArrayBuffer(4));
   let isServing = false;
   let wasQuick = false;
 
@@ -112,12 +117,15 @@ if (port) {
 
   /** The next request, waited for a moment; undefined when none comes: then the bell will ring for the next one. */
   const waitForNext = (): WorkerRequest | undefined => {
-    const until = wasQuick ? performance.now() + longestWatch : 0;
-    do {
+    const since = performance.now();
+    for (;;) {
       const request = nextIfAny();
       if (request) return request;
-    } while (performance.now() < until || !requests.sleep());
-    return undefined;
+      const watched = wasQuick ? performance.now() - since : longestWatch;
+      if (watched < longestLook) continue;
+      if (watched < longestWatch) Atomics.wait(nobodyWakes, 0, 0, nap);
+      else if (requests.sleep()) return undefined;
+    }
   };
 
   const nextIfAny = (): WorkerRequest | undefined => {

@@ -1,4 +1,4 @@
-import { existsSync, openSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, openSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { closingOnFailure, Descriptor } from './files.ts';
 import { call, hasErrno } from './libc.ts';
 import { loopBackingFile } from './mounts.ts';
@@ -23,6 +23,29 @@ export function fileUnderLoop(device: string): LoopFile | undefined {
     if (hasErrno(error, 'ENOENT', 'ENXIO', 'EACCES')) return undefined; // detached meanwhile
     throw error;
   }
+}
+
+/**
+ * Has each loop device whose file this is take over the size that the file has now. Devices of other files, also of a deleted one
+ * that had the same name, are left as they are. Returns their paths; one that we may not open is not among them.
+ */
+export function refreshLoopDevices({ device, inode }: LoopFile): string[] {
+  const LOOP_SET_CAPACITY = 0x4c07n;
+  const names = readdirSync('/sys/block').filter((name) => /^loop\d+$/.test(name));
+  return names
+    .map((name) => `/dev/${name}`)
+    .filter((path) => {
+      const file = fileUnderLoop(path);
+      if (file?.device !== device || file.inode !== inode) return false;
+      try {
+        using loop = new Descriptor(openSync(path, 'r'));
+        call('ioctlValue', path, loop.fd, LOOP_SET_CAPACITY, 0);
+        return true;
+      } catch (error) {
+        if (hasErrno(error, 'ENOENT', 'ENXIO')) return false; // detached meanwhile
+        throw error;
+      }
+    });
 }
 
 /** Attaches a file read-only to a loop device of its own, which is gone when the device is no longer open. */

@@ -1,5 +1,5 @@
 import { type DescMethod, getOption, hasOption, type Message } from '@bufbuild/protobuf';
-import { Code, ConnectError, type HandlerContext, type Interceptor } from '@connectrpc/connect';
+import { Code, type ConnectError, type HandlerContext, type Interceptor } from '@connectrpc/connect';
 import { Access, access } from '../api/generated/coppice/v1/annotations_pb.ts';
 import { Health } from '../api/generated/grpc/health/v1/health_pb.ts';
 import { authenticate, type Credentials } from './auth/authenticate.ts';
@@ -15,8 +15,18 @@ import { poolsIn, violationsOf } from './rules.ts';
 export interface Calls {
   /** Before anything of a request is read. @throws ConnectError UNAUTHENTICATED, PERMISSION_DENIED */
   readonly gate: (handler: HandlerContext, credentials: Credentials, requestId: string) => void;
+  /** Who may call a method. @throws ConnectError UNAUTHENTICATED, PERMISSION_DENIED */
+  readonly admitTo: (method: DescMethod, credentials: Credentials, requestId: string) => Caller;
   /** The same for what is no method: to read is enough. */
   readonly admit: (what: string, credentials: Credentials, requestId: string) => void;
+  /** Has everything done that belongs to a call with one request and one answer. @throws ConnectError */
+  readonly around: <T>(
+    method: DescMethod,
+    message: Message,
+    caller: Caller,
+    run: () => Promise<T>,
+  ) => Promise<T>;
+  /** The same for what comes through Connect, and for streams. */
   readonly interceptor: Interceptor;
 }
 
@@ -47,44 +57,64 @@ export function makeCalls({ grants, socketScope, log, metrics }: CallsSetup): Ca
     }
   };
 
+  const admitTo: Calls['admitTo'] = (method, credentials, requestId) =>
+    // Whether it lives may be asked by everybody who can connect.
+    method.parent.typeName === Health.typeName
+      ? { ...nobody, requestId }
+      : admit(nameOf(method), accessOf(method), credentials, requestId);
+
+  /** Returns what is to be called at the end, with the failure if there is one. */
+  const begin = (method: DescMethod, caller: Caller): ((error?: unknown) => void) => {
+    const name = nameOf(method);
+    const began = performance.now();
+    metrics.begin();
+    return (error) => {
+      const code = error === undefined ? 'Ok' : Code[toConnectError(error, caller.requestId).code];
+      const milliseconds = performance.now() - began;
+      metrics.end(name, code, milliseconds);
+      if (error !== undefined) tell(log, error, name, caller);
+      if (log.isDebugging) log.debug('call', { method: name, ...about(caller), code, milliseconds });
+    };
+  };
+
+  const around: Calls['around'] = async (method, message, caller, run) => {
+    const end = begin(method, caller);
+    try {
+      check(method, message, caller, deny);
+      const response = await run();
+      end();
+      return response;
+    } catch (error) {
+      end(error);
+      throw toConnectError(error, caller.requestId);
+    }
+  };
+
   return {
     admit: (what, credentials, requestId) => void admit(what, Access.READ, credentials, requestId),
+    admitTo,
     gate(handler, credentials, requestId) {
-      const { method } = handler;
-      // Whether it lives may be asked by everybody who can connect.
-      const needed = accessOf(method);
-      const caller =
-        method.parent.typeName === Health.typeName
-          ? { ...nobody, requestId }
-          : admit(nameOf(method), needed, credentials, requestId);
+      const caller = admitTo(handler.method, credentials, requestId);
       handler.values.set(callerKey, caller);
       handler.responseHeader.set('x-request-id', requestId);
     },
 
+    around,
+
     interceptor: (next) => async (request) => {
       const caller = request.contextValues.get(callerKey);
-      const method = nameOf(request.method);
-      const began = performance.now();
-      metrics.begin();
-      const end = (error?: unknown): void => {
-        const code = error === undefined ? 'Ok' : Code[toConnectError(error, caller.requestId).code];
-        const milliseconds = performance.now() - began;
-        metrics.end(method, code, milliseconds);
-        if (log.isDebugging) log.debug('call', { method, ...about(caller), code, milliseconds });
-      };
+      const { method } = request;
+      if (!request.stream) return await around(method, request.message, caller, () => next(request));
+      const end = begin(method, caller);
+      const message = checkEach(method, request.message, caller, deny);
       try {
-        if (!request.stream) check(request.method, request.message, caller, deny);
-        else Object.assign(request, { message: checkEach(request.method, request.message, caller, deny) });
-        const response = await next(request);
-        if (response.stream)
-          return {
-            ...response,
-            message: watching(response.message, caller.requestId, log, end),
-          } as typeof response;
-        end();
-        return response;
+        const response = await next({ ...request, message } as typeof request);
+        if (!response.stream) {
+          end();
+          return response;
+        }
+        return { ...response, message: watching(response.message, caller, end) } as typeof response;
       } catch (error) {
-        tell(log, error, method, caller);
         end(error);
         throw toConnectError(error, caller.requestId);
       }
@@ -117,8 +147,7 @@ async function* checkEach<M extends Message>(
 /** A stream of answers: its end is the end of the call. */
 async function* watching<M>(
   messages: AsyncIterable<M>,
-  requestId: string,
-  log: Log,
+  { requestId }: Caller,
   end: (error?: unknown) => void,
 ): AsyncIterable<M> {
   let failure: unknown;
@@ -126,7 +155,6 @@ async function* watching<M>(
     yield* messages;
   } catch (error) {
     failure = error;
-    if (!(error instanceof ConnectError)) log.error('stream failed', { requestId, error: stackOf(error) });
     throw toConnectError(error, requestId);
   } finally {
     end(failure);
@@ -148,8 +176,15 @@ function nameOf({ parent, name }: DescMethod): string {
   return `${parent.typeName}.${name}`;
 }
 
+const accesses = new Map<DescMethod, Access>();
+
 function accessOf(method: DescMethod): Access {
-  return hasOption(method, access) ? getOption(method, access) : Access.UNSPECIFIED;
+  let known = accesses.get(method);
+  if (known === undefined) {
+    known = hasOption(method, access) ? getOption(method, access) : Access.UNSPECIFIED;
+    accesses.set(method, known);
+  }
+  return known;
 }
 
 function wrongScope({ principal, scope }: Caller, needed: Access): ConnectError {

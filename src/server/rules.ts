@@ -32,9 +32,8 @@ export function violationsOf(descriptor: DescMessage, message: Message): Violati
 /** The pools that a request names. */
 export function poolsIn(descriptor: DescMessage, message: Message): ReadonlySet<string> {
   const pools = new Set<string>();
-  for (const field of descriptor.fields) {
-    if (!isResource(field)) continue;
-    const value = (message as unknown as Values)[field.localName];
+  for (const field of resourceFieldsOf(descriptor)) {
+    const value = (message as unknown as Values)[field];
     for (const each of Array.isArray(value) ? value : [value]) {
       const name = typeof each === 'string' ? parseResourceName(each) : undefined;
       if (name) pools.add(name.pool);
@@ -186,8 +185,18 @@ const forms: ReadonlyMap<
   [Resource.JOB, { form: 'pools/POOL/jobs/JOB', kinds: ['job'] }],
 ]);
 
-function isResource(field: DescField): boolean {
-  return hasOption(field, rule) && getOption(field, rule).resource !== Resource.UNSPECIFIED;
+const resourceFields = new Map<DescMessage, readonly string[]>();
+
+/** The fields of a request that hold resource names. */
+function resourceFieldsOf(descriptor: DescMessage): readonly string[] {
+  let known = resourceFields.get(descriptor);
+  if (!known) {
+    known = descriptor.fields
+      .filter((field) => hasOption(field, rule) && getOption(field, rule).resource !== Resource.UNSPECIFIED)
+      .map((field) => field.localName);
+    resourceFields.set(descriptor, known);
+  }
+  return known;
 }
 
 function shown(text: string): string {

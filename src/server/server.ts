@@ -1,17 +1,10 @@
 import { mkdirSync } from 'node:fs';
-import type { IncomingMessage } from 'node:http';
-import type { Http2ServerRequest } from 'node:http2';
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Http2ServerRequest, Http2ServerResponse } from 'node:http2';
 import { dirname } from 'node:path';
 import type { TLSSocket } from 'node:tls';
 import { createContextKey, createContextValues } from '@connectrpc/connect';
 import { connectNodeAdapter } from '@connectrpc/connect-node';
-import { EventService } from '../api/generated/coppice/v1/event_service_pb.ts';
-import { JobService } from '../api/generated/coppice/v1/job_service_pb.ts';
-import { PoolService } from '../api/generated/coppice/v1/pool_service_pb.ts';
-import { VolumeService } from '../api/generated/coppice/v1/volume_service_pb.ts';
-import { Health } from '../api/generated/grpc/health/v1/health_pb.ts';
-import { ServerReflection } from '../api/generated/grpc/reflection/v1/reflection_pb.ts';
-import { ServerReflection as OldServerReflection } from '../api/generated/grpc/reflection/v1alpha/reflection_pb.ts';
 import { defaultAuditPath } from '../engine/audit.ts';
 import { hasErrno } from '../linux/libc.ts';
 import { randomId } from '../linux/random.ts';
@@ -25,18 +18,16 @@ import { Jobs } from './jobs/jobs.ts';
 import { findResult } from './jobs/results.ts';
 import type { NodeHandlerFn } from './listen/handler.ts';
 import { type Listener, type ListenOptions, listen } from './listen/listen.ts';
+import type { UnarySetup } from './listen/unary.ts';
+import { unaryGrpc } from './listen/unary-grpc.ts';
+import { unaryJson } from './listen/unary-json.ts';
 import type { Log } from './log.ts';
 import { metricsHandler } from './metrics/handler.ts';
 import { Metrics } from './metrics/metrics.ts';
 import { Others } from './pools/others.ts';
 import { PoolEvents } from './pools/pool-events.ts';
 import { ServedPool } from './pools/served-pool.ts';
-import { eventService } from './services/events.ts';
-import { healthService } from './services/health.ts';
-import { jobService } from './services/jobs.ts';
-import { poolService } from './services/pools.ts';
-import { reflectionService } from './services/reflection.ts';
-import { volumeService } from './services/volumes.ts';
+import { servicesOf, unaryMethods } from './services/all.ts';
 import { Requests } from './state/requests.ts';
 import { State } from './state/state.ts';
 
@@ -111,9 +102,13 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     pools.set(id, opened.use(served));
   }
   opened.use(
-    new Others(auditLog, (entry) => {
-      for (const pool of pools.values()) pool.heard(entry);
-    }),
+    new Others(
+      auditLog,
+      (entry) => {
+        for (const pool of pools.values()) pool.heard(entry);
+      },
+      (line) => [...pools.values()].some((pool) => pool.wrote(line)),
+    ),
   );
   const expiry = setInterval(() => void jobs.expire().catch(() => {}), expireEvery);
   opened.defer(() => clearInterval(expiry));
@@ -146,40 +141,39 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
 function makeHandler(context: ServerContext, metrics: Metrics, options: ServerOptions): NodeHandlerFn {
   const grants = new Grants(options.tokenFile ?? defaultTokenFile);
   const calls = makeCalls({ grants, socketScope: options.socketScope, log: context.log, metrics });
-  const services = [
-    VolumeService,
-    PoolService,
-    JobService,
-    EventService,
-    Health,
-    ServerReflection,
-    OldServerReflection,
-  ];
-  return connectNodeAdapter({
+  const services = servicesOf(context);
+  const viaConnect = connectNodeAdapter({
     routes(router) {
-      router.service(VolumeService, volumeService(context));
-      router.service(PoolService, poolService(context));
-      router.service(JobService, jobService(context));
-      router.service(EventService, eventService(context));
-      router.service(
-        Health,
-        healthService(new Set(services.map((service) => service.typeName)), context.stopping),
-      );
-      const reflection = reflectionService(services);
-      router.service(ServerReflection, reflection);
-      // The same messages under an older name.
-      router.service(OldServerReflection, reflection as never);
+      for (const { service, implementation } of services) router.service(service, implementation);
     },
     interceptors: [calls.interceptor],
     readMaxBytes: largestRequest,
+    // A mistyped "validateOnly" shall not be taken for its absence.
+    jsonOptions: { ignoreUnknownFields: false },
     contextValues: (request) => createContextValues().set(credentialsKey, credentialsOf(request)),
     requestGate(handler) {
-      calls.gate(handler, handler.values.get(credentialsKey), requestIdOf(handler.requestHeader));
+      const requestId = requestIdOf(handler.requestHeader.get('x-request-id'));
+      calls.gate(handler, handler.values.get(credentialsKey), requestId);
     },
     fallback: metricsHandler(metrics, context, (request) => {
       calls.admit('/metrics', credentialsOf(request), randomId());
     }),
   });
+  const setup: UnarySetup = {
+    methods: unaryMethods(services),
+    mostBytes: largestRequest,
+    admit: (request, method) =>
+      calls.admitTo(method, credentialsOf(request), requestIdOf(request.headers['x-request-id'])),
+    around: calls.around,
+  };
+  const [viaGrpc, viaJson] = [unaryGrpc(setup), unaryJson(setup)];
+  return (request, response) => {
+    if ('stream' in request && viaGrpc(request as Http2ServerRequest, response as Http2ServerResponse))
+      return;
+    // Both versions of HTTP have what is used there.
+    if (viaJson(request as IncomingMessage, response as ServerResponse)) return;
+    viaConnect(request, response);
+  };
 }
 
 function credentialsOf(request: IncomingMessage | Http2ServerRequest): Credentials {
@@ -189,9 +183,8 @@ function credentialsOf(request: IncomingMessage | Http2ServerRequest): Credentia
 }
 
 /** Of a caller who has one that logs can have, his own. */
-function requestIdOf(headers: Headers): string {
-  const given = headers.get('x-request-id');
-  return given !== null && /^[A-Za-z0-9._:-]{1,64}$/.test(given) ? given : randomId();
+function requestIdOf(given: unknown): string {
+  return typeof given === 'string' && /^[A-Za-z0-9._:-]{1,64}$/.test(given) ? given : randomId();
 }
 
 async function finish(listener: Listener): Promise<void> {

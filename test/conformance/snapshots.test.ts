@@ -4,6 +4,7 @@ import { openSync, readFileSync, writeFileSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect } from 'vitest';
 import { Descriptor } from '../../src/linux/files.ts';
+import { monotonicMilliseconds } from '../../src/linux/monotonic.ts';
 import { digest, digestOf, patternBytes, writeAt, writePattern } from '../support/content.ts';
 import { refusal } from '../support/errors.ts';
 import { holdOpen } from '../support/holder.ts';
@@ -30,6 +31,26 @@ conformance('snapshots', (suite) => {
     for (const snapshot of generated) expect(snapshot.name).toMatch(/^snap-\d{8}-\d{6}(-\d+)?$/);
     await refusal(() => pool.snapshot(`${name}@mine`), 'already_exists');
     await refusal(() => pool.snapshot('never-made@s'), 'not_found');
+  });
+
+  needs('snapshots')('say what the caller has made sure of, and only in its time', async () => {
+    const { pool } = suite;
+    const { name } = await suite.volume();
+    const later = monotonicMilliseconds() + 60_000;
+    const still = { consistency: 'freeze', frozenUntil: later } as const;
+    expect(await pool.snapshot(`${name}@one`, still)).toMatchObject({ consistency: 'freeze' });
+    const other = await suite.volume();
+    const group = await pool.snapshot([`${name}@two`, `${other.name}@two`], still);
+    expect(group.snapshots.map(({ consistency }) => consistency)).toEqual(['freeze', 'freeze']);
+    const levels = async (): Promise<unknown> =>
+      (await pool.listSnapshots(name)).map(({ consistency }) => consistency);
+    expect(await levels()).toEqual(['freeze', 'freeze']);
+    const past = { consistency: 'freeze', frozenUntil: monotonicMilliseconds() - 1 } as const;
+    await refusal(() => pool.snapshot(`${name}@late`, past), 'io_error');
+    await refusal(() => pool.snapshot([`${name}@late`, `${other.name}@late`], past), 'io_error');
+    const wrong = { consistency: 'none' } as unknown as { consistency: 'sync' };
+    await refusal(() => pool.snapshot(`${name}@none`, wrong), 'invalid_argument');
+    expect(await levels()).toHaveLength(2);
   });
 
   needs('snapshots')('hold the state of their instant, byte for byte', async () => {

@@ -127,6 +127,7 @@ conformance('volumes', (suite) => {
       bytes: 2 * MiB,
       previousBytes: MiB,
       inUse: false,
+      loopDevices: [],
     });
     expect(digest(path)).toBe(digestOf(bytes, 2 * MiB));
     {

@@ -1,4 +1,4 @@
-import { spawn, spawnSync } from 'node:child_process';
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { builtCommand } from '../support/built.ts';
 
 export interface Ran {
@@ -17,6 +17,32 @@ export function coppice(pool: string, ...args: readonly string[]): Ran {
     maxBuffer: 2 ** 26,
   });
   return { code: status, stdout, stderr };
+}
+
+export interface Running {
+  readonly process: ChildProcess;
+  readonly ended: Promise<Ran>;
+}
+
+/** The same, while this process goes on, as it must where it is asked something. */
+export function startCoppice(pool: string, ...args: readonly string[]): Running {
+  const child = spawn(process.execPath, [builtCommand(), ...args], {
+    env: environment(pool),
+    stdio: ['ignore', 'pipe', 'pipe'],
+    cwd: '/',
+  });
+  let [stdout, stderr] = ['', ''];
+  child.stdout.on('data', (chunk: Buffer) => {
+    stdout += chunk;
+  });
+  child.stderr.on('data', (chunk: Buffer) => {
+    stderr += chunk;
+  });
+  const ended = new Promise<Ran>((resolve, reject) => {
+    child.on('error', reject);
+    child.on('close', (code) => resolve({ code, stdout, stderr }));
+  });
+  return { process: child, ended };
 }
 
 /** Runs a line of shell in which `coppice` is the built command. */

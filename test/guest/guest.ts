@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { copyFileSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { basename, join } from 'node:path';
 import { scratchDirectory } from '../support/devices.ts';
 import { accelerator } from './accelerator.ts';
 import type { GuestImage } from './image.ts';
@@ -14,6 +14,10 @@ export interface GuestOptions {
   readonly disks?: readonly string[];
   /** What is in /guest from the start, by name. */
   readonly files?: Readonly<Record<string, string>>;
+  /** Programs of this host that are in /guest, by their paths here; it is the same Debian. */
+  readonly programs?: readonly string[];
+  /** What QEMU is told besides. */
+  readonly qemu?: readonly string[];
   /** Mounted there at the same path, to be read. */
   readonly checkout?: string;
   /** Milliseconds after which it is cut off. */
@@ -39,10 +43,12 @@ export class Guest implements AsyncDisposable {
   readonly #ended: Promise<unknown>;
   #console = '';
 
-  constructor({ image, script, disks = [], files = {}, checkout, timeout }: GuestOptions) {
+  constructor(options: GuestOptions) {
+    const { image, script, disks = [], files = {}, programs = [], qemu = [], checkout, timeout } = options;
     this.directory = scratchDirectory('guest');
     for (const [name, content] of Object.entries({ ...files, script }))
       writeFileSync(join(this.directory, name), content);
+    for (const program of programs) copyFileSync(program, join(this.directory, basename(program)));
     if (checkout !== undefined) writeFileSync(join(this.directory, 'checkout'), checkout);
     // It is killed with us, also when we are killed.
     const command = ['setpriv', '--pdeathsig', 'KILL', 'qemu-system-x86_64'];
@@ -63,6 +69,7 @@ export class Guest implements AsyncDisposable {
       ...disks.flatMap((file) => drive(file, 'cache=writeback,discard=unmap')),
       ...share(this.directory, 'guest'),
       ...(checkout === undefined ? [] : share(checkout, 'checkout', ',readonly=on')),
+      ...qemu,
     ];
     const [program = '', ...rest] = [...command, ...args];
     this.#process = spawn(program, rest, { stdio: ['ignore', 'pipe', 'pipe'] });

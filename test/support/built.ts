@@ -32,6 +32,7 @@ function isCurrent(): boolean {
     'dist/worker.js',
     'dist/inventory-worker.js',
     'dist/state-worker.js',
+    'dist/thaw-watchdog.js',
     'dist/types/index.d.ts',
     'dist/types/client/index.d.ts',
   ].map((file) => join(repository, file));

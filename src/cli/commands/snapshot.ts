@@ -1,11 +1,16 @@
 import { buildCommand, type Command } from '@stricli/core';
+import type { Frozen } from '../../consistency/freeze-guest.ts';
 import type { SnapshotGroup } from '../../engine/operations/snapshot-together.ts';
+import type { Stillness } from '../../engine/taking.ts';
+import { CoppiceError } from '../../model/errors.ts';
 import { print, reporting } from '../command.ts';
 import { type CliContext, optionalText, type PoolFlags, poolFlags, withExamples, word } from '../context.ts';
-import { named } from '../names.ts';
+import { named as listed } from '../names.ts';
 
 interface Flags extends PoolFlags {
   readonly name?: string;
+  readonly freeze?: string;
+  readonly freezeTimeout?: string;
 }
 
 export const snapshotCommand: Command<CliContext> = buildCommand<Flags, string[], CliContext>({
@@ -16,12 +21,21 @@ export const snapshotCommand: Command<CliContext> = buildCommand<Flags, string[]
       'coppice snapshot vm-1@before-upgrade',
       'coppice snapshot vm-1',
       'coppice snapshot vm-1 vm-2 vm-3 --name before-upgrade',
+      'coppice snapshot vm-1 --freeze qemu-ga:/run/vm-1/qga.sock',
     ),
   },
   parameters: {
     flags: {
       ...poolFlags,
       name: optionalText('NAME', 'The name of the snapshot, for each volume without one'),
+      freeze: optionalText(
+        'TARGET',
+        'Freeze the file systems of the guest meanwhile, by its agent: qemu-ga:SOCKET',
+      ),
+      freezeTimeout: optionalText(
+        'SECONDS',
+        'With --freeze: thaw the guest after so long, whatever happens [default = 10]',
+      ),
     },
     positional: {
       kind: 'array',
@@ -31,24 +45,72 @@ export const snapshotCommand: Command<CliContext> = buildCommand<Flags, string[]
   },
   func: reporting(async (context, flags: Flags, ...references: string[]) => {
     const { withPool, warnOfSpace } = await import('../session.ts');
-    const options = flags.name === undefined ? {} : { name: flags.name };
+    const named = flags.name === undefined ? {} : { name: flags.name };
+    const frozen = await freezer(flags);
     const [reference = '', ...others] = references;
     await withPool(context, flags, async (pool) => {
       if (others.length === 0) {
-        const taken = await pool.snapshot(reference, options);
-        print(context, flags, taken, () => `Took snapshot ${taken.reference}.`);
+        const { result: taken, ...how } = await frozen(
+          (still) => pool.snapshot(reference, { ...named, ...still }),
+          (snapshot) => pool.remove(snapshot.reference),
+        );
+        print(
+          context,
+          flags,
+          { ...taken, ...how },
+          () => `Took snapshot ${taken.reference}.${frozenFor(how)}`,
+        );
       } else {
-        const group = await pool.snapshot(references, options);
-        print(context, flags, group, () => describe(group));
+        const { result: group, ...how } = await frozen(
+          (still) => pool.snapshot(references, { ...named, ...still }),
+          ({ snapshots }) => pool.remove(snapshots.map((snapshot) => snapshot.reference)),
+        );
+        print(context, flags, { ...group, ...how }, () => `${describe(group)}${frozenFor(how)}`);
       }
       await warnOfSpace(context, pool);
     });
   }),
 });
 
+type Freezer = <T>(
+  take: (still: Stillness) => Promise<T>,
+  undo: (taken: T) => Promise<unknown>,
+) => Promise<{ readonly result: T } & Partial<Frozen<T>>>;
+
+/** Takes what is taken while the guest is frozen, if that was asked for. */
+async function freezer({ freeze, freezeTimeout }: Flags): Promise<Freezer> {
+  if (freeze === undefined) {
+    if (freezeTimeout === undefined) return async (take) => ({ result: await take({}) });
+    throw new CoppiceError(
+      'invalid_argument',
+      '--freeze-timeout is for --freeze, which says whom to freeze.',
+    );
+  }
+  const { parseFreezeTarget } = await import('../../consistency/freeze-target.ts');
+  const { freezeGuest } = await import('../../consistency/freeze-guest.ts');
+  const target = parseFreezeTarget(freeze);
+  const options = freezeTimeout === undefined ? {} : { timeoutMilliseconds: milliseconds(freezeTimeout) };
+  return (take, undo) =>
+    freezeGuest(target, options, {
+      take: (frozenUntil) => take({ consistency: 'freeze', frozenUntil }),
+      undo,
+    });
+}
+
+function milliseconds(seconds: string): number {
+  if (/^\d+(\.\d+)?$/.test(seconds)) return Number(seconds) * 1000;
+  throw new CoppiceError('invalid_argument', `"${seconds}" is no number of seconds, such as 5 or 0.5.`);
+}
+
+function frozenFor({ frozenMilliseconds, frozenFileSystems }: Partial<Frozen<unknown>>): string {
+  if (frozenMilliseconds === undefined) return '';
+  const systems = frozenFileSystems === 1 ? '1 file system' : `${frozenFileSystems} file systems`;
+  return `\nThe guest was frozen for ${frozenMilliseconds} ms (${systems}), and is thawed.`;
+}
+
 function describe({ group, snapshots, apartMilliseconds, sameInstant }: SnapshotGroup): string {
   if (snapshots.length < 2) return `Took snapshot ${snapshots[0]?.reference}.`;
-  const taken = `Took snapshots ${named(snapshots.map((snapshot) => snapshot.reference))}.`;
+  const taken = `Took snapshots ${listed(snapshots.map((snapshot) => snapshot.reference))}.`;
   const apart = sameInstant
     ? 'They hold the same instant'
     : `They do not hold the same instant: they were taken within ${apartMilliseconds.toFixed(1)} ms`;

@@ -18,6 +18,7 @@ import {
 import type { FileIdentity } from '../../linux/holders.ts';
 import { isOpenElsewhere } from '../../linux/leases.ts';
 import { hasErrno } from '../../linux/libc.ts';
+import { lock } from '../../linux/locks.ts';
 import { CoppiceError } from '../../model/errors.ts';
 import type { PayloadUsage } from '../driver.ts';
 import { diskPath, type OpenSource, openUnlessForeign } from './places.ts';
@@ -84,7 +85,14 @@ export function adoptData(volume: number, staged: number): void {
   moveAt(staged, 'data', volume, 'data');
 }
 
+/** @throws CoppiceError busy while a hypervisor is told the size, which it will set: what is added meanwhile would be cut off again */
 export function growDisk(volume: number, bytes: number): void {
+  using data = openDirectoryAt(volume, 'data');
+  if (!lock(data.fd, 'exclusive', false))
+    throw new CoppiceError(
+      'busy',
+      'A hypervisor is being told the size of this disk; try again when it knows.',
+    );
   using disk = openDisk(volume, 'write').disk;
   resizeFile(disk.fd, bytes);
   flush(disk.fd);

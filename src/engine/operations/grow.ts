@@ -1,3 +1,6 @@
+import { fstatSync } from 'node:fs';
+import type { Held } from '../../drivers/driver.ts';
+import { refreshLoopDevices } from '../../linux/loops.ts';
 import { CoppiceError } from '../../model/errors.ts';
 import { parseVolumeName } from '../../model/names.ts';
 import { checkSize, formatSize, roundSize } from '../../model/sizes.ts';
@@ -12,6 +15,8 @@ export interface Grown {
   readonly roundedFrom?: number;
   /** Whether someone has the disk open: the hypervisor must then be told, and the guest must grow its partition and file system. */
   readonly inUse: boolean;
+  /** Loop devices on the disk, which have its size now. */
+  readonly loopDevices: readonly string[];
 }
 
 /** Makes a volume larger. Also while it is in use. It is never made smaller. */
@@ -31,12 +36,21 @@ export function grow(context: Context, nameText: string, options: { readonly byt
     );
   }
   if (bytes > previousBytes) context.driver.grow(volume.held, bytes);
+  // Also when it had the size before: whoever made it larger may not have come to this.
+  const loopDevices = refreshLoops(context, volume.held);
   const inUse = context.driver.holders([volume.held]).holders.length > 0;
   return {
     name,
     bytes,
     previousBytes,
     inUse,
+    loopDevices,
     ...(bytes !== options.bytes && { roundedFrom: options.bytes }),
   };
+}
+
+function refreshLoops(context: Context, held: Held): readonly string[] {
+  using disk = context.driver.openDisk(held, 'read');
+  const { dev: device, ino: inode } = fstatSync(disk.fd, { bigint: true });
+  return refreshLoopDevices({ device, inode });
 }

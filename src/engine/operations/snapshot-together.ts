@@ -9,9 +9,16 @@ import { beginGroup, commitGroup, forgetGroup, type Group } from '../groups.ts';
 import { type HeldVolume, holdVolume, requireUnsealed } from '../holding.ts';
 import { inLockOrder } from '../order.ts';
 import { numbered, publishIfFree, publishSnapshot, requireFreeSnapshot, timestampName } from '../publish.ts';
-import { type Marked, requestMark } from '../request-mark.ts';
 import { requireSpace } from '../space.ts';
-import { describeSnapshot, type Snapshotted, summarize, takeAtOnce } from '../taking.ts';
+import {
+  type Claims,
+  checkClaims,
+  describeSnapshot,
+  requireStill,
+  type Snapshotted,
+  summarize,
+  takeAtOnce,
+} from '../taking.ts';
 import { type SnapshotOptions, withName } from './snapshot.ts';
 
 export interface SnapshotGroup {
@@ -44,7 +51,8 @@ export function snapshotTogether(
 ): SnapshotGroup {
   if (texts.length === 0)
     throw new CoppiceError('invalid_argument', 'There is nothing to take a snapshot of: name a volume.');
-  const mark = requestMark(options);
+  checkClaims(options);
+  requireStill(options);
   const references = withName(texts, options);
   requireSpace(context, `snapshot ${references.length} volumes`, 0);
   using locks = new DisposableStack();
@@ -53,7 +61,7 @@ export function snapshotTogether(
   for (const { reference, volume } of members)
     if (reference.snapshot && !take) requireFreeSnapshot(context, volume, reference.snapshot);
   for (const { reference, volume } of members) of(reference, () => context.driver.writeOut(volume.held));
-  if (take) return takeWithoutGroup(context, take, references, members, mark);
+  if (take) return takeWithoutGroup(context, take, references, members, options);
   using group = beginGroup(context, 'snapshot');
   const staged: StagedMember[] = [];
   try {
@@ -61,9 +69,10 @@ export function snapshotTogether(
     const { created, apartMilliseconds } = takeAll(context, staged);
     const described = staged.map((member) =>
       of(member.reference, () =>
-        describeSnapshot(context, member.staged, member.volume, created, { group: group.id, ...mark }),
+        describeSnapshot(context, member.staged, member.volume, created, options, group.id),
       ),
     );
+    requireStill(options);
     const names = publishAll(context, staged, created);
     commitGroup(context, group);
     forgetGroup(context, group);
@@ -88,12 +97,12 @@ function takeWithoutGroup(
   take: NonNullable<Driver['snapshotTogether']>,
   references: readonly string[],
   members: readonly Member[],
-  mark: Marked,
+  claims: Claims,
 ): SnapshotGroup {
   const group = randomId();
   const wanted = members.map(({ reference, volume }) => ({ volume, name: reference.snapshot }));
   const taken = explaining(`snapshot ${references.join(', ')}`, () =>
-    takeAtOnce(context, take, wanted, { group, ...mark }),
+    takeAtOnce(context, take, wanted, claims, group),
   );
   return { group, snapshots: inOrder(references, members, taken), apartMilliseconds: 0, sameInstant: true };
 }

@@ -3,11 +3,18 @@ import { parseName, parseReference } from '../../model/names.ts';
 import type { Context } from '../context.ts';
 import { holdVolume, requireUnsealed } from '../holding.ts';
 import { publishNumbered, publishSnapshot, requireFreeSnapshot, staging, timestampName } from '../publish.ts';
-import { type Marked, requestMark } from '../request-mark.ts';
 import { requireSpace } from '../space.ts';
-import { describeSnapshot, type Snapshotted, summarize, takeAtOnce } from '../taking.ts';
+import {
+  type Claims,
+  checkClaims,
+  describeSnapshot,
+  requireStill,
+  type Snapshotted,
+  summarize,
+  takeAtOnce,
+} from '../taking.ts';
 
-export interface SnapshotOptions extends Marked {
+export interface SnapshotOptions extends Claims {
   /** For what is given as a volume, without a name of its own. */
   readonly name?: string;
 }
@@ -21,7 +28,8 @@ export function snapshot(
   referenceText: string,
   options: SnapshotOptions = {},
 ): Snapshotted {
-  const mark = requestMark(options);
+  checkClaims(options);
+  requireStill(options);
   const reference = parseReference(withName([referenceText], options)[0] ?? '');
   requireSpace(context, `snapshot ${referenceText}`, 0);
   using volume = holdVolume(context, reference.volume, 'shared');
@@ -30,17 +38,20 @@ export function snapshot(
   const take = context.driver.snapshotTogether;
   if (take) {
     context.driver.writeOut(volume.held);
-    return takeAtOnce(context, take, [{ volume, name }], mark)[0] as Snapshotted;
+    return takeAtOnce(context, take, [{ volume, name }], options)[0] as Snapshotted;
   }
   if (name) requireFreeSnapshot(context, volume, name);
   context.driver.writeOut(volume.held);
   return staging(context, (staged) => {
     context.driver.snapshot(volume.held, staged);
     const created = new Date();
-    const metadata = describeSnapshot(context, staged, volume, created, mark);
+    const metadata = describeSnapshot(context, staged, volume, created, options);
+    // Nobody has seen it yet: a claim that is not true is never there, not even if we die now.
+    requireStill(options);
     const generated = timestampName('snap', created);
     if (name) publishSnapshot(context, staged, volume, name);
-    return summarize(volume, name ?? publishNumbered(context, staged, volume.held, generated), metadata);
+    const published = name ?? publishNumbered(context, staged, volume.held, generated);
+    return summarize(volume, published, metadata);
   });
 }
 

@@ -17,9 +17,9 @@ export class Counter {
     this.#family = { name, help, type: 'counter' };
   }
 
-  add(labels: Labels = {}, by = 1): void {
+  add(labels: Labels = {}): void {
     const key = textOf(labels);
-    this.#values.set(key, (this.#values.get(key) ?? 0) + by);
+    this.#values.set(key, (this.#values.get(key) ?? 0) + 1);
   }
 
   text(): string {

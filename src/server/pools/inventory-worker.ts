@@ -1,4 +1,7 @@
+import { hash } from 'node:crypto';
 import { fstatSync } from 'node:fs';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { parentPort, workerData } from 'node:worker_threads';
 import { type Context, createContext } from '../../engine/context.ts';
 import { type Diagnosis, doctor as diagnose } from '../../engine/doctor/doctor.ts';
@@ -92,6 +95,7 @@ if (port) {
       const news = differences(listContents(context), known);
       for (let at = 0; at < news.length; at += piece)
         send({ id: message.id, entries: news.slice(at, at + piece) });
+      collectGarbage();
       return undefined;
     }
     const { volume, from, many } = message;
@@ -107,15 +111,25 @@ function plain(error: unknown): InventoryFailure {
   return { message: error instanceof Error ? error.message : String(error) };
 }
 
+/**
+ * What was read is garbage now, many times as much as what is kept of it; left alone, V8 would keep its place for the next time, and the
+ * server would have that much more memory.
+ */
+function collectGarbage(): void {
+  setFlagsFromString('--expose-gc');
+  const collect: unknown = runInNewContext('gc');
+  if (typeof collect === 'function') collect();
+}
+
 /** What is new, and from now on known. */
 function differences(present: ReturnType<typeof listContents>, known: Map<string, string>): InventoryEntry[] {
   const news: InventoryEntry[] = [];
   const there = new Set<string>();
   for (const { volume, snapshots } of present) {
     there.add(volume.name);
-    const text = JSON.stringify([volume, snapshots]);
-    if (known.get(volume.name) === text) continue;
-    known.set(volume.name, text);
+    const fingerprint = hash('sha1', JSON.stringify([volume, snapshots]), 'base64');
+    if (known.get(volume.name) === fingerprint) continue;
+    known.set(volume.name, fingerprint);
     news.push({ name: volume.name, volume, snapshots });
   }
   for (const name of known.keys()) {

@@ -6,8 +6,9 @@ import type { AuditEntry } from '../../engine/audit.ts';
 /** The most that is read at once, in bytes. */
 const most = 65_536;
 
-/** Milliseconds between two looks, also where the kernel tells of nothing. */
+/** Milliseconds between two looks, also where the kernel tells of nothing; and at least, where it tells of many lines. */
 const usualPause = 1000;
+const shortestPause = 50;
 
 /**
  * Follows the audit log for what others have done. Only a hint, by which their changes are seen at once: what it misses is found by
@@ -16,6 +17,7 @@ const usualPause = 1000;
 export class Others implements AsyncDisposable {
   readonly #path: string;
   readonly #onEntry: (entry: AuditEntry) => void;
+  readonly #isOwn: (line: string) => boolean;
   readonly #timer: NodeJS.Timeout;
   #watcher: FSWatcher | undefined;
   #file: FileHandle | undefined;
@@ -24,17 +26,22 @@ export class Others implements AsyncDisposable {
   #rest = '';
   #reading: Promise<void> | undefined;
   #again = false;
+  #soon: NodeJS.Timeout | undefined;
   #isClosed = false;
 
-  /** Begins at the present end of the log. */
-  constructor(path: string, onEntry: (entry: AuditEntry) => void) {
+  /**
+   * Begins at the present end of the log.
+   * @param isOwn whether a line is one of this process, which it knows of anyway
+   */
+  constructor(path: string, onEntry: (entry: AuditEntry) => void, isOwn: (line: string) => boolean) {
+    this.#isOwn = isOwn;
     this.#path = path;
     this.#onEntry = onEntry;
     this.#timer = setInterval(() => this.#look(), usualPause);
     this.#timer.unref();
     try {
       this.#watcher = watch(dirname(path), { persistent: false }, (_, name) => {
-        if (name === basename(path)) this.#look();
+        if (name === basename(path)) this.#lookSoon();
       });
       this.#watcher.on('error', () => this.#watcher?.close());
     } catch {
@@ -46,9 +53,18 @@ export class Others implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     this.#isClosed = true;
     clearInterval(this.#timer);
+    clearTimeout(this.#soon);
     this.#watcher?.close();
     await this.#reading;
     await this.#file?.close();
+  }
+
+  /** What is written here by this process, too, is told of line by line. */
+  #lookSoon(): void {
+    this.#soon ??= setTimeout(() => {
+      this.#soon = undefined;
+      this.#look();
+    }, shortestPause);
   }
 
   #look(): void {
@@ -113,6 +129,8 @@ export class Others implements AsyncDisposable {
   }
 
   #tell(line: string): void {
+    // Most lines are of this process, and need not be read.
+    if (this.#isOwn(line)) return;
     try {
       const entry: unknown = JSON.parse(line);
       if (typeof entry === 'object' && entry !== null) this.#onEntry(entry as AuditEntry);

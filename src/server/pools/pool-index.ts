@@ -10,8 +10,10 @@ export type Change =
  */
 export class PoolIndex {
   readonly #entries = new Map<string, Listed>();
-  /** The names in order. */
+  /** The names in order, as they were when somebody last asked; and those that have come since, in no order. */
   #names: string[] = [];
+  #added: string[] = [];
+  #removed = 0;
   #templates = 0;
   #volumes = 0;
   #snapshots = 0;
@@ -31,13 +33,14 @@ export class PoolIndex {
 
   /** Up to so many entries whose names come after one. */
   after(name: string, most: number): Listed[] {
-    const from = name === '' ? 0 : placeIn(this.#names, name, 'after');
+    this.#sort();
+    const from = name === '' ? 0 : placeAfter(this.#names, name);
     return this.#names.slice(from, from + most).map((each) => this.#entries.get(each) as Listed);
   }
 
   set(name: string, entry: Listed): void {
     const before = this.#entries.get(name);
-    if (!before) this.#names.splice(placeIn(this.#names, name, 'at'), 0, name);
+    if (!before) this.#added.push(name);
     this.#entries.set(name, entry);
     if (before) this.#count(before, -1);
     this.#count(entry, 1);
@@ -48,11 +51,24 @@ export class PoolIndex {
     this.#tellSnapshots(isOther ? [] : (before?.snapshots ?? []), entry.snapshots);
   }
 
+  rename(from: string, to: string): void {
+    const entry = this.#entries.get(from);
+    if (!entry) return;
+    this.delete(from);
+    const snapshots = entry.snapshots.map((each) => ({ ...each, reference: `${to}@${each.name}` }));
+    this.set(to, { volume: { ...entry.volume, name: to }, snapshots });
+  }
+
+  resize(name: string, bytes: number): void {
+    const entry = this.#entries.get(name);
+    if (entry) this.set(name, { ...entry, volume: { ...entry.volume, bytes } });
+  }
+
   delete(name: string): void {
     const before = this.#entries.get(name);
     if (!before) return;
     this.#entries.delete(name);
-    this.#names.splice(placeIn(this.#names, name, 'at'), 1);
+    this.#removed++;
     this.#count(before, -1);
     this.#tellSnapshots(before.snapshots, []);
     this.#onChange({ type: 'removed', volume: before.volume });
@@ -61,9 +77,22 @@ export class PoolIndex {
   clear(): void {
     this.#entries.clear();
     this.#names = [];
+    this.#added = [];
+    this.#removed = 0;
     this.#templates = 0;
     this.#volumes = 0;
     this.#snapshots = 0;
+  }
+
+  /** Brings the names up to date: to keep them in order at each change would move half of them each time. */
+  #sort(): void {
+    if (this.#added.length === 0 && this.#removed === 0) return;
+    const added = [...new Set(this.#added)].filter((name) => this.#entries.has(name)).sort();
+    const isNew = new Set(added);
+    const kept = this.#names.filter((name) => this.#entries.has(name) && !isNew.has(name));
+    this.#names = merged(kept, added);
+    this.#added = [];
+    this.#removed = 0;
   }
 
   #count({ volume, snapshots }: Listed, by: 1 | -1): void {
@@ -110,14 +139,26 @@ function sameVolume(a: VolumeSummary, b: VolumeSummary): boolean {
   );
 }
 
-/** Where a name is among sorted ones, or would be; `after`: the place behind it. */
-function placeIn(names: readonly string[], name: string, which: 'at' | 'after'): number {
+/** Two sorted lists as one. */
+function merged(a: readonly string[], b: readonly string[]): string[] {
+  if (a.length === 0 || b.length === 0) return [...a, ...b];
+  const all: string[] = [];
+  let at = 0;
+  for (const name of a) {
+    for (let next = b[at]; next !== undefined && next < name; next = b[++at]) all.push(next);
+    all.push(name);
+  }
+  for (const rest of b.slice(at)) all.push(rest);
+  return all;
+}
+
+/** The place of the first of sorted names that comes after one. */
+function placeAfter(names: readonly string[], name: string): number {
   let low = 0;
   let high = names.length;
   while (low < high) {
     const middle = (low + high) >>> 1;
-    const found = names[middle] as string;
-    if (found < name || (which === 'after' && found === name)) low = middle + 1;
+    if ((names[middle] as string) <= name) low = middle + 1;
     else high = middle;
   }
   return low;

@@ -122,6 +122,11 @@ export class ServedPool implements AsyncDisposable {
     }
   }
 
+  /** Whether a line of the audit log is about what was done through this. */
+  wrote(line: string): boolean {
+    return this.#opened !== undefined && line.endsWith(`"session":"${this.#opened.pool.session}"}`);
+  }
+
   /** Somebody else has changed this pool. */
   heard(entry: AuditEntry): void {
     const opened = this.#opened;

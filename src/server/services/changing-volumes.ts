@@ -89,10 +89,15 @@ export function changingVolumes(context: ServerContext): ChangingVolumes {
         find: (mark) => findMarked(served, name, mark),
         run: async (mark) => {
           const options = { ...markField(mark), ...durabilityField(request.durability) };
-          await served.change([name], () =>
-            poolFor(served, handler).seal(referenceIn(source), name, options),
+          const details = await served.change(
+            [name],
+            async () => {
+              await poolFor(served, handler).seal(referenceIn(source), name, options);
+              return served.pool.show(name);
+            },
+            (sealed, index) => index.set(name, listedFrom(sealed)),
           );
-          return shown(served, name);
+          return toDetailedVolume(served.id, details);
         },
       });
     },
@@ -110,7 +115,11 @@ export function changingVolumes(context: ServerContext): ChangingVolumes {
         async run(_, note) {
           await note(async () => (await served.pool.show(from)).id ?? '');
           const options = durabilityField(request.durability);
-          await served.change([from, to], () => poolFor(served, handler).rename(from, to, options));
+          await served.change(
+            [from, to],
+            () => poolFor(served, handler).rename(from, to, options),
+            (_renamed, index) => index.rename(from, to),
+          );
           return shown(served, to);
         },
       });

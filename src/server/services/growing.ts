@@ -17,8 +17,10 @@ export function growing(context: ServerContext): Pick<ServiceImpl<typeof VolumeS
       const served = servedPool(context, poolIn(request.name));
       const bytes = Number(request.sizeBytes);
       const grow = async (): Promise<GrowVolumeResponse> => {
-        const grown = await served.change([volume], () =>
-          poolFor(served, handler).grow(volume, { bytes, ...durabilityField(request.durability) }),
+        const grown = await served.change(
+          [volume],
+          () => poolFor(served, handler).grow(volume, { bytes, ...durabilityField(request.durability) }),
+          ({ bytes: size }, index) => index.resize(volume, size),
         );
         return create(GrowVolumeResponseSchema, {
           volume: await shown(served, volume),

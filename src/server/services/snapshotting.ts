@@ -61,12 +61,18 @@ export function snapshotting(context: ServerContext): Snapshotting {
           return create(SnapshotGroupResponseSchema, { group: found[0]?.group ?? '', snapshots });
         },
         async run(mark) {
-          const group = await served.change(volumes, () =>
-            poolFor(served, handler).snapshot(volumes, {
-              ...nameField(request.snapshotId),
-              ...markField(mark),
-              ...durabilityField(request.durability),
-            }),
+          const group = await served.change(
+            volumes,
+            () =>
+              poolFor(served, handler).snapshot(volumes, {
+                ...nameField(request.snapshotId),
+                ...markField(mark),
+                ...durabilityField(request.durability),
+              }),
+            ({ group: id, snapshots }, index) => {
+              for (const each of snapshots)
+                addSnapshot(index, each.volume, { ...summaryOf(each, mark), group: id });
+            },
           );
           return create(SnapshotGroupResponseSchema, {
             group: group.group,
