@@ -55,6 +55,39 @@ const debianPackages = [
   },
   { name: 'mandoc', group: 'test', files: ['mandoc'], why: 'tests the manual' },
   { name: 'strace', group: 'test', files: ['strace'], why: 'tests which system calls are made' },
+  {
+    name: 'python3-grpcio',
+    group: 'test',
+    files: ['/usr/lib/python3/dist-packages/grpc/__init__.py'],
+    why: "tests the API's examples in Python",
+  },
+  {
+    name: 'python3-protobuf',
+    group: 'test',
+    files: ['/usr/lib/python3/dist-packages/google/protobuf/__init__.py'],
+    why: "tests the API's examples in Python",
+  },
+  { name: 'protobuf-compiler', group: 'test', files: ['protoc'], why: "tests the API's examples" },
+  {
+    name: 'protobuf-compiler-grpc',
+    group: 'test',
+    files: ['grpc_python_plugin'],
+    why: "tests the API's examples in Python",
+  },
+  {
+    name: 'protoc-gen-go-1-5',
+    group: 'test',
+    files: ['protoc-gen-go'],
+    why: "tests the API's examples in Go",
+  },
+  {
+    name: 'protoc-gen-go-grpc',
+    group: 'test',
+    files: ['protoc-gen-go-grpc'],
+    why: "tests the API's examples in Go",
+  },
+  { name: 'curl', group: 'test', files: ['curl'], why: "tests the API's examples in a shell" },
+  { name: 'jq', group: 'test', files: ['jq'], why: "tests the API's examples in a shell" },
   { name: 'mmdebstrap', group: 'test', files: ['mmdebstrap'], why: 'tests packages on a clean Debian' },
   {
     name: 'qemu-system-x86',
@@ -177,14 +210,9 @@ function lockfileHash() {
 
 /** Asked for by name, it always builds. A folder's own time counts: it is the only trace of a deleted file. */
 function mustBuild(task) {
-  const built = [
-    'dist/cli.js',
-    'dist/command-line.js',
-    'dist/index.js',
-    'dist/worker.js',
-    'dist/thaw-watchdog.js',
-    'dist/types',
-  ];
+  const programs = ['cli', 'command-line', 'server', 'index', 'client'];
+  const beside = ['worker', 'inventory-worker', 'state-worker', 'thaw-watchdog'];
+  const built = [...[...programs, ...beside].map((name) => `dist/${name}.js`), 'dist/types'];
   if (task === tasks.build || !built.every((file) => fs.existsSync(file))) return true;
   const sources = fs.readdirSync('src', { recursive: true }).map((file) => path.join('src', String(file)));
   const recipe = [

@@ -1,4 +1,5 @@
-// Builds what is published: dist/cli.js with dist/command-line.js, dist/index.js, dist/worker.js, dist/thaw-watchdog.js and the declarations in dist/types.
+// Builds what is published: dist/cli.js with dist/command-line.js and dist/server.js, dist/index.js, dist/client.js, the threads
+// (dist/worker.js, dist/inventory-worker.js, dist/state-worker.js), dist/thaw-watchdog.js, and the declarations in dist/types.
 import { execFileSync } from 'node:child_process';
 import { chmodSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
@@ -32,25 +33,38 @@ const lazyBuiltins: Plugin = {
   },
 };
 
-/** Leaves what the command begins with in a file so small that reading it takes no time; the rest is read where it is needed. */
-const commandLineApart: Plugin = {
-  name: 'command-line-apart',
-  setup(setup) {
-    setup.onResolve({ filter: /\/command-line\.ts$/ }, ({ kind }) =>
-      kind === 'dynamic-import' ? { path: './command-line.js', external: true } : undefined,
-    );
-  },
-};
+/**
+ * Leaves a module that is imported when it is needed in a file of its own, beside the others: what the command begins with stays so
+ * small that reading it takes no time, and only `coppice serve` reads the server.
+ */
+function apart(module: RegExp, file: string): Plugin {
+  return {
+    name: `apart ${file}`,
+    setup(setup) {
+      setup.onResolve({ filter: module }, ({ kind }) =>
+        kind === 'dynamic-import' ? { path: `./${file}`, external: true } : undefined,
+      );
+    },
+  };
+}
 
 const built = await Promise.all([
   bundle('src/cli/main.ts', 'dist/cli.js', {
     banner: { js: '#!/usr/bin/env node' },
-    plugins: [commandLineApart, lazyBuiltins],
+    plugins: [apart(/\/command-line\.ts$/, 'command-line.js'), lazyBuiltins],
   }),
   // One file without chunks: it starts faster, and a command's modules run only when it is imported.
-  bundle('src/cli/command-line.ts', 'dist/command-line.js', { plugins: [lazyBuiltins] }),
+  bundle('src/cli/command-line.ts', 'dist/command-line.js', {
+    plugins: [apart(/\/server\/main\.ts$/, 'server.js'), lazyBuiltins],
+  }),
+  // With the packages that it needs: the Debian package has none beside it but koffi.
+  bundle('src/server/main.ts', 'dist/server.js'),
   bundle('src/index.ts', 'dist/index.js'),
+  // Whoever uses the client may use the same packages beside it: their messages must be the same classes.
+  bundle('src/client/index.ts', 'dist/client.js', { external: ['@bufbuild/*', '@connectrpc/*'] }),
   bundle('src/engine/worker.ts', 'dist/worker.js'),
+  bundle('src/server/pools/inventory-worker.ts', 'dist/inventory-worker.js'),
+  bundle('src/server/state/state-worker.ts', 'dist/state-worker.js'),
   bundle('src/consistency/thaw-watchdog.ts', 'dist/thaw-watchdog.js'),
 ]).catch(stop);
 chmodSync('dist/cli.js', 0o755);

@@ -61,8 +61,9 @@ function description(): string {
  Coppice stores the disks of virtual machines so that copies cost almost
  nothing: a disk image is imported once as a template, and every clone,
  snapshot and rollback shares the blocks that did not change. Each disk is
- a plain file for Firecracker, cloud-hypervisor or QEMU. There is no daemon
- and no database; a pool is a directory, on a file or a device.
+ a plain file for Firecracker, cloud-hypervisor or QEMU. There is no
+ database; a pool is a directory, on a file or a device. A daemon is there
+ for those who want one: it serves pools by gRPC and JSON.
  .
  This package brings its own Node.js ${process.versions.node}, which nothing else uses.`;
 }

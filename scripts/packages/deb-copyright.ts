@@ -17,6 +17,13 @@ Copyright: The Coppice authors
  2024 Bloomberg Finance L.P. (Stricli, which is part of that file)
 License: Apache-2.0
 
+Files: usr/lib/coppice/server.js
+Copyright: The Coppice authors
+ 2021 The Connect Authors (Connect, which is part of that file)
+ 2021 Buf Technologies, Inc. (Protobuf-ES, which is part of that file)
+ 2008 Google Inc. (parts of Protobuf-ES)
+License: Apache-2.0 and BSD-3-Clause
+
 Files: usr/lib/coppice/node_modules/*
 Copyright: ${copyrightLine(readFileSync('node_modules/koffi/LICENSE.txt', 'utf8'))}
 License: Expat
@@ -29,10 +36,21 @@ License: Apache-2.0
  On Debian systems the text of the Apache License, version 2.0, is in
  /usr/share/common-licenses/Apache-2.0.
 
+License: BSD-3-Clause
+${paragraph(protobufLicence())}
 License: Expat
 ${paragraph(readFileSync('node_modules/koffi/LICENSE.txt', 'utf8'))}
 License: Node.js
 ${paragraph(nodeLicence)}`;
+}
+
+/** Of the parts of Protobuf-ES that come from Google; it stands at the top of each. */
+function protobufLicence(): string {
+  const source = readFileSync('node_modules/@bufbuild/protobuf/dist/esm/wire/varint.js', 'utf8');
+  const comment = source.slice(0, source.search(/^(?!\/\/)/m));
+  if (!/Redistribution and use in source and binary forms/.test(comment))
+    throw new Error('The licence of Protobuf-ES is not where it was.');
+  return comment.replace(/^\/\/ ?/gm, '');
 }
 
 function copyrightLine(licence: string): string {

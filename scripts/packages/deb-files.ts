@@ -9,7 +9,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { createRequire } from 'node:module';
-import { dirname, join } from 'node:path';
+import { dirname, join, relative } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { architecture, debianVersion, maintainer } from './deb-control.ts';
 import { copyright } from './deb-copyright.ts';
@@ -17,6 +17,8 @@ import { manifest } from './manifest.ts';
 
 const home = 'usr/lib/coppice';
 const documentation = 'usr/share/doc/coppice';
+/** Where others look for what they make clients from. */
+const contract = 'usr/share/coppice/proto';
 
 /** What is run, and not only read. */
 export const executables: ReadonlySet<string> = new Set([`${home}/node`, `${home}/cli.js`]);
@@ -27,6 +29,7 @@ export function layOutFiles(root: string, seconds: number): void {
   copy(join(node, 'bin/node'), root, `${home}/node`);
   layOutProgram(root);
   layOutLibrary(root);
+  layOutContract(root);
   layOutDocumentation(root, seconds, readFileSync(join(node, 'LICENSE'), 'utf8'));
   layOutHelp(root);
 }
@@ -37,9 +40,11 @@ function runtime(): string {
   return dirname(require.resolve(`node-linux-${architecture().node}/package.json`));
 }
 
-/** All that was built but the library. The command starts on the right Node by its first line: a script around it would cost the start of a shell each time. */
+/** All that was built but what programs import. The command starts on the right Node by its first line: a script around it would cost the start of a shell each time. */
 function layOutProgram(root: string): void {
-  const own = readdirSync('dist').filter((file) => file.endsWith('.js') && file !== 'index.js');
+  const own = readdirSync('dist').filter(
+    (file) => file.endsWith('.js') && !['index.js', 'client.js'].includes(file),
+  );
   for (const file of own) copy(`dist/${file}`, root, `${home}/${file}`);
   const program = readFileSync('dist/cli.js', 'utf8').replace(/^#!.*/, `#!/${home}/node`);
   write(root, `${home}/cli.js`, program);
@@ -64,12 +69,17 @@ function layOutLibrary(root: string): void {
   }
 }
 
+function layOutContract(root: string): void {
+  for (const file of filesBelow('proto').filter((name) => name.endsWith('.proto')))
+    copy(`proto/${file}`, root, `${contract}/${file}`);
+}
+
 function layOutDocumentation(root: string, seconds: number, nodeLicence: string): void {
   write(root, `${documentation}/copyright`, copyright(nodeLicence));
   write(root, `${documentation}/changelog.gz`, gzip(debianChangelog(seconds)));
   write(root, `${documentation}/CHANGELOG.md.gz`, gzip(readFileSync('CHANGELOG.md')));
   copy('README.md', root, `${documentation}/README.md`);
-  for (const page of readdirSync('docs')) copy(`docs/${page}`, root, `${documentation}/docs/${page}`);
+  for (const page of filesBelow('docs')) copy(`docs/${page}`, root, `${documentation}/docs/${page}`);
   copy('scripts/packages/lintian-overrides', root, 'usr/share/lintian/overrides/coppice');
 }
 
@@ -96,6 +106,13 @@ function debianChangelog(seconds: number): string {
 
  -- ${maintainer}  ${date}
 `;
+}
+
+function filesBelow(folder: string): string[] {
+  const entries = readdirSync(folder, { recursive: true, withFileTypes: true });
+  return entries
+    .filter((entry) => entry.isFile())
+    .map((entry) => relative(folder, join(entry.parentPath, entry.name)));
 }
 
 /** Without a name and a time in it. */

@@ -73,6 +73,11 @@ export interface ErrorData {
   readonly availableBytes?: number;
 }
 
+/** Whether something says of itself what a CoppiceError does, as one of another copy of this module. */
+export function isErrorData(value: object): value is ErrorData & ErrorDetails {
+  return 'code' in value && 'message' in value && errorCodes.some((code) => code === value.code);
+}
+
 /** An operation that something stands in the way of: one sentence, with every blocker listed. */
 export function blockedBy(
   action: string,

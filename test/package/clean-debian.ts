@@ -24,7 +24,7 @@ const npm = 'npm@11.21.2';
 /** What Coppice uses for qcow2 images. The third that it recommends, xfsprogs, would bring Python with it. */
 export const imageTools: readonly string[] = ['bubblewrap', 'qemu-utils'];
 
-/** The directory of npm's cache inside; it has koffi, and nothing else. */
+/** The directory of npm's cache inside; it has what ours depends on, and nothing else. */
 export const npmCache = '/var/cache/npm';
 
 export interface CleanDebian {
@@ -106,15 +106,18 @@ function make(archive: string): void {
   rmSync(work, { recursive: true });
 }
 
-/** npm, and a cache with the one package that ours depends on and its library for this processor. */
+/** npm, and a cache with the packages that ours depends on, and koffi's library for this processor. */
 function addNpm(root: string): void {
   const prefix = join(root, 'usr/local');
   mkdirSync(prefix, { recursive: true });
   // Without a network it fails soon.
   const options = ['--logs-max=0', '--fetch-retries=1', '--no-audit', '--ignore-scripts'];
   run('npm', ['install', '--global', '--prefix', prefix, ...options, npm]);
-  const version = manifest.dependencies['koffi'];
-  const packages = [`koffi@${version}`, `@koromix/koffi-linux-${process.arch}@${version}`];
+  const { dependencies } = manifest;
+  const packages = [
+    ...Object.entries(dependencies).map(([name, version]) => `${name}@${version}`),
+    `@koromix/koffi-linux-${process.arch}@${dependencies['koffi']}`,
+  ];
   const command = join(prefix, 'lib/node_modules/npm/bin/npm-cli.js');
   run(process.execPath, [command, 'cache', 'add', '--cache', join(root, npmCache), ...options, ...packages]);
 }

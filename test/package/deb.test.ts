@@ -4,12 +4,11 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { depends } from '../../scripts/packages/deb-control.ts';
 import { manifest } from '../../scripts/packages/manifest.ts';
 import { runProgram } from '../../src/linux/programs.ts';
-import { repository } from '../support/built.ts';
 import { patternBytes } from '../support/content.ts';
 import { scratchDirectory } from '../support/devices.ts';
 import { cleanDebian, imageTools } from './clean-debian.ts';
 import { CleanMachine } from './clean-machine.ts';
-import { builtBeside, makePackages, type Packages } from './packaging.ts';
+import { builtBeside, filesBelow, makePackages, type Packages } from './packaging.ts';
 
 let packages: Packages;
 let unpacked = '';
@@ -66,7 +65,15 @@ test('what it says about the system libraries that it needs is true', () => {
 
 test('the licences of all that is in it come with it', () => {
   const copyright = readFileSync(join(unpacked, 'usr/share/doc/coppice/copyright'), 'utf8');
-  for (const owner of ['Node.js contributors', 'Niels Martignène', 'Bloomberg', 'the V8 project authors'])
+  for (const owner of [
+    'Node.js contributors',
+    'Niels Martignène',
+    'Bloomberg',
+    'the V8 project authors',
+    'The Connect Authors',
+    'Buf Technologies',
+    '2008 Google Inc.',
+  ])
     expect(copyright).toContain(owner);
 });
 
@@ -107,6 +114,27 @@ describe.skipIf(!debian.archive)(`on a clean Debian without Node${debian.unless}
     expect(coppice('list', '--json')).not.toContain('vm-1');
     coppice('pool', 'destroy', '/var/lib/coppice', '--yes');
     expect(machine.run('find', '/var/lib', '-maxdepth', '1', '-name', 'coppice*')).toBe('');
+  });
+
+  test('the daemon has all that it needs, and ends when it is told to', () => {
+    coppice('pool', 'create', '/srv/served', '--size', '4G');
+    const flags =
+      '--pool /srv/served --socket /srv/run/coppice.sock --state /srv/state --audit-log /srv/audit/log';
+    const said = machine.run(
+      'sh',
+      '-euc',
+      `
+      coppice serve ${flags} 2> /srv/log & server=$!
+      until grep -q '"pool available"' /srv/log; do kill -0 $server; sleep 0.1; done
+      test -S /srv/run/coppice.sock
+      kill $server
+      wait $server
+      cat /srv/log
+      rm -r /srv/state /srv/audit /srv/log /srv/run`,
+    );
+    expect(said).toContain('"stopped"');
+    coppice('pool', 'destroy', '/srv/served', '--yes');
+    expect(machine.run('find', '/usr/share/coppice/proto', '-name', 'volume_service.proto')).not.toBe('');
   });
 
   test('the manual is there, and bash completes the command', () => {
@@ -152,7 +180,8 @@ function expectedFiles(): string[] {
     `${native}/index.js`,
     `${native}/linux_${process.arch}/koffi.node`,
     `${native}/package.json`,
-    ...readdirSync(join(repository, 'docs')).map((page) => `${documentation}/docs/${page}`),
+    ...filesBelow('docs').map((page) => `${documentation}/${page}`),
+    ...filesBelow('proto', '.proto').map((file) => `usr/share/coppice/${file}`),
     `${documentation}/CHANGELOG.md.gz`,
     `${documentation}/README.md`,
     `${documentation}/changelog.gz`,

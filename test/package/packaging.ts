@@ -1,6 +1,6 @@
 import { spawnSync } from 'node:child_process';
-import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { readdirSync, readFileSync } from 'node:fs';
+import { join, relative } from 'node:path';
 import { expect } from 'vitest';
 import { architecture, debianVersion } from '../../scripts/packages/deb-control.ts';
 import { manifest } from '../../scripts/packages/manifest.ts';
@@ -32,6 +32,14 @@ export function makePackages(shell = ':'): Packages {
     tarball: join(directory, `coppice-${manifest.version}.tgz`),
     sums: join(directory, 'SHA256SUMS'),
   };
+}
+
+/** The files below a folder of the repository, as paths from its root. */
+export function filesBelow(folder: string, ending = ''): string[] {
+  const entries = readdirSync(join(repository, folder), { recursive: true, withFileTypes: true });
+  return entries
+    .filter((entry) => entry.isFile() && entry.name.endsWith(ending))
+    .map((entry) => relative(repository, join(entry.parentPath, entry.name)));
 }
 
 /** What a built file loads when it runs, of those that were built with it, each without its `.js`. */

@@ -26,10 +26,15 @@ function isCurrent(): boolean {
   const built = [
     'dist/cli.js',
     'dist/command-line.js',
+    'dist/server.js',
     'dist/index.js',
+    'dist/client.js',
     'dist/worker.js',
+    'dist/inventory-worker.js',
+    'dist/state-worker.js',
     'dist/thaw-watchdog.js',
     'dist/types/index.d.ts',
+    'dist/types/client/index.d.ts',
   ].map((file) => join(repository, file));
   if (!built.every((file) => existsSync(file))) return false;
   const sources = readdirSync(join(repository, 'src'), { recursive: true }).map((file) =>

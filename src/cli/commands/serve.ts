@@ -1,5 +1,5 @@
 import { buildCommand, type Command } from '@stricli/core';
-import { CoppiceError } from '../../model/errors.ts';
+import { CoppiceError, isErrorData } from '../../model/errors.ts';
 import type { ServeFlags } from '../../server/options.ts';
 import { reporting } from '../command.ts';
 import { type CliContext, optionalText, toggle, withExamples } from '../context.ts';
@@ -83,9 +83,17 @@ export const serveCommand: Command<CliContext> = buildCommand<ServeFlags, [], Cl
   },
   func: reporting(async (context, flags: ServeFlags & { readonly json?: boolean }) => {
     const { serve } = await loadServer();
-    await serve(context.process, flags);
+    await serve(context.process, flags).catch((error: unknown) => {
+      throw ours(error);
+    });
   }),
 });
+
+/** The built server has a copy of the class of its own. */
+function ours(error: unknown): unknown {
+  if (!(error instanceof Error) || error instanceof CoppiceError || !isErrorData(error)) return error;
+  return new CoppiceError(error.code, error.message, error);
+}
 
 /** The server is a file of its own: no other command has to read it. */
 async function loadServer(): Promise<typeof import('../../server/main.ts')> {

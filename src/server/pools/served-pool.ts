@@ -55,6 +55,8 @@ export class ServedPool implements AsyncDisposable {
   #touch = 0;
   readonly #dirty = new Set<string>();
   #isRereading = false;
+  /** Ends when those are looked at that were dirty at its beginning. */
+  #round = Promise.withResolvers<void>();
 
   constructor(setup: ServedPoolSetup) {
     this.id = setup.id;
@@ -86,6 +88,8 @@ export class ServedPool implements AsyncDisposable {
   /** Resolves when the index tells what was there at a moment after the call. @throws ConnectError UNAVAILABLE */
   async refreshed(): Promise<void> {
     await this.inventory.refresh();
+    // What was touched lately is looked at one by one: in the round that is under way, or in the next.
+    for (let rounds = 0; rounds < 2 && this.#isRereading; rounds++) await this.#round.promise;
   }
 
   /** Resolves when the pool has been read once. @throws ConnectError UNAVAILABLE */
@@ -262,6 +266,9 @@ export class ServedPool implements AsyncDisposable {
         for (const name of names) this.#end(name, 0);
         this.#readAllSoon();
       } else await Promise.all(names.map((name) => this.#rereadOne(name)));
+      const { resolve } = this.#round;
+      this.#round = Promise.withResolvers();
+      resolve();
     }
     this.#isRereading = false;
   }

@@ -3,8 +3,9 @@
 /* eslint-disable */
 
 // What comes with an error. Every error carries a google.rpc.ErrorInfo, whose domain is `coppice` and whose reason is one of the codes
-// in docs/errors.md in upper case, such as `BLOCKED`; beside it stands one of these where there is more to tell. INVALID_ARGUMENT
-// carries a google.rpc.BadRequest that names each field, and UNAVAILABLE a google.rpc.RetryInfo.
+// in docs/errors.md in upper case, such as `BLOCKED`, or one of the server's own, which docs/api.md lists; beside it stands one of these
+// where there is more to tell. INVALID_ARGUMENT carries a google.rpc.BadRequest where fields are wrong, with the path of each, and
+// UNAVAILABLE of a pool a google.rpc.RetryInfo.
 
 import type { GenEnum, GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { enumDesc, fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
@@ -17,7 +18,7 @@ export const file_coppice_v1_errors: GenFile = /*@__PURE__*/
   fileDesc("Chdjb3BwaWNlL3YxL2Vycm9ycy5wcm90bxIKY29wcGljZS52MSIxCghCbG9ja2VycxIlCghibG9ja2VycxgBIAMoCzITLmNvcHBpY2UudjEuQmxvY2tlciJRCgdCbG9ja2VyEiUKBGtpbmQYASABKA4yFy5jb3BwaWNlLnYxLkJsb2NrZXJLaW5kEg8KB3N1YmplY3QYAiABKAkSDgoGcmVtZWR5GAMgASgJIj0KDE1pc3NpbmdTcGFjZRIUCgxuZWVkZWRfYnl0ZXMYASABKAMSFwoPYXZhaWxhYmxlX2J5dGVzGAIgASgDKuYBCgtCbG9ja2VyS2luZBIcChhCTE9DS0VSX0tJTkRfVU5TUEVDSUZJRUQQABIVChFCTE9DS0VSX0tJTkRfT1BFThABEhoKFkJMT0NLRVJfS0lORF9TTkFQU0hPVFMQAhIYChRCTE9DS0VSX0tJTkRfTU9VTlRFRBADEhcKE0JMT0NLRVJfS0lORF9TRUFMRUQQBBIYChRCTE9DS0VSX0tJTkRfVk9MVU1FUxAFEhcKE0JMT0NLRVJfS0lORF9TT1VSQ0UQBhIgChxCTE9DS0VSX0tJTkRfVU5LTk9XTl9IT0xERVJTEAdiBnByb3RvMw");
 
 /**
- * Why a change can't happen now. Comes with FAILED_PRECONDITION.
+ * Why a change can't happen now. Comes with FAILED_PRECONDITION whose reason is `BLOCKED`.
  *
  * @generated from message coppice.v1.Blockers
  */
@@ -51,14 +52,14 @@ export type Blocker = Message<"coppice.v1.Blocker"> & {
   kind: BlockerKind;
 
   /**
-   * It: a process, a path, a snapshot, a volume.
+   * What stands in the way, for people: a process, a path, a snapshot, a volume.
    *
    * @generated from field: string subject = 2;
    */
   subject: string;
 
   /**
-   * What to do about it.
+   * What to do about it, for people, in a form that follows "to go on:".
    *
    * @generated from field: string remedy = 3;
    */

@@ -184,7 +184,7 @@ export const EventType = {
   CHANGED: 2,
 
   /**
-   * It is gone.
+   * It is gone. Of a volume that is removed with its snapshots, each snapshot is told, too. A job goes 24 hours after its end.
    *
    * @generated from enum value: EVENT_TYPE_REMOVED = 3;
    */
@@ -220,6 +220,9 @@ export const EventService: GenService<{
    *
    * Changes that this server makes come in their order. Those of other processes come within a second, or, where they were
    * made past Coppice, within a minute; several of one thing may come as one, with its present state.
+   *
+   * While the pool is unavailable the stream goes on: its `pool` events tell that, and everything comes anew when it is back. The
+   * stream ends without an error when the server stops: call again, with the last `version`.
    *
    * @generated from rpc coppice.v1.EventService.WatchEvents
    */

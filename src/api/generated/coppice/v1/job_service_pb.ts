@@ -72,21 +72,22 @@ export type Job = Message<"coppice.v1.Job"> & {
   endTime?: Timestamp | undefined;
 
   /**
-   * Who started it, as the audit log calls him.
+   * Who started it, as the audit log calls them: `uid:0`, `token:ci`, `certificate:build-host`.
    *
    * @generated from field: string creator = 7;
    */
   creator: string;
 
   /**
-   * Why it failed, was cancelled or interrupted.
+   * Why it failed, was cancelled or interrupted. Absent as long as it runs, and when it has succeeded.
    *
    * @generated from field: coppice.v1.JobError error = 8;
    */
   error?: JobError | undefined;
 
   /**
-   * What came of it, when it has succeeded.
+   * What came of it, when it has succeeded. Of work on several things also when it was cancelled or the server stopped: what was made
+   * until then. After a crash of the server there is no result.
    *
    * @generated from oneof coppice.v1.Job.result
    */
@@ -108,7 +109,7 @@ export type Job = Message<"coppice.v1.Job"> & {
     case: "exportVolume";
   } | {
     /**
-     * Of AdoptDisks.
+     * Of AdoptDisks; also when it was cancelled.
      *
      * @generated from field: coppice.v1.AdoptDisksResult adopt_disks = 11;
      */
@@ -124,7 +125,7 @@ export type Job = Message<"coppice.v1.Job"> & {
     case: "cloneMany";
   } | {
     /**
-     * Of MeasureUsage.
+     * Of MeasureUsage; also when it was cancelled.
      *
      * @generated from field: coppice.v1.MeasureUsageResult measure_usage = 13;
      */
@@ -147,14 +148,14 @@ export const JobSchema: GenMessage<Job> = /*@__PURE__*/
  */
 export type JobProgress = Message<"coppice.v1.JobProgress"> & {
   /**
-   * What it is doing, such as `copying`.
+   * What it is doing, in a word such as `copying`, for people.
    *
    * @generated from field: string step = 1;
    */
   step: string;
 
   /**
-   * From 0 to 1.
+   * From 0 to 1; of the present step where there are several.
    *
    * @generated from field: double fraction = 2;
    */
@@ -252,14 +253,14 @@ export type ImportTemplateRequest = Message<"coppice.v1.ImportTemplateRequest"> 
   format: ImageFormat;
 
   /**
-   * What the SHA-256 of the file must be; not looked at when absent.
+   * What the SHA-256 of the file must be, in 64 hexadecimal digits; not looked at when absent.
    *
    * @generated from field: string sha256 = 5;
    */
   sha256: string;
 
   /**
-   * See VolumeService.
+   * See the top of volume_service.proto: asked again with the same id, the answer is the same job.
    *
    * @generated from field: string request_id = 6;
    */
@@ -280,7 +281,7 @@ export const ImportTemplateRequestSchema: GenMessage<ImportTemplateRequest> = /*
  */
 export type ImportTemplateResult = Message<"coppice.v1.ImportTemplateResult"> & {
   /**
-   * The template.
+   * The template: `pools/POOL/volumes/VOLUME`
    *
    * @generated from field: string volume = 1;
    */
@@ -301,7 +302,7 @@ export type ImportTemplateResult = Message<"coppice.v1.ImportTemplateResult"> & 
   sizeBytes: bigint;
 
   /**
-   * What the image was.
+   * What the image was. UNSPECIFIED where the end of the job was only found after a crash of the server.
    *
    * @generated from field: coppice.v1.ImageFormat format = 4;
    */
@@ -364,7 +365,7 @@ export type ExportVolumeRequest = Message<"coppice.v1.ExportVolumeRequest"> & {
   overwrite: boolean;
 
   /**
-   * See VolumeService.
+   * See the top of volume_service.proto: asked again with the same id, the answer is the same job.
    *
    * @generated from field: string request_id = 5;
    */
@@ -476,7 +477,7 @@ export type AdoptDisksRequest = Message<"coppice.v1.AdoptDisksRequest"> & {
   validateOnly: boolean;
 
   /**
-   * See VolumeService.
+   * See the top of volume_service.proto: asked again with the same id, the answer is the same job.
    *
    * @generated from field: string request_id = 9;
    */
@@ -539,7 +540,7 @@ export type AdoptedDisk = Message<"coppice.v1.AdoptedDisk"> & {
   path: string;
 
   /**
-   * The volume or template.
+   * The volume or template: `pools/POOL/volumes/VOLUME`
    *
    * @generated from field: string volume = 2;
    */
@@ -616,7 +617,7 @@ export type FailedItem = Message<"coppice.v1.FailedItem"> & {
   subject: string;
 
   /**
-   * Why.
+   * Why it failed.
    *
    * @generated from field: coppice.v1.JobError error = 2;
    */
@@ -644,7 +645,7 @@ export type CloneManyRequest = Message<"coppice.v1.CloneManyRequest"> & {
   source: string;
 
   /**
-   * What the names begin with.
+   * What the names begin with: PREFIX-1, PREFIX-2 and so on. The longest of them may have 63 characters.
    *
    * @generated from field: string prefix = 2;
    */
@@ -672,7 +673,7 @@ export type CloneManyRequest = Message<"coppice.v1.CloneManyRequest"> & {
   replicable: boolean;
 
   /**
-   * See VolumeService.
+   * See the top of volume_service.proto: asked again with the same id, the answer is the same job.
    *
    * @generated from field: string request_id = 6;
    */
@@ -693,7 +694,8 @@ export const CloneManyRequestSchema: GenMessage<CloneManyRequest> = /*@__PURE__*
  */
 export type CloneManyResult = Message<"coppice.v1.CloneManyResult"> & {
   /**
-   * How many were made.
+   * How many were made. Their names are those of PREFIX-1 to PREFIX-COUNT that are not in `failed`; of a job that was cancelled, the
+   * first ones.
    *
    * @generated from field: int32 cloned_count = 1;
    */
@@ -945,7 +947,8 @@ export const JobState = {
   CANCELLED: 4,
 
   /**
-   * The server ended while it ran. Nothing is left of it; it can be started again.
+   * The server ended while it ran. Nothing is left that is not whole; of CloneMany and AdoptDisks, what was whole has stayed. It can be
+   * started again, with another request id.
    *
    * @generated from enum value: JOB_STATE_INTERRUPTED = 5;
    */
@@ -1007,16 +1010,26 @@ export const ImageFormatSchema: GenEnum<ImageFormat> = /*@__PURE__*/
   enumDesc(file_coppice_v1_job_service, 1);
 
 /**
- * Starts long work, and tells how it goes. Each of its first methods answers at once with a Job. A job is kept for 24 hours after its
- * end, also when the server is started again; one that a crash or a restart has interrupted is told as such, and nothing of it is left.
- * Paths are those of the server's host. Whoever is no admin can only name files in directories that the operator has given the server
- * (`coppice serve --image-directory`).
+ * Starts long work, and tells how it goes. Each of its first methods answers at once with a Job; what is wrong with the request itself
+ * is told at once, too, and everything else, such as ALREADY_EXISTS, by the job (`error`). A job is kept for 24 hours after its end, also
+ * when the server is started again.
+ *
+ * A job that did not come to its end (it failed, was cancelled, or the server ended) leaves nothing that is not whole. ImportTemplate
+ * and ExportVolume then leave nothing at all. CloneMany and AdoptDisks make several things: those that were whole stay.
+ *
+ * Paths are those of the server's host. Whoever has not ACCESS_ADMIN can only name files in directories that the operator has given the
+ * server (`coppice serve --image-directory`), else it is PERMISSION_DENIED.
+ *
+ * Errors of every method: INVALID_ARGUMENT names the field; NOT_FOUND: there is no such pool or job; UNAVAILABLE: the pool can't be
+ * reached now; UNAUTHENTICATED and PERMISSION_DENIED: who calls is not known, or may not do that.
  *
  * @generated from service coppice.v1.JobService
  */
 export const JobService: GenService<{
   /**
-   * Makes a template from a disk image. Its name appears when it is complete, or never.
+   * Makes a template from a disk image. Its name appears when it is complete, or never. Errors of the job: ALREADY_EXISTS: the name is
+   * taken; NOT_FOUND: there is no such file; FAILED_PRECONDITION: the image is refused, or is not the one of `sha256` (the reasons
+   * INVALID_IMAGE and CHECKSUM_MISMATCH); RESOURCE_EXHAUSTED: no space.
    *
    * @generated from rpc coppice.v1.JobService.ImportTemplate
    */
@@ -1026,7 +1039,9 @@ export const JobService: GenService<{
     output: typeof JobSchema;
   },
   /**
-   * Writes a volume, template or snapshot to a file outside of the pool. The file appears when it is complete, or never.
+   * Writes a volume, template or snapshot to a file outside of the pool. The file appears when it is complete, or never. A volume may be
+   * in use: what is written is its state at one instant. Errors of the job: ALREADY_EXISTS: the file is there and `overwrite` was not
+   * set; NOT_FOUND; RESOURCE_EXHAUSTED.
    *
    * @generated from rpc coppice.v1.JobService.ExportVolume
    */
@@ -1036,7 +1051,9 @@ export const JobService: GenService<{
     output: typeof JobSchema;
   },
   /**
-   * Makes volumes and templates from disks that lie in directories, by sharing their blocks.
+   * Makes volumes and templates from disks that lie in directories, by sharing their blocks. What was adopted before is known, and
+   * told as such: a job that did not come to its end can be started again with the same directories. Errors of the job:
+   * FAILED_PRECONDITION: some of the disks can't be adopted, and then none was, unless `keep_going` was set.
    *
    * @generated from rpc coppice.v1.JobService.AdoptDisks
    */
@@ -1046,7 +1063,8 @@ export const JobService: GenService<{
     output: typeof JobSchema;
   },
   /**
-   * Makes PREFIX-1 to PREFIX-COUNT. Each is whole or not there; what failed is listed beside what was made.
+   * Makes PREFIX-1 to PREFIX-COUNT. Each is whole or not there; what failed is listed beside what was made, and the job has then
+   * succeeded all the same: look at `failed`.
    *
    * @generated from rpc coppice.v1.JobService.CloneMany
    */
@@ -1056,7 +1074,8 @@ export const JobService: GenService<{
     output: typeof JobSchema;
   },
   /**
-   * Walks every extent, to tell what removing a volume or snapshot would free.
+   * Walks every extent, to tell what removing a volume or snapshot would free. GetUsage tells the same afterwards. It changes nothing
+   * and so has no request id: who asks twice has two jobs.
    *
    * @generated from rpc coppice.v1.JobService.MeasureUsage
    */
@@ -1066,7 +1085,7 @@ export const JobService: GenService<{
     output: typeof JobSchema;
   },
   /**
-   * Tells how a job goes.
+   * Tells how a job goes. NOT_FOUND also 24 hours after its end.
    *
    * @generated from rpc coppice.v1.JobService.GetJob
    */
@@ -1086,7 +1105,8 @@ export const JobService: GenService<{
     output: typeof ListJobsResponseSchema;
   },
   /**
-   * Cancels a job, and answers when it has really ended: what it had made in part is cleared. A job that ended by itself stays as it is.
+   * Cancels a job, and answers when it has really ended: what is not whole is cleared then. A job that ended by itself stays as it is,
+   * so that the answer may also be one that has succeeded.
    *
    * @generated from rpc coppice.v1.JobService.CancelJob
    */
@@ -1096,7 +1116,8 @@ export const JobService: GenService<{
     output: typeof JobSchema;
   },
   /**
-   * Tells a job as it is, then again whenever it changes, until it has ended.
+   * Tells a job as it is, then again whenever it changes, until it has ended. When the server stops, the stream ends without an error
+   * while the job may still be told as running: call again, to learn its end from the server's next start.
    *
    * @generated from rpc coppice.v1.JobService.WatchJob
    */

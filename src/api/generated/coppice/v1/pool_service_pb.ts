@@ -131,7 +131,7 @@ export type GetStatsResponse = Message<"coppice.v1.GetStatsResponse"> & {
   usedBytes: bigint;
 
   /**
-   * Bytes that are free, also under the file of the pool.
+   * Bytes that can still be written: what is free in the pool, and no more than what is free above the reserve under its file.
    *
    * @generated from field: int64 available_bytes = 2;
    */
@@ -173,7 +173,7 @@ export type GrowPoolRequest = Message<"coppice.v1.GrowPoolRequest"> & {
   name: string;
 
   /**
-   * The new size of the file.
+   * The new size of the file, at least what it has.
    *
    * @generated from field: int64 size_bytes = 2;
    */
@@ -607,7 +607,9 @@ export const TombstoneReasonSchema: GenEnum<TombstoneReason> = /*@__PURE__*/
   enumDesc(file_coppice_v1_pool_service, 1);
 
 /**
- * Looks at pools, and keeps them in order. Pools are made, mounted and destroyed by the command line on the host.
+ * Looks at pools, and keeps them in order. Pools are made, mounted and destroyed by the command line on the host. Errors of every
+ * method: INVALID_ARGUMENT names the field; NOT_FOUND: the server has no such pool; UNAVAILABLE: the pool can't be reached now (only
+ * ListPools and GetPool answer then, too); UNAUTHENTICATED and PERMISSION_DENIED: who calls is not known, or may not do that.
  *
  * @generated from service coppice.v1.PoolService
  */
@@ -643,7 +645,8 @@ export const PoolService: GenService<{
     output: typeof GetStatsResponseSchema;
   },
   /**
-   * Makes a pool in a file larger. ACCESS_ADMIN, because it takes space of the host.
+   * Makes a pool in a file larger. ACCESS_ADMIN, because it takes space of the host. To ask again for the size that it has does nothing,
+   * so there is no request id. INVALID_ARGUMENT: smaller than it is; UNIMPLEMENTED: the pool is not in a file; RESOURCE_EXHAUSTED.
    *
    * @generated from rpc coppice.v1.PoolService.GrowPool
    */
@@ -653,7 +656,7 @@ export const PoolService: GenService<{
     output: typeof GrowPoolResponseSchema;
   },
   /**
-   * Makes every change durable that was answered before.
+   * Makes every change durable that was answered before, also those that were asked for with DURABILITY_DEFERRED.
    *
    * @generated from rpc coppice.v1.PoolService.SyncPool
    */

@@ -247,7 +247,7 @@ export type Volume = Message<"coppice.v1.Volume"> & {
   name: string;
 
   /**
-   * Its id, a UUID, which it keeps when it is renamed.
+   * Its id, a UUID, which it keeps when it is renamed. Empty of what Coppice has not made (VOLUME_TYPE_FOREIGN).
    *
    * @generated from field: string uid = 2;
    */
@@ -683,7 +683,8 @@ export const Durability = {
   DURABLE: 1,
 
   /**
-   * Some seconds later, or with the next durable change or SyncPool. Everybody sees it at once, and it survives a crash of the server.
+   * Some seconds later, or with the next durable change or SyncPool. Everybody sees it at once, and it survives a crash of the server;
+   * after a power cut it may be as if it had never been made, and is never half made.
    *
    * @generated from enum value: DURABILITY_DEFERRED = 2;
    */

@@ -4,9 +4,11 @@
 
 // Volumes, templates and their snapshots.
 //
-// Requests that change something take a `request_id`: whoever has got no answer asks again with the same id, and the change happens
-// once. The second answer is that of the first, for 24 hours, also when the server was started again in between. With another request
-// an id is refused with INVALID_ARGUMENT. A request that failed has changed nothing, and its id can be used again.
+// Requests that change something take a `request_id`, best a new UUID: whoever has got no answer asks again with the same id and the
+// same request, and the change happens once. The second answer is that of the first, for 24 hours, also when the server was started
+// again in between. With another request an id is refused with INVALID_ARGUMENT. A request that failed has changed nothing, and its id
+// can be used again, also with another request. Ids belong to who calls: those of another token, certificate or user are others. Without
+// an id a request may happen twice when it is sent twice.
 
 import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
@@ -74,7 +76,7 @@ export type CreateVolumeRequest = Message<"coppice.v1.CreateVolumeRequest"> & {
   durability: Durability;
 
   /**
-   * See above.
+   * See the top of this file.
    *
    * @generated from field: string request_id = 7;
    */
@@ -102,7 +104,7 @@ export type GetVolumeRequest = Message<"coppice.v1.GetVolumeRequest"> & {
   name: string;
 
   /**
-   * The fields that are wanted; all when absent.
+   * The fields of Volume that are wanted, such as `size_bytes`; all when absent or `*`. Fields within fields can't be chosen.
    *
    * @generated from field: google.protobuf.FieldMask read_mask = 2;
    */
@@ -137,7 +139,7 @@ export type ListVolumesRequest = Message<"coppice.v1.ListVolumesRequest"> & {
   pageSize: number;
 
   /**
-   * `next_page_token` of the page before.
+   * `next_page_token` of the page before; the other fields should be those of its request.
    *
    * @generated from field: string page_token = 3;
    */
@@ -151,7 +153,7 @@ export type ListVolumesRequest = Message<"coppice.v1.ListVolumesRequest"> & {
   type: VolumeType;
 
   /**
-   * The fields that are wanted; all that a list has when absent.
+   * The fields of Volume that are wanted, as in GetVolume; all that a list has when absent.
    *
    * @generated from field: google.protobuf.FieldMask read_mask = 5;
    */
@@ -242,7 +244,7 @@ export type DeleteVolumeRequest = Message<"coppice.v1.DeleteVolumeRequest"> & {
   durability: Durability;
 
   /**
-   * See above.
+   * See the top of this file.
    *
    * @generated from field: string request_id = 7;
    */
@@ -263,7 +265,7 @@ export const DeleteVolumeRequestSchema: GenMessage<DeleteVolumeRequest> = /*@__P
  */
 export type DeleteVolumeResponse = Message<"coppice.v1.DeleteVolumeResponse"> & {
   /**
-   * What was removed, or would be, with snapshots that go with a volume.
+   * What was removed, or would be, with snapshots that go with a volume: resource names. Empty when it was not there.
    *
    * @generated from field: repeated string removed = 1;
    */
@@ -347,7 +349,7 @@ export type BatchDeleteRequest = Message<"coppice.v1.BatchDeleteRequest"> & {
   durability: Durability;
 
   /**
-   * See above.
+   * See the top of this file.
    *
    * @generated from field: string request_id = 8;
    */
@@ -368,7 +370,7 @@ export const BatchDeleteRequestSchema: GenMessage<BatchDeleteRequest> = /*@__PUR
  */
 export type BatchDeleteResponse = Message<"coppice.v1.BatchDeleteResponse"> & {
   /**
-   * What was removed, or would be, with snapshots that go with their volumes.
+   * What was removed, or would be, with snapshots that go with their volumes: resource names.
    *
    * @generated from field: repeated string removed = 1;
    */
@@ -424,7 +426,7 @@ export type RenameVolumeRequest = Message<"coppice.v1.RenameVolumeRequest"> & {
   durability: Durability;
 
   /**
-   * See above.
+   * See the top of this file.
    *
    * @generated from field: string request_id = 4;
    */
@@ -474,7 +476,7 @@ export type GrowVolumeRequest = Message<"coppice.v1.GrowVolumeRequest"> & {
   durability: Durability;
 
   /**
-   * See above.
+   * See the top of this file.
    *
    * @generated from field: string request_id = 5;
    */
@@ -723,7 +725,7 @@ export type CloneRequest = Message<"coppice.v1.CloneRequest"> & {
   durability: Durability;
 
   /**
-   * See above.
+   * See the top of this file.
    *
    * @generated from field: string request_id = 6;
    */
@@ -765,7 +767,7 @@ export type SealRequest = Message<"coppice.v1.SealRequest"> & {
   durability: Durability;
 
   /**
-   * See above.
+   * See the top of this file.
    *
    * @generated from field: string request_id = 4;
    */
@@ -786,7 +788,7 @@ export const SealRequestSchema: GenMessage<SealRequest> = /*@__PURE__*/
  */
 export type SnapshotRequest = Message<"coppice.v1.SnapshotRequest"> & {
   /**
-   * The volume.
+   * The volume: `pools/POOL/volumes/VOLUME`.
    *
    * @generated from field: string parent = 1;
    */
@@ -814,7 +816,7 @@ export type SnapshotRequest = Message<"coppice.v1.SnapshotRequest"> & {
   durability: Durability;
 
   /**
-   * See above.
+   * See the top of this file.
    *
    * @generated from field: string request_id = 5;
    */
@@ -892,7 +894,7 @@ export type SnapshotGroupRequest = Message<"coppice.v1.SnapshotGroupRequest"> & 
   durability: Durability;
 
   /**
-   * See above.
+   * See the top of this file.
    *
    * @generated from field: string request_id = 5;
    */
@@ -927,7 +929,7 @@ export type SnapshotGroupResponse = Message<"coppice.v1.SnapshotGroupResponse"> 
   snapshots: Snapshot[];
 
   /**
-   * No two are further apart than this.
+   * No two are further apart than this. Absent when the answer is that of an attempt which a crash of the server interrupted.
    *
    * @generated from field: google.protobuf.Duration apart = 3;
    */
@@ -1074,7 +1076,7 @@ export type DeleteSnapshotRequest = Message<"coppice.v1.DeleteSnapshotRequest"> 
   durability: Durability;
 
   /**
-   * See above.
+   * See the top of this file.
    *
    * @generated from field: string request_id = 6;
    */
@@ -1095,7 +1097,7 @@ export const DeleteSnapshotRequestSchema: GenMessage<DeleteSnapshotRequest> = /*
  */
 export type DeleteSnapshotResponse = Message<"coppice.v1.DeleteSnapshotResponse"> & {
   /**
-   * What was removed, or would be.
+   * What was removed, or would be: its resource name. Empty when it was not there.
    *
    * @generated from field: repeated string removed = 1;
    */
@@ -1130,14 +1132,14 @@ export const DeleteSnapshotResponseSchema: GenMessage<DeleteSnapshotResponse> = 
  */
 export type RollbackRequest = Message<"coppice.v1.RollbackRequest"> & {
   /**
-   * The snapshot to go back to.
+   * The snapshot to go back to: `pools/POOL/volumes/VOLUME/snapshots/SNAPSHOT`.
    *
    * @generated from field: string name = 1;
    */
   name: string;
 
   /**
-   * Go on although somebody has the disk open: he keeps the replaced state, and his later writes are lost.
+   * Go on although somebody has the disk open: they keep the replaced state open, and what they write later is lost.
    *
    * @generated from field: bool force = 2;
    */
@@ -1158,7 +1160,7 @@ export type RollbackRequest = Message<"coppice.v1.RollbackRequest"> & {
   durability: Durability;
 
   /**
-   * See above.
+   * See the top of this file.
    *
    * @generated from field: string request_id = 5;
    */
@@ -1179,15 +1181,15 @@ export const RollbackRequestSchema: GenMessage<RollbackRequest> = /*@__PURE__*/
  */
 export type RollbackResponse = Message<"coppice.v1.RollbackResponse"> & {
   /**
-   * The volume.
+   * The volume: `pools/POOL/volumes/VOLUME`.
    *
    * @generated from field: string volume = 1;
    */
   volume: string;
 
   /**
-   * The snapshot that keeps the replaced state: to roll back to it undoes this. Empty with `validate_only`, and when there was
-   * nothing to keep, because the disk was gone.
+   * The snapshot that keeps the replaced state, by its resource name: to roll back to it undoes this. Empty with `validate_only`, and
+   * when there was nothing to keep, because the disk was gone.
    *
    * @generated from field: string undo = 2;
    */
@@ -1450,13 +1452,15 @@ export const LineageNodeSchema: GenMessage<LineageNode> = /*@__PURE__*/
  * Makes, copies, changes and removes volumes, and takes and uses their snapshots. Errors of every method: INVALID_ARGUMENT names the
  * field; NOT_FOUND: something that is named is not there; UNAVAILABLE: the pool can't be reached now; RESOURCE_EXHAUSTED: no space, with
  * MissingSpace; ABORTED: another operation has held the volume for too long, try again; UNIMPLEMENTED: this storage can't do that, and
- * the message says why; DATA_LOSS: what is there is damaged.
+ * the message says why; DATA_LOSS: what is there is damaged; UNAUTHENTICATED and PERMISSION_DENIED: who calls is not known, or may not do
+ * that; INTERNAL: the storage failed, or the server has a defect, and its log says more.
  *
  * @generated from service coppice.v1.VolumeService
  */
 export const VolumeService: GenService<{
   /**
-   * Makes an empty volume. It takes no space until something is written to it. ALREADY_EXISTS: the name is taken.
+   * Makes an empty volume. It takes no space until something is written to it. ALREADY_EXISTS: the name is taken; UNIMPLEMENTED: the
+   * storage has no directory trees, or no choice of the block size.
    *
    * @generated from rpc coppice.v1.VolumeService.CreateVolume
    */
@@ -1487,7 +1491,8 @@ export const VolumeService: GenService<{
     output: typeof ListVolumesResponseSchema;
   },
   /**
-   * Removes a volume or template. Its clones live on. FAILED_PRECONDITION with Blockers: somebody has it open, or it has snapshots.
+   * Removes a volume or template. Its clones live on. FAILED_PRECONDITION with Blockers: somebody has it open, it has snapshots, or
+   * something is mounted inside of it.
    *
    * @generated from rpc coppice.v1.VolumeService.DeleteVolume
    */
@@ -1497,7 +1502,8 @@ export const VolumeService: GenService<{
     output: typeof DeleteVolumeResponseSchema;
   },
   /**
-   * Removes volumes, templates and snapshots: all of them in one step, or none.
+   * Removes volumes, templates and snapshots: all of them in one step, or none. FAILED_PRECONDITION with Blockers: as DeleteVolume, for
+   * any of them.
    *
    * @generated from rpc coppice.v1.VolumeService.BatchDelete
    */
@@ -1507,7 +1513,7 @@ export const VolumeService: GenService<{
     output: typeof BatchDeleteResponseSchema;
   },
   /**
-   * Gives a volume or template another name. Its clones and snapshots stay with it.
+   * Gives a volume or template another name. Its clones and snapshots stay with it. ALREADY_EXISTS: the name is taken.
    *
    * @generated from rpc coppice.v1.VolumeService.RenameVolume
    */
@@ -1517,7 +1523,8 @@ export const VolumeService: GenService<{
     output: typeof VolumeSchema;
   },
   /**
-   * Makes a volume larger, also while it is in use, and tells the hypervisor when it is asked to. It is never made smaller.
+   * Makes a volume larger, also while it is in use, and tells the hypervisor when it is asked to. It is never made smaller:
+   * INVALID_ARGUMENT. FAILED_PRECONDITION with Blockers: it is a template.
    *
    * @generated from rpc coppice.v1.VolumeService.GrowVolume
    */
@@ -1528,7 +1535,8 @@ export const VolumeService: GenService<{
   },
   /**
    * Makes a writable volume that shares all blocks with its source: a template, a volume or a snapshot. The time it takes does not
-   * depend on the size of the source.
+   * depend on the size of the source. ALREADY_EXISTS: the name is taken. INVALID_ARGUMENT: smaller than the source. UNIMPLEMENTED: the
+   * blocks can't be shared; nothing is ever copied instead.
    *
    * @generated from rpc coppice.v1.VolumeService.Clone
    */
@@ -1538,7 +1546,8 @@ export const VolumeService: GenService<{
     output: typeof VolumeSchema;
   },
   /**
-   * Makes a template from the present state of a volume, or from a snapshot. The source stays as it is.
+   * Makes a template from the present state of a volume, or from a snapshot. The source stays as it is. ALREADY_EXISTS: the name is
+   * taken.
    *
    * @generated from rpc coppice.v1.VolumeService.Seal
    */
@@ -1548,7 +1557,8 @@ export const VolumeService: GenService<{
     output: typeof VolumeSchema;
   },
   /**
-   * Takes an immutable snapshot of a volume, which may be in use.
+   * Takes an immutable snapshot of a volume, which may be in use. ALREADY_EXISTS: the volume has one of that name. FAILED_PRECONDITION
+   * with Blockers: it is a template, which needs none.
    *
    * @generated from rpc coppice.v1.VolumeService.Snapshot
    */
@@ -1558,7 +1568,7 @@ export const VolumeService: GenService<{
     output: typeof SnapshotSchema;
   },
   /**
-   * Takes snapshots of several volumes: all of them or none, and they appear in one step.
+   * Takes snapshots of several volumes: all of them or none, and they appear in one step. Errors as Snapshot.
    *
    * @generated from rpc coppice.v1.VolumeService.SnapshotGroup
    */
@@ -1588,7 +1598,7 @@ export const VolumeService: GenService<{
     output: typeof ListSnapshotsResponseSchema;
   },
   /**
-   * Removes a snapshot. Clones of it live on.
+   * Removes a snapshot. Clones of it live on. FAILED_PRECONDITION with Blockers: somebody has it open.
    *
    * @generated from rpc coppice.v1.VolumeService.DeleteSnapshot
    */
@@ -1599,7 +1609,8 @@ export const VolumeService: GenService<{
   },
   /**
    * Puts a volume back to one of its snapshots in one atomic step. Newer snapshots stay, and the state that is replaced is kept as a
-   * snapshot, so that this can be undone. With `validate_only` it changes nothing and tells what stands in the way.
+   * snapshot, so that this can be undone. FAILED_PRECONDITION with Blockers: somebody has the disk open, or it can't be known. With
+   * `validate_only` it changes nothing and tells what stands in the way.
    *
    * @generated from rpc coppice.v1.VolumeService.Rollback
    */
@@ -1609,7 +1620,7 @@ export const VolumeService: GenService<{
     output: typeof RollbackResponseSchema;
   },
   /**
-   * Tells what volumes and snapshots take.
+   * Tells what volumes and snapshots take, at once. What only one of them has is told as it was last measured: MeasureUsage measures.
    *
    * @generated from rpc coppice.v1.VolumeService.GetUsage
    */
