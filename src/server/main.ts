@@ -10,8 +10,8 @@ export async function serve(process: NodeJS.Process, flags: ServeFlags): Promise
   }
   const options = readServeFlags(flags, process.env, (line) => process.stderr.write(line));
   const { log } = options;
-  // Whoever is told to end while it begins ends as soon as it has begun.
-  const ending = new Promise<string>((resolve) => {
+  // Before it says that it is ready: whoever hears that may stop it in the same moment.
+  const signalled = new Promise<string>((resolve) => {
     for (const name of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.once(name, () => resolve(name));
   });
   const server = await startServer(options);
@@ -19,7 +19,7 @@ export async function serve(process: NodeJS.Process, flags: ServeFlags): Promise
   notifySystemd(process.env, 'READY=1', `STATUS=Serving ${[...options.pools.keys()].join(', ')}`);
   const interval = watchdogInterval(process.env);
   const watchdog = interval && setInterval(() => notifySystemd(process.env, 'WATCHDOG=1'), interval);
-  const signal = await ending;
+  const signal = await signalled;
   log.info('stopping', { signal });
   notifySystemd(process.env, 'STOPPING=1');
   await server.close();
