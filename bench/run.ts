@@ -21,6 +21,8 @@ const measures: Readonly<Record<string, () => Promise<Measured[]>>> = {
   'scale-list': async () => (await import('./scale-list.ts')).scaleList(),
   usage: async () => (await import('./usage.ts')).usage(),
   zfs: async () => (await import('./zfs.ts')).zfs(),
+  daemon: async () => (await import('./daemon.ts')).daemon(),
+  'daemon-at-scale': async () => (await import('./daemon.ts')).daemonAtScale(),
   lxd: async () => (await import('./lxd.ts')).lxd(),
 };
 

@@ -169,7 +169,7 @@ test('files of the host are for admins, and for directories that the operator ha
   const elsewhere = daemonPlace();
   // Everybody but root has the scope of the socket, and this user is root: a token narrows it.
   const { addGrant } = await import('../../src/server/auth/tokens.ts');
-  const token = await addGrant(elsewhere.tokens, { name: 'writer', kind: 'token', scope: 'write' });
+  const { token } = await addGrant(elsewhere.tokens, { name: 'writer', kind: 'token', scope: 'write' });
   await using other = await startDaemon({ p: home.path }, elsewhere, {
     flags: ['--image-directory', directory],
   });

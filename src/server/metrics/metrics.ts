@@ -74,7 +74,7 @@ export class Metrics implements Disposable {
       .filter((pool) => pool.isAvailable)
       .map((pool) => ({ id: pool.id, ...pool.index.counts }));
     const states = jobs.states();
-    return [
+    const text = [
       gauge('coppice_build_info', 'The version of Coppice.', [[{ version }, 1]]),
       this.#calls.text(),
       this.#durations.text(),
@@ -152,7 +152,7 @@ export class Metrics implements Disposable {
       ),
       gauge(
         'coppice_event_loop_delay_seconds',
-        'How late the server looks at what has arrived.',
+        'How late the server looked at what had arrived, since this was last asked for.',
         [0.5, 0.99, 1].map((quantile) => [
           { quantile: String(quantile) },
           Math.max(0, this.#loop.percentile(quantile * 100) / 1e9 - resolution / 1000),
@@ -165,6 +165,8 @@ export class Metrics implements Disposable {
         [{}, this.#started],
       ]),
     ].join('');
+    this.#loop.reset();
+    return text;
   }
 
   [Symbol.dispose](): void {

@@ -1,39 +1,79 @@
 import { create } from '@bufbuild/protobuf';
 import { type Event, EventSchema, EventType } from '../../api/generated/coppice/v1/event_service_pb.ts';
 import type { Job } from '../../api/generated/coppice/v1/job_service_pb.ts';
-import { PoolState } from '../../api/generated/coppice/v1/resources_pb.ts';
+import { PoolSchema, PoolState } from '../../api/generated/coppice/v1/resources_pb.ts';
 import { poolName } from '../../api/resource-names.ts';
 import { toSnapshot, toVolume } from '../convert.ts';
 import { EventLog } from './event-log.ts';
 import type { Change } from './pool-index.ts';
 
+/** What has happened, as it was noted: an event of the contract is only made of it when somebody reads it. */
+interface Noted {
+  readonly what: Change | Event;
+  /** Made once for all who read it. */
+  event?: Event;
+}
+
 /** The events of one pool, as the contract has them. */
 export class PoolEvents {
-  readonly log: EventLog<Event> = new EventLog();
+  readonly #log = new EventLog<Noted>();
   readonly #pool: string;
 
   constructor(pool: string) {
     this.#pool = pool;
   }
 
-  changed(change: Change): void {
-    const type = eventTypes[change.type];
-    const resource =
-      'volume' in change ? volumeResource(this.#pool, change) : snapshotResource(this.#pool, change);
-    this.log.append(create(EventSchema, { type, resource }));
+  /** The place of the next one. */
+  get next(): number {
+    return this.#log.next;
+  }
+
+  changed(what: Change): void {
+    this.#log.append({ what });
   }
 
   jobChanged(job: Job, type: EventType): void {
-    this.log.append(create(EventSchema, { type, resource: { case: 'job', value: job } }));
+    this.#log.append({ what: create(EventSchema, { type, resource: { case: 'job', value: job } }) });
   }
 
   poolChanged(isAvailable: boolean, unavailableReason: string): void {
-    const state = isAvailable ? PoolState.AVAILABLE : PoolState.UNAVAILABLE;
-    const value = { name: poolName(this.#pool), state, unavailableReason };
-    this.log.append(
-      create(EventSchema, { type: EventType.CHANGED, resource: { case: 'pool', value } as never }),
-    );
+    const value = create(PoolSchema, {
+      name: poolName(this.#pool),
+      state: isAvailable ? PoolState.AVAILABLE : PoolState.UNAVAILABLE,
+      unavailableReason,
+    });
+    this.#log.append({
+      what: create(EventSchema, { type: EventType.CHANGED, resource: { case: 'pool', value } }),
+    });
   }
+
+  /** Up to so many events from a place on; undefined when they are not kept any more. */
+  read(place: number, most: number): Event[] | undefined {
+    return this.#log.read(place, most)?.map((noted) => {
+      noted.event ??= '$typeName' in noted.what ? noted.what : eventOf(this.#pool, noted.what);
+      return noted.event;
+    });
+  }
+
+  /** Resolves when there is something at a place, when the time is over, or when the signal fires. */
+  waitFor(place: number, milliseconds: number, signal: AbortSignal): Promise<void> {
+    return this.#log.waitFor(place, milliseconds, signal);
+  }
+
+  /** A place as readers keep it. */
+  versionOf(place: number): string {
+    return this.#log.versionOf(place);
+  }
+
+  /** The place of a version; undefined when it is of another run, or too old. */
+  placeOf(version: string): number | undefined {
+    return this.#log.placeOf(version);
+  }
+}
+
+function eventOf(pool: string, change: Change): Event {
+  const resource = 'volume' in change ? volumeResource(pool, change) : snapshotResource(pool, change);
+  return create(EventSchema, { type: eventTypes[change.type], resource });
 }
 
 const eventTypes = {

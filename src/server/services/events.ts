@@ -27,7 +27,7 @@ export function eventService(context: ServerContext): ServiceImpl<typeof EventSe
     async *watchEvents({ parent, version }, { signal: gone }) {
       const pool = poolIn(parent);
       const served = servedPool(context, pool);
-      const { log } = eventsOf(context, pool);
+      const log = eventsOf(context, pool);
       const signal = AbortSignal.any([gone, context.stopping]);
       let place = version === '' ? undefined : log.placeOf(version);
       let isResync = version !== '' && place === undefined;
@@ -46,7 +46,7 @@ export function eventService(context: ServerContext): ServiceImpl<typeof EventSe
           continue;
         }
         place += events.length;
-        if (events.length > 0) yield response([...events], log.versionOf(place));
+        if (events.length > 0) yield response(events, log.versionOf(place));
         else {
           await log.waitFor(place, longestSilence, signal);
           if (place === log.next && !signal.aborted) yield response([], log.versionOf(place));
