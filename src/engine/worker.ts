@@ -1,6 +1,7 @@
 // Imported here, as `Buffer` is where each clone needs it: the globals are getters, which run each time.
 import { performance } from 'node:perf_hooks';
 import { parentPort, workerData } from 'node:worker_threads';
+import { runLikeOthers } from '../linux/priority.ts';
 import { CoppiceError, type ErrorData } from '../model/errors.ts';
 import type { Attribution } from './audit.ts';
 import { createContext, type PoolHandle } from './context.ts';
@@ -65,6 +66,7 @@ const nap = 0.1;
 
 const port = parentPort;
 if (port) {
+  runLikeOthers();
   const setup = workerData as WorkerSetup;
   const context = createContext(setup.handle, false);
   const cancellation = new Map<number, AbortController>();

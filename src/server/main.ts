@@ -1,4 +1,6 @@
+import { runFirst } from '../linux/priority.ts';
 import { notifySystemd, watchdogInterval } from './listen/systemd.ts';
+import { limitNewSpace } from './memory.ts';
 import { readServeFlags, type ServeFlags } from './options.ts';
 import { startServer } from './server.ts';
 
@@ -14,6 +16,9 @@ export async function serve(process: NodeJS.Process, flags: ServeFlags): Promise
   const signalled = new Promise<string>((resolve) => {
     for (const name of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.once(name, () => resolve(name));
   });
+  // Many threads work for it: to say what they have done comes before doing more.
+  runFirst();
+  limitNewSpace();
   const server = await startServer(options);
   for (const address of server.addresses) log.info('listening', { address });
   notifySystemd(process.env, 'READY=1', `STATUS=Serving ${[...options.pools.keys()].join(', ')}`);

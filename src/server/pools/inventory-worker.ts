@@ -10,6 +10,7 @@ import { type TreeNode, tree } from '../../engine/operations/tree.ts';
 import { checkPool, type Finding } from '../../engine/pools/check.ts';
 import { growPool, type PoolGrown } from '../../engine/pools/grow.ts';
 import { openPoolRoot, type PoolRoot } from '../../engine/pools/open.ts';
+import { runLikeOthers } from '../../linux/priority.ts';
 import { CoppiceError, type ErrorData } from '../../model/errors.ts';
 
 /**
@@ -62,15 +63,22 @@ const lineageAge = 10_000;
 
 const port = parentPort;
 if (port) {
+  runLikeOthers();
   const path = workerData as string;
   const root = openPoolRoot(path);
   const context = createContext({ path: root.path, root: root.fd, metadata: root.metadata }, false);
   const known = new Map<string, string>();
+  /** The other side has taken a piece: pieces that lie there together would be taken all at once, and hold up everything else. */
+  let onTaken = (): void => {};
   let lineage:
     | { readonly of: string | undefined; readonly at: number; readonly nodes: LineageEntry[] }
     | undefined;
 
-  port.on('message', (message: 'close' | ({ readonly id: number } & InventoryTask)) => {
+  port.on('message', (message: 'close' | 'taken' | ({ readonly id: number } & InventoryTask)) => {
+    if (message === 'taken') {
+      onTaken();
+      return;
+    }
     if (message === 'close') {
       context[Symbol.dispose]();
       root[Symbol.dispose]();
@@ -93,8 +101,12 @@ if (port) {
     if (message.task === 'verify') return requireSame(root, path);
     if (message.task === 'refresh') {
       const news = differences(listContents(context), known);
-      for (let at = 0; at < news.length; at += piece)
+      for (let at = 0; at < news.length; at += piece) {
+        const { promise, resolve } = Promise.withResolvers<void>();
+        onTaken = resolve;
         send({ id: message.id, entries: news.slice(at, at + piece) });
+        await promise;
+      }
       collectGarbage();
       return undefined;
     }

@@ -105,6 +105,7 @@ export class Inventory {
   #receive(message: InventoryMessage): void {
     if ('entries' in message) {
       this.#onEntries(message.entries);
+      setImmediate(() => this.#worker.postMessage('taken'));
       return;
     }
     const waiting = this.#waiting.get(message.id);

@@ -1,5 +1,6 @@
 import { DatabaseSync } from 'node:sqlite';
 import { parentPort, workerData } from 'node:worker_threads';
+import { runLikeOthers } from '../../linux/priority.ts';
 
 /**
  * The thread that keeps what the server has to remember over a restart: answers to request ids, and jobs. Nothing in it says what is in
@@ -55,6 +56,7 @@ const schema = `
 
 const port = parentPort;
 if (port) {
+  runLikeOthers();
   const database = new DatabaseSync(String(workerData));
   // One server to a state: a second one would take the jobs of the first for interrupted ones.
   database.exec('PRAGMA locking_mode = EXCLUSIVE;');
