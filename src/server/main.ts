@@ -1,6 +1,6 @@
 import { runFirst } from '../linux/priority.ts';
 import { notifySystemd, watchdogInterval } from './listen/systemd.ts';
-import { limitNewSpace } from './memory.ts';
+import { keepHeapSmall } from './memory.ts';
 import { readServeFlags, type ServeFlags } from './options.ts';
 import { startServer } from './server.ts';
 
@@ -18,7 +18,7 @@ export async function serve(process: NodeJS.Process, flags: ServeFlags): Promise
   });
   // Many threads work for it: to say what they have done comes before doing more.
   runFirst();
-  limitNewSpace();
+  keepHeapSmall();
   const server = await startServer(options);
   for (const address of server.addresses) log.info('listening', { address });
   notifySystemd(process.env, 'READY=1', `STATUS=Serving ${[...options.pools.keys()].join(', ')}`);
