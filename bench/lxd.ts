@@ -1,5 +1,6 @@
 import { closeSync, fsyncSync, globSync, openSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
+import { BenchDaemon } from './support/daemon.ts';
 import { Lxd } from './support/lxd.ts';
 import { compare, type Measured, measured, type Target, time } from './support/measure.ts';
 import { type BenchPool, benchPool, GiB, library, makeImage } from './support/pool.ts';
@@ -48,6 +49,8 @@ export async function lxd(): Promise<Measured[]> {
     (round) => time(() => atOnce((one) => copyVolume(rival, `together-${round}-${one}`))),
   );
 
+  const daemon = await throughDaemon(bench, rival);
+
   const disks = { ours: await bench.pool.diskPath('vm-0'), theirs: diskIn(rival, 'vm-0') };
   const snapshots = await compare(
     rounds + 3,
@@ -68,10 +71,64 @@ export async function lxd(): Promise<Measured[]> {
     ...rows('clone', clones, { atLeast: 10 }),
     ...rows('clone, inline', inlineClones),
     ...rows(`clone, ${atATime} at once`, together, { atLeast: 10 }),
+    ...daemonRows(daemon),
     ...rows('snapshot, 1 MiB dirty', snapshots.slice(3), { atLeast: 1 }),
     ...rows('restore', restores.slice(3), { atLeast: 1 }),
     ...rows(`list of ${volumes} with sizes`, lists.slice(3), { atLeast: 1 }),
     ...rows('clone, few volumes', few),
+  ];
+}
+
+const daemonClients = 16;
+const daemonClones = 800;
+const rivalClones = 32;
+const daemonRounds = 5;
+
+/** Clones each second that 16 clients get: of the daemon by gRPC, deferred, and of LXD by its REST. Each in its own unit of work. */
+async function throughDaemon(bench: BenchPool, rival: Lxd): Promise<Pair[]> {
+  await using server = await BenchDaemon.start(bench.path, 'lxd');
+  const load = server.clients();
+  const ours = async (round: number): Promise<number> => {
+    const task = {
+      task: 'clone',
+      prefix: `daemon-${round}`,
+      many: daemonClones,
+      clients: daemonClients,
+      durable: false,
+    } as const;
+    return (daemonClones / (await load.ask(task)).milliseconds) * 1000;
+  };
+  const theirs = async (round: number): Promise<number> => {
+    let next = 0;
+    const lane = async (): Promise<void> => {
+      while (next < rivalClones) await copyVolume(rival, `rest-${round}-${next++}`);
+    };
+    const milliseconds = await time(() => Promise.all(Array.from({ length: daemonClients }, lane)));
+    return (rivalClones / milliseconds) * 1000;
+  };
+  await ours(-1);
+  await theirs(-1);
+  return compare(daemonRounds, ours, theirs);
+}
+
+function daemonRows(rates: readonly Pair[]): Measured[] {
+  return [
+    measured(
+      `daemon, clones by ${daemonClients} clients`,
+      'times the rate of LXD',
+      rates.map(({ a, b }) => a / b),
+      { atLeast: 10 },
+    ),
+    measured(
+      `daemon, clones by ${daemonClients} clients, gRPC`,
+      'clones/s',
+      rates.map(({ a }) => a),
+    ),
+    measured(
+      `daemon, clones by ${daemonClients} clients, LXD`,
+      'clones/s',
+      rates.map(({ b }) => b),
+    ),
   ];
 }
 

@@ -38,7 +38,7 @@ export class BenchDaemon implements AsyncDisposable {
         stdio: ['ignore', 'ignore', 'pipe'],
       },
     );
-    process.prependListener('exit', () => daemon.kill('SIGKILL'));
+    killAtExit(daemon);
     let start = 0;
     await new Promise<void>((resolve, reject) => {
       let log = '';
@@ -56,7 +56,7 @@ export class BenchDaemon implements AsyncDisposable {
   /** A process with clients, which ends with the daemon. */
   clients(): Clients {
     const child = fork(join(import.meta.dirname, 'daemon-load.ts'), [this.#socket]);
-    process.prependListener('exit', () => child.kill('SIGKILL'));
+    killAtExit(child);
     this.#clients.push(child);
     return {
       async ask(task) {
@@ -101,4 +101,15 @@ export class BenchDaemon implements AsyncDisposable {
         .end();
     });
   }
+}
+
+const children = new Set<ChildProcess>();
+
+/** Before the run's directory is removed, which they use. */
+function killAtExit(child: ChildProcess): void {
+  if (children.size === 0)
+    process.prependListener('exit', () => {
+      for (const each of children) each.kill('SIGKILL');
+    });
+  children.add(child);
 }

@@ -29,7 +29,7 @@ export class Lxd implements AsyncDisposable {
   readonly directory: string;
   readonly #process: ChildProcess;
   readonly #ended: Promise<unknown>;
-  readonly #agent = new Agent({ keepAlive: true, maxSockets: 8 });
+  readonly #agent = new Agent({ keepAlive: true, maxSockets: 16 });
   readonly #killAtExit = (): void => killAndWait(this.#process);
 
   private constructor(directory: string) {
