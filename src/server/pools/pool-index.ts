@@ -48,7 +48,7 @@ export class PoolIndex {
     else if (!sameVolume(before.volume, entry.volume))
       this.#onChange({ type: 'changed', volume: entry.volume });
     const isOther = before?.volume.id !== entry.volume.id;
-    this.#tellSnapshots(isOther ? [] : (before?.snapshots ?? []), entry.snapshots);
+    this.#tellSnapshots(before?.snapshots ?? [], entry.snapshots, isOther);
   }
 
   rename(from: string, to: string): void {
@@ -70,7 +70,7 @@ export class PoolIndex {
     this.#entries.delete(name);
     this.#removed++;
     this.#count(before, -1);
-    this.#tellSnapshots(before.snapshots, []);
+    this.#tellSnapshots(before.snapshots, [], false);
     this.#onChange({ type: 'removed', volume: before.volume });
   }
 
@@ -101,18 +101,20 @@ export class PoolIndex {
     this.#snapshots += by * snapshots.length;
   }
 
-  #tellSnapshots(before: readonly SnapshotSummary[], after: readonly SnapshotSummary[]): void {
-    if (before === after || (before.length === 0 && after.length === 0)) return;
+  /** @param isOther what has the names now belongs to another volume */
+  #tellSnapshots(
+    before: readonly SnapshotSummary[],
+    after: readonly SnapshotSummary[],
+    isOther: boolean,
+  ): void {
+    if (before.length === 0 && after.length === 0) return;
     const there = new Map(before.map((each) => [each.name, each]));
     for (const snapshot of after) {
       const known = there.get(snapshot.name);
-      if (known?.created === snapshot.created) there.delete(snapshot.name);
-      else this.#onChange({ type: 'added', snapshot });
+      there.delete(snapshot.name);
+      if (isOther || known?.created !== snapshot.created) this.#onChange({ type: 'added', snapshot });
     }
-    for (const snapshot of there.values()) {
-      // Another has taken its name: that was told.
-      if (!after.some((each) => each.name === snapshot.name)) this.#onChange({ type: 'removed', snapshot });
-    }
+    for (const snapshot of there.values()) this.#onChange({ type: 'removed', snapshot });
   }
 }
 
