@@ -44,7 +44,7 @@ export function toConnectError(error: unknown, requestId: string): ConnectError 
   if (error instanceof ConnectError) return error;
   if (error instanceof CoppiceError) {
     const details = [detail(ErrorInfoSchema, { reason: error.code.toUpperCase(), domain }), ...more(error)];
-    return new ConnectError(error.message, statusCodes[error.code], undefined, details as never);
+    return new ConnectError(shortened(error.message), statusCodes[error.code], undefined, details as never);
   }
   return new ConnectError(
     `A defect of the server; its log has more under the request ${requestId}.`,
@@ -54,13 +54,21 @@ export function toConnectError(error: unknown, requestId: string): ConnectError 
   );
 }
 
+/** Errors go in headers, of which many clients take 8 KiB: of thousands of things that are wrong, so many are told. */
+const mostListed = 12;
+const longestMessage = 1000;
+
+function shortened(message: string): string {
+  return message.length <= longestMessage ? message : `${message.slice(0, longestMessage)}...`;
+}
+
 export function badRequest(violations: readonly Violation[]): ConnectError {
   const [first] = violations;
   const rest = violations.length > 1 ? ` (and ${violations.length - 1} more)` : '';
   const message = first ? `${first.field} ${first.description}${rest}.` : 'The request is not valid.';
-  return new ConnectError(message, Code.InvalidArgument, undefined, [
+  return new ConnectError(shortened(message), Code.InvalidArgument, undefined, [
     detail(ErrorInfoSchema, { reason: 'INVALID_ARGUMENT', domain }),
-    detail(BadRequestSchema, { fieldViolations: [...violations] }),
+    detail(BadRequestSchema, { fieldViolations: violations.slice(0, mostListed) }),
   ] as never);
 }
 
@@ -79,7 +87,8 @@ export function refused(code: Code, reason: string, message: string): ConnectErr
 function more(error: CoppiceError): Detail[] {
   const { blockers, neededBytes, availableBytes } = error;
   const details: Detail[] = [];
-  if (blockers.length > 0) details.push(detail(BlockersSchema, { blockers: blockers.map(toBlocker) }));
+  if (blockers.length > 0)
+    details.push(detail(BlockersSchema, { blockers: blockers.slice(0, mostListed).map(toBlocker) }));
   if (neededBytes !== undefined && availableBytes !== undefined)
     details.push(
       detail(MissingSpaceSchema, {

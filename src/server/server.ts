@@ -80,6 +80,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
   const jobs = new Jobs(state, log, (pool, job, type) => events.get(pool)?.jobChanged(job, type));
   await jobs.load();
   const pools = new Map<string, ServedPool>();
+  const wasThere = new Set<string>();
   for (const [id, path] of options.pools) {
     const told = events.get(id) as PoolEvents;
     const served = new ServedPool({
@@ -94,6 +95,8 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
       async onState(isAvailable) {
         told.poolChanged(isAvailable, pools.get(id)?.unavailableReason ?? '');
         const pool = pools.get(id);
+        if (isAvailable && wasThere.has(id)) told.restart();
+        if (isAvailable) wasThere.add(id);
         if (isAvailable && pool) await jobs.settle(id, (job, jobId) => findResult(pool, job, jobId));
       },
     });

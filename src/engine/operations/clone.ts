@@ -33,6 +33,8 @@ export interface CloneOptions extends Marked {
 
 export interface Cloned extends Created {
   readonly method: 'reflink' | 'snapshot';
+  /** Only of a directory tree. */
+  readonly kind?: 'tree';
   /** What it was cloned from. */
   readonly origin: Ancestor;
   /** What was changed behind Coppice's back in the template or snapshot: one sentence each. */
@@ -96,6 +98,7 @@ function cloneHeld(context: Context, volume: HeldSource, name: Name, options: Cl
       id: published.id,
       bytes,
       created: published.created,
+      ...(published.kind === 'tree' && { kind: published.kind }),
       method,
       origin: published.origin[0] ?? parentOf(volume.metadata, volume.reference),
       ...(warnings.length > 0 && { warnings }),

@@ -55,6 +55,7 @@ export class Jobs {
   readonly #state: State;
   readonly #log: Log;
   readonly #entries = new Map<string, Entry>();
+  #isStopping = false;
   readonly #onChange: (pool: string, job: Job, type: EventType) => void;
 
   constructor(state: State, log: Log, onChange: (pool: string, job: Job, type: EventType) => void) {
@@ -109,7 +110,10 @@ export class Jobs {
       told: 0,
       waiting: [],
     };
+    if (this.#isStopping)
+      throw new CoppiceError('cancelled', 'The server is stopping; start it again later.');
     await this.#save(id, entry);
+    if (this.#isStopping) entry.abort.abort(stopping);
     this.#entries.set(id, entry);
     this.#onChange(pool, job, EventType.ADDED);
     void this.#run(id, entry, run, requestId).finally(end);
@@ -165,6 +169,7 @@ export class Jobs {
 
   /** Ends all, because the server stops: each clears what it has made in part, and is told as interrupted. */
   async stop(): Promise<void> {
+    this.#isStopping = true;
     for (const { abort } of this.#entries.values()) abort.abort(stopping);
     await Promise.all([...this.#entries.values()].map(({ ended }) => ended));
   }

@@ -29,6 +29,7 @@ export function tlsServer(address: TlsAddress, handler: NodeHandlerFn): TlsServe
     authority === undefined ? {} : { ca: read(authority), requestCert: true },
   );
   limitHttp1(server as unknown as Parameters<typeof limitHttp1>[0]);
+  server.maxConnections = 2000;
   server.on('request', handler);
   const sessions = new Set<ServerHttp2Session>();
   const sockets = new Set<{ destroy(): void }>();
@@ -38,6 +39,8 @@ export function tlsServer(address: TlsAddress, handler: NodeHandlerFn): TlsServe
   });
   server.on('connection', (socket) => {
     sockets.add(socket);
+    // Whoever has lost his power says nothing any more.
+    socket.setKeepAlive(true, 30_000);
     socket.on('close', () => sockets.delete(socket));
   });
   ignoreBrokenConnections(server);

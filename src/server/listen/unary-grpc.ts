@@ -7,6 +7,7 @@ import type {
 import { type DescMethodUnary, fromBinary, type Message, toBinary } from '@bufbuild/protobuf';
 import { Code, type ConnectError } from '@connectrpc/connect';
 import { setTrailerStatus } from '@connectrpc/connect/protocol-grpc';
+import type { Caller } from '../auth/caller.ts';
 import { refused, toConnectError } from '../failures.ts';
 import { contextOf, type UnaryMethod, type UnarySetup } from './unary.ts';
 
@@ -17,6 +18,9 @@ import { contextOf, type UnaryMethod, type UnarySetup } from './unary.ts';
  */
 
 const contentTypes: ReadonlySet<unknown> = new Set(['application/grpc', 'application/grpc+proto']);
+
+/** Milliseconds in which a request has to arrive. */
+const longestRequest = 60_000;
 
 /** One byte of flags, four of length. */
 const prefixBytes = 5;
@@ -29,17 +33,35 @@ export function unaryGrpc(
     const { headers, stream } = request;
     const found = setup.methods.get(request.url);
     if (!found || !isUsual(headers)) return false;
+    const requestId = setup.requestIdOf(request);
+    let caller: Caller;
+    try {
+      // Before anything of the request is read: a stranger shall not fill our memory.
+      caller = setup.admit(request, found.method, requestId);
+    } catch (error) {
+      stream.on('error', () => {});
+      respondFailure(response, requestId, toConnectError(error, requestId));
+      stream.resume();
+      return true;
+    }
     const chunks: Buffer[] = [];
     let length = 0;
+    stream.setTimeout(longestRequest, () => stream.close());
     stream.on('data', (chunk: Buffer) => {
       length += chunk.length;
       if (length <= setup.mostBytes + prefixBytes) chunks.push(chunk);
+      else {
+        chunks.length = 0;
+        respondFailure(response, requestId, tooLarge(setup.mostBytes));
+        stream.close();
+      }
     });
     // Whoever breaks off gets no answer; what he has asked for goes on, as nobody can tell how far it was.
     stream.on('error', () => {});
     stream.on('end', () => {
+      stream.setTimeout(0);
       const body = chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks);
-      void answer(setup, found, request, response, length > body.length ? undefined : body);
+      answer(setup, found, request, response, caller, body).catch(() => stream.close());
     });
     return true;
   };
@@ -60,12 +82,12 @@ async function answer(
   { method, implementation }: UnaryMethod,
   request: Http2ServerRequest,
   response: Http2ServerResponse,
-  body: Buffer | undefined,
+  caller: Caller,
+  body: Buffer,
 ): Promise<void> {
-  const requestId = setup.requestIdOf(request);
+  const { requestId } = caller;
   try {
-    const caller = setup.admit(request, method, requestId);
-    const message = decode(method, body, setup.mostBytes);
+    const message = decode(method, body);
     const context = contextOf(request, method, caller, 'grpc');
     const made = await setup.around(method, message, caller, async () => implementation(message, context));
     respond(response, requestId, toBinary(method.output, made));
@@ -75,8 +97,7 @@ async function answer(
 }
 
 /** @throws ConnectError */
-function decode(method: DescMethodUnary, body: Buffer | undefined, mostBytes: number): Message {
-  if (!body) throw bad(Code.ResourceExhausted, `The request is larger than ${mostBytes} bytes.`);
+function decode(method: DescMethodUnary, body: Buffer): Message {
   if (body.length < prefixBytes || body[0] !== 0 || body.readUInt32BE(1) !== body.length - prefixBytes)
     throw bad(Code.InvalidArgument, 'The request is not one whole message of gRPC.');
   try {
@@ -85,6 +106,10 @@ function decode(method: DescMethodUnary, body: Buffer | undefined, mostBytes: nu
     const why = cause instanceof Error ? cause.message : String(cause);
     throw bad(Code.InvalidArgument, `The request is no ${method.input.typeName}: ${why}.`);
   }
+}
+
+function tooLarge(mostBytes: number): ConnectError {
+  return bad(Code.ResourceExhausted, `The request is larger than ${mostBytes} bytes.`);
 }
 
 function bad(code: Code, message: string): ConnectError {

@@ -2,6 +2,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { type DescMessage, fromJson, type JsonValue, type Message, toJson } from '@bufbuild/protobuf';
 import { Code, type ConnectError } from '@connectrpc/connect';
 import { codeToHttpStatus, errorToJson } from '@connectrpc/connect/protocol-connect';
+import type { Caller } from '../auth/caller.ts';
 import { badRequest, refused, toConnectError } from '../failures.ts';
 import type { Violation } from '../rules.ts';
 import { contextOf, type UnaryMethod, type UnarySetup } from './unary.ts';
@@ -16,25 +17,42 @@ export function unaryJson(
   return (request, response) => {
     const found = setup.methods.get(request.url ?? '');
     if (!found || !isUsual(request)) return false;
+    const requestId = setup.requestIdOf(request);
+    const fail = (error: unknown): void => {
+      const failure = toConnectError(error, requestId);
+      respond(response, requestId, statusOf(failure), errorToJson(failure, undefined) as JsonValue);
+      request.resume();
+    };
+    request.on('error', () => {});
+    let caller: Caller;
+    try {
+      // Before anything of the request is read: a stranger shall not fill our memory.
+      caller = setup.admit(request, found.method, requestId);
+    } catch (error) {
+      fail(error);
+      return true;
+    }
     const chunks: Buffer[] = [];
     let length = 0;
     request.on('data', (chunk: Buffer) => {
       length += chunk.length;
       if (length <= setup.mostBytes) chunks.push(chunk);
+      else {
+        chunks.length = 0;
+        const message = `The request is larger than ${setup.mostBytes} bytes.`;
+        fail(refused(Code.ResourceExhausted, 'BAD_REQUEST', message));
+      }
     });
-    request.on('error', () => {});
     request.on('end', () => {
-      void answer(
-        setup,
-        found,
-        request,
-        response,
-        length > setup.mostBytes ? undefined : Buffer.concat(chunks),
-      );
+      if (length > setup.mostBytes) return;
+      answer(setup, found, request, response, caller, Buffer.concat(chunks)).catch(fail);
     });
     return true;
   };
 }
+
+/** The most fields of a request that can't be read which are tried one by one. */
+const mostTried = 100;
 
 function isUsual({ method, headers }: IncomingMessage): boolean {
   return (
@@ -50,25 +68,13 @@ async function answer(
   { method, implementation }: UnaryMethod,
   request: IncomingMessage,
   response: ServerResponse,
-  body: Buffer | undefined,
+  caller: Caller,
+  body: Buffer,
 ): Promise<void> {
-  const requestId = setup.requestIdOf(request);
-  try {
-    const caller = setup.admit(request, method, requestId);
-    if (!body)
-      throw refused(
-        Code.ResourceExhausted,
-        'BAD_REQUEST',
-        `The request is larger than ${setup.mostBytes} bytes.`,
-      );
-    const message = read(method.input, body);
-    const context = contextOf(request, method, caller, 'connect');
-    const made = await setup.around(method, message, caller, async () => implementation(message, context));
-    respond(response, requestId, 200, toJson(method.output, made));
-  } catch (error) {
-    const failure = toConnectError(error, requestId);
-    respond(response, requestId, statusOf(failure), errorToJson(failure, undefined) as JsonValue);
-  }
+  const message = read(method.input, body);
+  const context = contextOf(request, method, caller, 'connect');
+  const made = await setup.around(method, message, caller, async () => implementation(message, context));
+  respond(response, caller.requestId, 200, toJson(method.output, made));
 }
 
 /** @throws ConnectError INVALID_ARGUMENT */
@@ -85,18 +91,24 @@ function read(input: DescMessage, body: Buffer): Message {
 function unreadable(input: DescMessage, value: JsonValue, error: unknown): Violation[] {
   if (typeof value !== 'object' || value === null || Array.isArray(value))
     return [{ field: input.name, description: 'must be a JSON object' }];
-  const found = Object.entries(value).flatMap(([name, one]): Violation[] => {
-    try {
-      fromJson(input, { [name]: one }, { ignoreUnknownFields: false });
-      return [];
-    } catch (failure) {
-      const known = input.fields.find((field) => field.jsonName === name || field.name === name);
-      const field = known?.name ?? name.slice(0, 80);
-      return [
-        { field, description: known ? `can't be read: ${reasonOf(failure)}` : 'is no field of this request' },
-      ];
-    }
-  });
+  // A few are enough: to try each of thousands would hold up everybody else.
+  const found = Object.entries(value)
+    .slice(0, mostTried)
+    .flatMap(([name, one]): Violation[] => {
+      try {
+        fromJson(input, { [name]: one }, { ignoreUnknownFields: false });
+        return [];
+      } catch (failure) {
+        const known = input.fields.find((field) => field.jsonName === name || field.name === name);
+        const field = known?.name ?? name.slice(0, 80);
+        return [
+          {
+            field,
+            description: known ? `can't be read: ${reasonOf(failure)}` : 'is no field of this request',
+          },
+        ];
+      }
+    });
   // Each for itself can be read: two of them say different things of the same.
   return found.length > 0 ? found : [{ field: input.name, description: `can't be read: ${reasonOf(error)}` }];
 }

@@ -45,6 +45,13 @@ export class EventLog<E> {
     return events;
   }
 
+  /** Has everybody begin anew, where what has happened is not known. */
+  restart(): void {
+    this.#next++;
+    this.#first = this.#next;
+    for (const tell of this.#waiting.splice(0)) tell();
+  }
+
   /** Resolves when there is something at a place, when the time is over, or when the signal fires. */
   waitFor(place: number, milliseconds: number, signal: AbortSignal): Promise<void> {
     if (place < this.#next || signal.aborted) return Promise.resolve();

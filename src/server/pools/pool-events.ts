@@ -47,6 +47,11 @@ export class PoolEvents {
     });
   }
 
+  /** Nobody knows what has happened to the pool while it was away. */
+  restart(): void {
+    this.#log.restart();
+  }
+
   /** Up to so many events from a place on; undefined when they are not kept any more. */
   read(place: number, most: number): Event[] | undefined {
     return this.#log.read(place, most)?.map((noted) => {

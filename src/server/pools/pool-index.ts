@@ -137,7 +137,10 @@ function sameVolume(a: VolumeSummary, b: VolumeSummary): boolean {
     a.type === b.type &&
     a.bytes === b.bytes &&
     a.created === b.created &&
-    a.snapshots === b.snapshots
+    a.snapshots === b.snapshots &&
+    a.kind === b.kind &&
+    a.origin?.id === b.origin?.id &&
+    a.request === b.request
   );
 }
 

@@ -2,6 +2,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import type { AuditEntry } from '../../engine/audit.ts';
 import type { Listed, VolumeDetails } from '../../engine/operations/list.ts';
 import { openPool, type Pool } from '../../engine/pool.ts';
+import { openPoolRoot } from '../../engine/pools/open.ts';
 import { CoppiceError } from '../../model/errors.ts';
 import { unavailable } from '../failures.ts';
 import type { Log } from '../log.ts';
@@ -17,8 +18,11 @@ const verifyEvery = 5;
 const refreshEvery = 30_000;
 const refreshShare = 20;
 
-/** As many volumes are looked at again one by one; more are found by reading the whole pool. */
+/** So many volumes are looked at again at once. None is left out: a reading of the whole pool tells only what is new to it. */
 const mostRereads = 500;
+
+/** Milliseconds after which a volume that could not be looked at is looked at again. */
+const lookAgain = 5000;
 
 export interface ServedPoolSetup {
   /** What clients call it. */
@@ -178,7 +182,8 @@ export class ServedPool implements AsyncDisposable {
 
   async #isStillMissing(): Promise<boolean> {
     try {
-      await (await openPool(this.path, { inline: true })).close();
+      // Only whether it is there: what has to be cleared in it is cleared in a thread.
+      openPoolRoot(this.path)[Symbol.dispose]();
       return false;
     } catch (error) {
       this.#reason = sentence(error);
@@ -260,12 +265,9 @@ export class ServedPool implements AsyncDisposable {
     // What comes together is looked at together.
     await pause(1);
     while (this.#dirty.size > 0) {
-      const names = [...this.#dirty];
-      this.#dirty.clear();
-      if (names.length > mostRereads) {
-        for (const name of names) this.#end(name, 0);
-        this.#readAllSoon();
-      } else await Promise.all(names.map((name) => this.#rereadOne(name)));
+      const names = [...this.#dirty].slice(0, mostRereads);
+      for (const name of names) this.#dirty.delete(name);
+      await Promise.all(names.map((name) => this.#rereadOne(name)));
       const { resolve } = this.#round;
       this.#round = Promise.withResolvers();
       resolve();
@@ -289,7 +291,10 @@ export class ServedPool implements AsyncDisposable {
     try {
       return this.#opened && listedFrom(await this.#opened.pool.show(name));
     } catch (error) {
-      return error instanceof CoppiceError && error.code === 'not_found' ? 'gone' : undefined;
+      if (error instanceof CoppiceError && error.code === 'not_found') return 'gone';
+      // Somebody holds it, or its disk has failed: what is known of it stays, until it can be looked at.
+      setTimeout(() => this.#opened && this.#reread(name), lookAgain).unref();
+      return undefined;
     }
   }
 

@@ -1,3 +1,4 @@
+import { create } from '@bufbuild/protobuf';
 import type { ServiceImpl } from '@connectrpc/connect';
 import {
   Durability,
@@ -6,6 +7,7 @@ import {
   VolumeSchema,
 } from '../../api/generated/coppice/v1/resources_pb.ts';
 import type { VolumeService } from '../../api/generated/coppice/v1/volume_service_pb.ts';
+import { volumeName } from '../../api/resource-names.ts';
 import type { VolumeSummary } from '../../engine/operations/list.ts';
 import { CoppiceError } from '../../model/errors.ts';
 import { once, poolFor, type ServerContext, servedPool } from '../context.ts';
@@ -65,11 +67,10 @@ export function changingVolumes(context: ServerContext): ChangingVolumes {
               ...markField(mark),
               ...durabilityField(request.durability),
             });
-            const kind = served.index.get(volumeIn(source))?.volume.kind;
             return {
               name,
               type: 'volume',
-              ...(kind && { kind }),
+              ...(cloned.kind && { kind: cloned.kind }),
               bytes: cloned.bytes,
               id: cloned.id,
               created: cloned.created,
@@ -109,8 +110,13 @@ export function changingVolumes(context: ServerContext): ChangingVolumes {
       return once(context, handler, request, {
         response: VolumeSchema,
         async find(_, id) {
-          const details = id === '' ? undefined : await ifThere(() => served.pool.show(to));
-          return details?.id === id ? toDetailedVolume(served.id, details) : undefined;
+          if (id === '') return undefined;
+          const details = await ifThere(() => served.pool.show(to));
+          if (details?.id === id) return toDetailedVolume(served.id, details);
+          // It still has its old name, or has got yet another meanwhile: then what has the old one now is somebody else's.
+          const before = await ifThere(() => served.pool.show(from));
+          if (before?.id === id) return undefined;
+          return create(VolumeSchema, { name: volumeName(served.id, to), uid: id });
         },
         async run(_, note) {
           await note(async () => (await served.pool.show(from)).id ?? '');

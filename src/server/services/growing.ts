@@ -6,6 +6,7 @@ import {
   type VolumeService,
 } from '../../api/generated/coppice/v1/volume_service_pb.ts';
 import { once, poolFor, type ServerContext, servedPool } from '../context.ts';
+import { toDetailedVolume } from '../convert.ts';
 import { durabilityField, shown } from './changing-volumes.ts';
 import { notifierOf } from './hypervisors.ts';
 import { poolIn, volumeIn } from './naming.ts';
@@ -39,6 +40,13 @@ export function growing(context: ServerContext): Pick<ServiceImpl<typeof VolumeS
         // To do it again does no harm, and tells the hypervisor; only the size before has to be remembered.
         async find(_, noted) {
           if (noted === '') return undefined;
+          const present = await served.pool.show(volume);
+          // Larger than that by now, because somebody has grown it again.
+          if ((present.bytes ?? 0) > bytes)
+            return create(GrowVolumeResponseSchema, {
+              volume: toDetailedVolume(served.id, present),
+              previousSizeBytes: BigInt(noted),
+            });
           return create(GrowVolumeResponseSchema, {
             ...fieldsOf(await grow()),
             previousSizeBytes: BigInt(noted),

@@ -89,7 +89,8 @@ export function jobService(context: ServerContext): ServiceImpl<typeof JobServic
     },
 
     adoptDisks(request, handler) {
-      const { parent, paths, type, copy, force, keepGoing, removeOriginals, validateOnly } = request;
+      const paths = request.paths.map((path) => requireAllowedPath(context, handler, 'paths', path));
+      const { parent, type, copy, force, keepGoing, removeOriginals, validateOnly } = request;
       return start(request, handler, poolIn(parent), async ({ signal, onProgress }, served) => {
         const as = adoptTypes[type];
         const adopted = await poolFor(served, handler).adopt(paths, {

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { type DescMessage, fromBinary, type Message, type MessageShape, toBinary } from '@bufbuild/protobuf';
-import { CoppiceError } from '../../model/errors.ts';
+import { Code, ConnectError } from '@connectrpc/connect';
+import { CoppiceError, type ErrorCode } from '../../model/errors.ts';
 import { badRequest } from '../failures.ts';
 import type { State } from './state.ts';
 
@@ -63,8 +64,8 @@ export class Requests {
       const isTaken = error instanceof CoppiceError && error.code === 'already_exists';
       answer = isTaken ? await find(key, '') : undefined;
       if (!answer) {
-        // Nothing has happened, so that the id is free. Where even that can't be written, a retry looks what has happened.
-        await this.#state.forget(key).catch(() => {});
+        // Where something may have happened all the same, a retry looks for it, with what was noted.
+        if (hasDoneNothing(error)) await this.#state.forget(key).catch(() => {});
         throw error;
       }
     }
@@ -72,6 +73,24 @@ export class Requests {
     await this.#state.answer(key, toBinary(response, answer)).catch(() => {});
     return answer;
   }
+}
+
+/** Failures that come before anything is done, so that the id is free. */
+const harmless: ReadonlySet<ErrorCode> = new Set([
+  'invalid_argument',
+  'not_found',
+  'already_exists',
+  'blocked',
+  'busy',
+  'permission_denied',
+  'unsupported',
+  'invalid_image',
+  'not_a_pool',
+]);
+
+function hasDoneNothing(error: unknown): boolean {
+  if (error instanceof CoppiceError) return harmless.has(error.code);
+  return error instanceof ConnectError && error.code !== Code.Internal;
 }
 
 function requireSame(known: string, fingerprint: string): void {
