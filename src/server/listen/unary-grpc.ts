@@ -45,21 +45,25 @@ export function unaryGrpc(
       return true;
     }
     const chunks: Buffer[] = [];
+    const most = setup.mostBytes + prefixBytes;
     let length = 0;
-    stream.setTimeout(longestRequest, () => stream.close());
+    const tooLate = setTimeout(() => stream.close(), longestRequest);
+    stream.on('close', () => clearTimeout(tooLate));
     stream.on('data', (chunk: Buffer) => {
+      const wasFine = length <= most;
       length += chunk.length;
-      if (length <= setup.mostBytes + prefixBytes) chunks.push(chunk);
-      else {
+      if (length <= most) chunks.push(chunk);
+      else if (wasFine) {
+        // The rest is read, and forgotten, so that the answer is.
         chunks.length = 0;
         respondFailure(response, requestId, tooLarge(setup.mostBytes));
-        stream.close();
       }
     });
     // Whoever breaks off gets no answer; what he has asked for goes on, as nobody can tell how far it was.
     stream.on('error', () => {});
     stream.on('end', () => {
-      stream.setTimeout(0);
+      clearTimeout(tooLate);
+      if (length > most) return;
       const body = chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks);
       answer(setup, found, request, response, caller, body).catch(() => stream.close());
     });
