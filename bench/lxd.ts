@@ -49,8 +49,6 @@ export async function lxd(): Promise<Measured[]> {
     (round) => time(() => atOnce((one) => copyVolume(rival, `together-${round}-${one}`))),
   );
 
-  const daemon = await throughDaemon(bench, rival);
-
   const disks = { ours: await bench.pool.diskPath('vm-0'), theirs: diskIn(rival, 'vm-0') };
   const snapshots = await compare(
     rounds + 3,
@@ -67,15 +65,17 @@ export async function lxd(): Promise<Measured[]> {
     () => time(() => listOurs(bench)),
     () => time(() => listTheirs(rival)),
   );
+  // Last, for it leaves thousands of volumes.
+  const daemon = await throughDaemon(bench, rival);
   return [
     ...rows('clone', clones, { atLeast: 10 }),
     ...rows('clone, inline', inlineClones),
     ...rows(`clone, ${atATime} at once`, together, { atLeast: 10 }),
-    ...daemonRows(daemon),
     ...rows('snapshot, 1 MiB dirty', snapshots.slice(3), { atLeast: 1 }),
     ...rows('restore', restores.slice(3), { atLeast: 1 }),
     ...rows(`list of ${volumes} with sizes`, lists.slice(3), { atLeast: 1 }),
     ...rows('clone, few volumes', few),
+    ...daemonRows(daemon),
   ];
 }
 
@@ -108,7 +108,7 @@ async function throughDaemon(bench: BenchPool, rival: Lxd): Promise<Pair[]> {
   };
   await ours(-1);
   await theirs(-1);
-  return compare(daemonRounds, ours, theirs);
+  return await compare(daemonRounds, ours, theirs);
 }
 
 function daemonRows(rates: readonly Pair[]): Measured[] {

@@ -60,9 +60,19 @@ export class BenchDaemon implements AsyncDisposable {
     this.#clients.push(child);
     return {
       async ask(task) {
-        const answer = once(child, 'message');
-        child.send(task);
-        return ((await answer) as [LoadResult])[0];
+        const settled = new AbortController();
+        const options = { signal: settled.signal };
+        const ended = once(child, 'exit', options).then(() =>
+          Promise.reject(new Error('The clients of the daemon have ended.')),
+        );
+        try {
+          child.send(task);
+          const [result] = (await Promise.race([once(child, 'message', options), ended])) as [LoadResult];
+          return result;
+        } finally {
+          ended.catch(() => {});
+          settled.abort();
+        }
       },
     };
   }
