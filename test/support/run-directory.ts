@@ -19,6 +19,7 @@ import { runProgram } from '../../src/linux/programs.ts';
 /** One temporary directory for each process that runs tests. Its lock tells a living run from what a killed one left. */
 
 const prefix = 'coppice-test-';
+const lockName = 'lock';
 let current: { path: string; guard: Descriptor } | undefined;
 
 export function runDirectory(): string {
@@ -59,6 +60,7 @@ export function clearDeadRuns(): string[] {
       using guard = openLock(path, constants.O_RDONLY);
       if (!guard) return removeEmpty(path);
       if (!lock(guard.fd, 'exclusive', false)) return false;
+      if (fstatSync(guard.fd).nlink === 0) return false; // another run has cleared it
       clear(path);
       return true;
     });
@@ -94,7 +96,7 @@ function childProcesses(): string[] {
 
 function openLock(path: string, flags: number): Descriptor | undefined {
   try {
-    return new Descriptor(openSync(join(path, 'lock'), flags, 0o600));
+    return new Descriptor(openSync(join(path, lockName), flags, 0o600));
   } catch (error) {
     if (hasErrno(error, 'ENOENT', 'ENOTDIR')) return undefined;
     throw error;
@@ -117,6 +119,10 @@ function clear(path: string): void {
     if (mount.mountPoint.startsWith(`${path}/`)) runProgram('umount', ['--lazy', '--', mount.mountPoint]);
   }
   for (const device of loopDevices(path)) runProgram('losetup', ['--detach', device]);
+  // The lock goes last: without it, what is left by a clearing that is ended half way would be taken for nobody's.
+  for (const name of readdirSync(path).filter((name) => name !== lockName)) {
+    rmSync(join(path, name), { recursive: true, force: true });
+  }
   rmSync(path, { recursive: true, force: true });
 }
 
