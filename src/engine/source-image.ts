@@ -1,11 +1,12 @@
-import { constants, fstatSync, openSync } from 'node:fs';
+import { constants, fstatSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { detectFormat, type ImageFormat } from '../images/format.ts';
 import { readQcow2Header } from '../images/qcow2.ts';
-import { Descriptor } from '../linux/files.ts';
+import type { Descriptor } from '../linux/files.ts';
 import { hasErrno } from '../linux/libc.ts';
 import { CoppiceError } from '../model/errors.ts';
 import { roundSize } from '../model/sizes.ts';
+import { type Confined, openOnHost } from './host-files.ts';
 
 /** A disk image of somebody else's, open, as it was when it was looked at. */
 export interface SourceImage {
@@ -49,11 +50,11 @@ export function readSourceImage(
 }
 
 /** Opens a path that a user gave. @throws CoppiceError not_found, permission_denied, invalid_image */
-export function openSource(path: string): Descriptor {
+export function openSource(path: string, confined: Confined): Descriptor {
   let descriptor: Descriptor;
   try {
     // Not blocking: a pipe put in the place of an image must not hang us.
-    descriptor = new Descriptor(openSync(resolve(path), constants.O_RDONLY | constants.O_NONBLOCK));
+    descriptor = openOnHost(resolve(path), constants.O_RDONLY | constants.O_NONBLOCK, confined);
   } catch (error) {
     if (hasErrno(error, 'ENOENT', 'ENOTDIR'))
       throw new CoppiceError('not_found', `There is no file ${path}.`, { cause: error });

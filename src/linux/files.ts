@@ -11,6 +11,7 @@ const O_CLOEXEC = 0o2000000;
 const ENOENT = 2;
 const EAGAIN = 11;
 const openat2Number = 437;
+const resolveBeneathWithoutLinks = 0x0e;
 const resolveBeneathWithoutLinksOrMounts = 0x0f;
 
 /** An open file descriptor that closes itself at the end of a `using` block. */
@@ -57,10 +58,23 @@ export function openAt(directory: number, path: string, flags: number, mode = 0)
   throw new SystemError(-result, 'openat2', path);
 }
 
-function attemptOpen(directory: number, path: string, flags: number, mode = 0): number {
+/** The same where something may be mounted on the way: in a directory of somebody else's. */
+export function openBeneath(directory: number, path: string, flags: number): Descriptor {
+  const result = attemptOpen(directory, path, flags, 0, resolveBeneathWithoutLinks);
+  if (result >= 0) return new Descriptor(result, closeDescriptor);
+  throw new SystemError(-result, 'openat2', path);
+}
+
+function attemptOpen(
+  directory: number,
+  path: string,
+  flags: number,
+  mode = 0,
+  resolve = resolveBeneathWithoutLinksOrMounts,
+): number {
   how[0] = flags | O_CLOEXEC;
   how[2] = mode;
-  how[4] = resolveBeneathWithoutLinksOrMounts;
+  how[4] = resolve;
   for (;;) {
     const result = attempt('openat2', path, openat2Number, directory, path, how, how.byteLength);
     // The kernel could not prove that the path stays beneath because something was renamed meanwhile; openat2(2) says: retry.

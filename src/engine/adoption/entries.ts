@@ -1,12 +1,13 @@
-import { constants, openSync, readdirSync, realpathSync, statSync } from 'node:fs';
+import { constants, readdirSync, realpathSync, statSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { readAttributeByPath } from '../../linux/attributes.ts';
-import { closingOnFailure, Descriptor, descriptorPath } from '../../linux/files.ts';
+import { closingOnFailure, type Descriptor, descriptorPath } from '../../linux/files.ts';
 import { hasErrno } from '../../linux/libc.ts';
 import { CoppiceError } from '../../model/errors.ts';
 import { decodeMetadata } from '../../model/metadata.ts';
 import { printable } from '../../model/printable.ts';
 import type { Context } from '../context.ts';
+import { type Confined, openOnHost } from '../host-files.ts';
 import { poolAttribute } from '../pools/open.ts';
 
 /** A file in a directory that stays open: whatever its path means later, this is still the same directory. */
@@ -24,12 +25,13 @@ export interface Entry {
 export function openEntries(
   context: Context,
   sources: readonly string[],
+  confined: Confined,
   stack: DisposableStack,
 ): readonly Entry[] {
   const directories = new Map<string, Descriptor>();
   const entries = new Map<string, Entry>();
   const open = (path: string): Descriptor => {
-    const directory = directories.get(path) ?? stack.use(openSourceDirectory(context, path));
+    const directory = directories.get(path) ?? stack.use(openSourceDirectory(context, path, confined));
     directories.set(path, directory);
     return directory;
   };
@@ -61,8 +63,8 @@ function asDirectory(path: string): string | undefined {
   }
 }
 
-function openSourceDirectory(context: Context, path: string): Descriptor {
-  const directory = new Descriptor(openSync(path, constants.O_RDONLY | constants.O_DIRECTORY));
+function openSourceDirectory(context: Context, path: string, confined: Confined): Descriptor {
+  const directory = openOnHost(path, constants.O_RDONLY | constants.O_DIRECTORY, confined);
   return closingOnFailure(directory, () => {
     if (!isInPool(context, directory.fd, path)) return directory;
     throw new CoppiceError(

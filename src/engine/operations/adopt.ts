@@ -15,11 +15,12 @@ import type { Control } from '../control.ts';
 import { announceWork } from '../disk-work.ts';
 import { busy, explainFailure } from '../failures.ts';
 import { findWork } from '../holding.ts';
+import type { Confined } from '../host-files.ts';
 import { holdPool } from '../pool-lock.ts';
 import { abandon } from '../publish.ts';
 import { takingLocks } from '../waiting.ts';
 
-export interface AdoptOptions {
+export interface AdoptOptions extends Confined {
   /** What disks become. When absent, templates where their directory is called `templates`, else volumes. */
   readonly as?: DiskType;
   /** Other names: from a file's name, or its whole path, to that of the volume. */
@@ -86,7 +87,7 @@ export async function adopt(
   using stack = new DisposableStack();
   using work = await takingLocks(context, control, 'adoption', (open) => announceAdoption(open, options));
   try {
-    const entries = openEntries(context, sources, stack);
+    const entries = openEntries(context, sources, options, stack);
     const { disks, skipped } = planAdoption(context, work, entries, options);
     const blockers = [
       ...new Map(disks.flatMap((disk) => disk.blockers).map((each) => [each.what, each])).values(),

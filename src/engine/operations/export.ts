@@ -1,19 +1,18 @@
-import {
-  constants,
-  fsyncSync,
-  ftruncateSync,
-  lstatSync,
-  openSync,
-  realpathSync,
-  renameSync,
-  unlinkSync,
-} from 'node:fs';
+import { constants, fsyncSync, ftruncateSync, realpathSync, renameSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
 import type { ImageFormat } from '../../images/format.ts';
 import { measureAsQcow2, noSpaceFor, writeQcow2 } from '../../images/qcow2.ts';
 import { copySparse } from '../../images/raw.ts';
 import { reflink } from '../../linux/extents.ts';
-import { Descriptor, moveAt } from '../../linux/files.ts';
+import {
+  createFileAt,
+  type Descriptor,
+  descriptorPath,
+  isRegularFile,
+  moveAt,
+  removeFileAt,
+  statusIfAny,
+} from '../../linux/files.ts';
 import { hasErrno } from '../../linux/libc.ts';
 import { randomId } from '../../linux/random.ts';
 import { CoppiceError } from '../../model/errors.ts';
@@ -21,11 +20,12 @@ import { parseReference } from '../../model/names.ts';
 import type { Context } from '../context.ts';
 import type { Control } from '../control.ts';
 import { holdSource, requireDisk } from '../holding.ts';
+import { type Confined, isWithin, openOnHost } from '../host-files.ts';
 import { abandon } from '../publish.ts';
 import { requireTargetSpace } from '../space.ts';
 import { takingLocks } from '../waiting.ts';
 
-export interface ExportOptions {
+export interface ExportOptions extends Confined {
   /** Raw when absent. */
   readonly format?: ImageFormat;
   /** Replace a file that is there. */
@@ -53,14 +53,15 @@ export async function exportImage(
 ): Promise<Exported> {
   const file = resolve(fileText);
   const format = options.format ?? 'raw';
-  requireReplaceable(context, file);
+  using directory = openTargetDirectory(file, options);
+  requireReplaceable(context, file, directory);
   using copy = await takingLocks(context, control, `export of ${sourceText}`, (open) =>
     frozenCopy(open, sourceText),
   );
-  const temporary = join(dirname(file), `.${basename(file)}.${randomId()}.partial`);
+  const temporary = `.${basename(file)}.${randomId()}.partial`;
   try {
     using source = context.driver.openDisk(copy, 'read');
-    using target = openTarget(temporary, file);
+    using target = createFileAt(directory.fd, temporary);
     const bytes = context.driver.size(copy);
     const progress = {
       onFraction: (fraction: number) => control.report({ step: 'copying', fraction }),
@@ -77,10 +78,10 @@ export async function exportImage(
     }
     control.signal?.throwIfAborted();
     fsyncSync(target.fd);
-    publishFile(temporary, file, options.overwrite ?? false);
+    publishFile(directory, temporary, file, options.overwrite ?? false);
     return { source: sourceText, file, format, bytes };
   } catch (error) {
-    removeIfAny(temporary);
+    removeIfAny(directory, temporary);
     if (control.signal?.aborted)
       throw new CoppiceError(
         'cancelled',
@@ -92,22 +93,30 @@ export async function exportImage(
   }
 }
 
+/** What is opened here stays the directory that is written to, whatever its name leads to later. */
+function openTargetDirectory(file: string, confined: Confined): Descriptor {
+  try {
+    return openOnHost(dirname(file), constants.O_RDONLY | constants.O_DIRECTORY, confined);
+  } catch (error) {
+    if (hasErrno(error, 'ENOENT', 'ENOTDIR'))
+      throw new CoppiceError('not_found', `There is no directory ${dirname(file)} to export to.`);
+    throw error;
+  }
+}
+
 /** Only a regular file outside the pool is replaced: never a device, a link, a pipe, or the disk of a volume. */
-function requireReplaceable(context: Context, file: string): void {
-  const directory = lstatSync(dirname(file), { throwIfNoEntry: false }) && realpathSync(dirname(file));
-  const { isMounted } = context.driver.info;
+function requireReplaceable(context: Context, file: string, { fd }: Descriptor): void {
   if (
-    directory !== undefined &&
-    isMounted &&
-    `${directory}/`.startsWith(`${realpathSync(context.path)}/volumes/`)
+    context.driver.info.isMounted &&
+    isWithin(join(realpathSync(context.path), 'volumes'), realpathSync(descriptorPath(fd)))
   ) {
     throw new CoppiceError(
       'invalid_argument',
       `${file} lies in the pool itself; export to another directory, or use "coppice clone".`,
     );
   }
-  const present = lstatSync(file, { throwIfNoEntry: false });
-  if (!present || present.isFile()) return;
+  const present = statusIfAny(fd, basename(file));
+  if (!present || isRegularFile(present)) return;
   throw new CoppiceError(
     'invalid_argument',
     `${file} is not a regular file; export to a file, and write that to a device with a tool such as dd.`,
@@ -131,22 +140,6 @@ function frozenCopy(context: Context, sourceText: string): ReturnType<Context['d
   }
 }
 
-function openTarget(temporary: string, file: string): Descriptor {
-  try {
-    return new Descriptor(
-      openSync(
-        temporary,
-        constants.O_RDWR | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW,
-        0o600,
-      ),
-    );
-  } catch (error) {
-    if (hasErrno(error, 'ENOENT', 'ENOTDIR'))
-      throw new CoppiceError('not_found', `There is no directory ${dirname(file)} to export to.`);
-    throw error;
-  }
-}
-
 /** Gives the target its size and, where both lie on one file system that can, all blocks of the source. */
 function shareBlocks(source: number, target: number, bytes: number): boolean {
   ftruncateSync(target, bytes);
@@ -159,12 +152,14 @@ function shareBlocks(source: number, target: number, bytes: number): boolean {
   }
 }
 
-function publishFile(temporary: string, file: string, overwrite: boolean): void {
-  using directory = new Descriptor(openSync(dirname(file), 'r'));
-  if (overwrite) renameSync(temporary, file);
-  else {
+function publishFile(directory: Descriptor, temporary: string, file: string, overwrite: boolean): void {
+  const name = basename(file);
+  if (overwrite) {
+    const within = descriptorPath(directory.fd);
+    renameSync(join(within, temporary), join(within, name));
+  } else {
     try {
-      moveAt(directory.fd, basename(temporary), directory.fd, basename(file));
+      moveAt(directory.fd, temporary, directory.fd, name);
     } catch (error) {
       if (!hasErrno(error, 'EEXIST')) throw error;
       throw new CoppiceError(
@@ -177,9 +172,9 @@ function publishFile(temporary: string, file: string, overwrite: boolean): void 
   fsyncSync(directory.fd);
 }
 
-function removeIfAny(file: string): void {
+function removeIfAny({ fd }: Descriptor, temporary: string): void {
   try {
-    unlinkSync(file);
+    removeFileAt(fd, temporary);
   } catch (error) {
     if (!hasErrno(error, 'ENOENT')) throw error;
   }

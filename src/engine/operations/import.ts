@@ -6,13 +6,14 @@ import { parseVolumeName } from '../../model/names.ts';
 import type { Context } from '../context.ts';
 import type { Control } from '../control.ts';
 import { beginWork, createDisk, fillDisk } from '../disk-work.ts';
+import type { Confined } from '../host-files.ts';
 import { abandon, requireFree } from '../publish.ts';
 import { type Marked, requestMark } from '../request-mark.ts';
 import { openSource, readSourceImage, requireUnchanged, type SourceImage } from '../source-image.ts';
 import { takingLocks } from '../waiting.ts';
 import { type Sealed, sealDisk } from './seal.ts';
 
-export interface ImportOptions extends Marked {
+export interface ImportOptions extends Marked, Confined {
   /** Told from the file's first bytes when absent. */
   readonly format?: ImageFormat;
   /** What the SHA-256 of the source file must be, in hex. */
@@ -45,7 +46,7 @@ export async function importImage(
   if (options.sha256 !== undefined && !/^[0-9a-f]{64}$/i.test(options.sha256)) {
     throw new CoppiceError('invalid_argument', 'A SHA-256 is 64 hexadecimal digits.');
   }
-  using source = openSource(sourcePath);
+  using source = openSource(sourcePath, options);
   const image = readSourceImage(source.fd, sourcePath, options.format, context.driver.info.sizeUnit);
   const { format, bytes, imageBytes, snapshots } = image;
   requireFree(context, name);

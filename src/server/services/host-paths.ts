@@ -1,13 +1,19 @@
 import { realpathSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { Code, type HandlerContext } from '@connectrpc/connect';
+import { type Confined, isWithin } from '../../engine/host-files.ts';
 import { hasErrno } from '../../linux/libc.ts';
 import { callerOf, type ServerContext } from '../context.ts';
 import { badRequest, refused } from '../failures.ts';
 
+/** A file of the host, and within what it has to be opened: the names on the way could lead elsewhere by then. */
+export interface AllowedPath extends Confined {
+  readonly path: string;
+}
+
 /**
  * Makes sure that a caller may name a file of the host: the server can read and write all of them, and he may not. An admin may name
- * any, others those in directories that the operator has given for that. Returns the path without links in its directories.
+ * any, others those in directories that the operator has given for that. Returns the path without links.
  * @throws ConnectError PERMISSION_DENIED, INVALID_ARGUMENT
  */
 export function requireAllowedPath(
@@ -15,8 +21,9 @@ export function requireAllowedPath(
   handler: HandlerContext,
   field: string,
   path: string,
-): string {
-  return requireWithin(handler, field, path, imageDirectories, 'image');
+): AllowedPath {
+  if (mayNameAny(handler)) return { path };
+  return { path: requireWithin(field, path, imageDirectories, 'image'), beneath: imageDirectories };
 }
 
 /** The same for the socket of a hypervisor, or of the agent in a guest. */
@@ -26,24 +33,25 @@ export function requireSocketPath(
   field: string,
   path: string,
 ): string {
-  return requireWithin(handler, field, path, socketDirectories, 'socket');
+  return mayNameAny(handler) ? path : requireWithin(field, path, socketDirectories, 'socket');
+}
+
+/** Who is limited to some pools could reach the others by their files. */
+function mayNameAny(handler: HandlerContext): boolean {
+  const { scope, pools } = callerOf(handler);
+  return scope === 'admin' && pools === undefined;
 }
 
 function requireWithin(
-  handler: HandlerContext,
   field: string,
   path: string,
   directories: readonly string[],
   what: 'image' | 'socket',
 ): string {
-  const { scope, pools } = callerOf(handler);
-  // Who is limited to some pools could reach the others by their files.
-  if (scope === 'admin' && pools === undefined) return path;
   const real = join(realDirectory(field, path), basename(path));
   // What stands at the end may itself be a link, which whoever may write there has made.
-  const target = unlessMissing(() => realpathSync(real)) ?? real;
-  const isInside = (each: string): boolean =>
-    directories.some((directory) => each.startsWith(`${directory}/`));
+  const target = unlessMissing(() => realpathSync.native(real)) ?? real;
+  const isInside = (each: string): boolean => directories.some((directory) => isWithin(directory, each));
   if (isInside(real) && isInside(target)) return target;
   throw refused(
     Code.PermissionDenied,
@@ -55,7 +63,7 @@ function requireWithin(
 }
 
 function realDirectory(field: string, path: string): string {
-  const real = unlessMissing(() => realpathSync(dirname(path)));
+  const real = unlessMissing(() => realpathSync.native(dirname(path)));
   if (real !== undefined) return real;
   throw badRequest([{ field, description: `names ${JSON.stringify(path)}, whose directory is not there` }]);
 }

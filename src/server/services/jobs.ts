@@ -62,9 +62,10 @@ export function jobService(context: ServerContext): ServiceImpl<typeof JobServic
   return {
     importTemplate(request, handler) {
       const { parent, volumeId: name, sourcePath, format, sha256 } = request;
-      const source = requireAllowedPath(context, handler, 'source_path', sourcePath);
+      const { path: source, ...confined } = requireAllowedPath(context, handler, 'source_path', sourcePath);
       return start(request, handler, poolIn(parent), async ({ id, signal, onProgress }, served) => {
         const options = {
+          ...confined,
           ...formatOf(format),
           ...(sha256 !== '' && { sha256 }),
           request: id,
@@ -80,20 +81,23 @@ export function jobService(context: ServerContext): ServiceImpl<typeof JobServic
 
     exportVolume(request, handler) {
       const { name, targetPath, format, overwrite } = request;
-      const target = requireAllowedPath(context, handler, 'target_path', targetPath);
+      const { path: target, ...confined } = requireAllowedPath(context, handler, 'target_path', targetPath);
       return start(request, handler, poolIn(name), async ({ signal, onProgress }, served) => {
-        const options = { ...formatOf(format), overwrite, signal, onProgress };
+        const options = { ...confined, ...formatOf(format), overwrite, signal, onProgress };
         const exported = await poolFor(served, handler).export(referenceIn(name), target, options);
         return { case: 'exportVolume', value: exportResult(exported) };
       });
     },
 
     adoptDisks(request, handler) {
-      const paths = request.paths.map((path) => requireAllowedPath(context, handler, 'paths', path));
+      const allowed = request.paths.map((path) => requireAllowedPath(context, handler, 'paths', path));
       const { parent, type, copy, force, keepGoing, removeOriginals, validateOnly } = request;
       return start(request, handler, poolIn(parent), async ({ signal, onProgress }, served) => {
         const as = adoptTypes[type];
+        const paths = allowed.map(({ path }) => path);
+        const { beneath } = allowed[0] ?? {};
         const adopted = await poolFor(served, handler).adopt(paths, {
+          ...(beneath && { beneath }),
           ...(as && { as }),
           copy,
           force,
