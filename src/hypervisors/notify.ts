@@ -4,13 +4,14 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { Descriptor } from '../linux/files.ts';
 import { lock } from '../linux/locks.ts';
 import { checkTimeout, timeLimit } from '../linux/time-limit.ts';
+import { requireOwn } from '../linux/trusted-path.ts';
 import { requireTrustedSocket } from '../linux/unix-socket.ts';
 import { CoppiceError } from '../model/errors.ts';
 import { formatSize } from '../model/sizes.ts';
 import { resizeInCloudHypervisor } from './cloud-hypervisor.ts';
 import { resizeInFirecracker } from './firecracker.ts';
 import { guestSteps } from './guest-steps.ts';
-import { requireSafeHook, runHook } from './hook.ts';
+import { runHook } from './hook.ts';
 import { resizeInQemu } from './qmp.ts';
 import { checkHypervisorTarget, type HypervisorTarget } from './target.ts';
 
@@ -73,7 +74,7 @@ export async function notifyHypervisor(
  * @throws CoppiceError as `notifyHypervisor`
  */
 export function requireSafeTarget(target: HypervisorTarget): void {
-  if (target.kind === 'hook') requireSafeHook(target.command[0] ?? '');
+  if (target.kind === 'hook') requireOwn(target.command[0] ?? '', 'the hook');
   else requireTrustedSocket(target.socket);
 }
 

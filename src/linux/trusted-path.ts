@@ -61,6 +61,17 @@ export function openTrusted(path: string, what: string): TrustedFile {
   }
 }
 
+/**
+ * Makes sure that nobody but root and us can change a file, or the names in a directory, or put another in its place.
+ * @throws CoppiceError as `openTrusted`
+ */
+export function requireOwn(path: string, what: string): void {
+  using file = openTrusted(path, what);
+  const { mode, uid } = file.status;
+  if (isTrusted(uid) && (mode & 0o022n) === 0n) return;
+  throw unsafe(`${path} can be written by others than root`, what);
+}
+
 interface Owned {
   readonly path: string;
   readonly owner: bigint;

@@ -1,11 +1,11 @@
-import { lstatSync, readFileSync, realpathSync } from 'node:fs';
+import { lstatSync, readFileSync, realpathSync, statSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { defaultPoolPath } from '../engine/pools/default-path.ts';
 import { hasErrno } from '../linux/libc.ts';
+import { requireOwn } from '../linux/trusted-path.ts';
 import { CoppiceError, didYouMean } from '../model/errors.ts';
 import { isName, parseName } from '../model/names.ts';
 import { isScope, scopes } from './auth/scopes.ts';
-import { requireOwnDirectory } from './listen/own-directory.ts';
 import { passedSockets } from './listen/systemd.ts';
 import type { TlsAddress } from './listen/tls.ts';
 import { defaultSocket } from './listen/unix.ts';
@@ -117,15 +117,10 @@ function readHook(text: string): readonly [string, readonly string[]] {
   const name = parseName(text.slice(0, Math.max(at, 0)), 'name of a hook');
   const program = text.slice(at + 1);
   if (!program.startsWith('/')) throw invalid(`--hook ${name}: give the absolute path of a program.`);
-  const status = lstatSync(program, { throwIfNoEntry: false });
-  if (!status?.isFile() || (status.mode & 0o111) === 0)
+  requireOwn(program, `the hook ${name}`);
+  const status = statSync(program);
+  if (!status.isFile() || (status.mode & 0o111) === 0)
     throw invalid(`--hook ${name}: ${program} is no program.`);
-  requireOwnDirectory(program.slice(0, program.lastIndexOf('/')) || '/', 'a program');
-  if ((status.mode & 0o022) !== 0 || ![0, process.getuid?.()].includes(status.uid))
-    throw new CoppiceError(
-      'permission_denied',
-      `--hook ${name}: ${program} can be written by others than root.`,
-    );
   return [name, [program]];
 }
 

@@ -74,7 +74,7 @@ describe('a server', () => {
     const deeper = join(open, 'deeper');
     mkdirSync(deeper, { mode: 0o755 });
     await expect(startDaemon({ p: home.path }, { ...place, socket: join(deeper, 'c.sock') })).rejects.toThrow(
-      /can be written by others/,
+      /others than its owner can write to the directory/,
     );
   });
 

@@ -8,13 +8,13 @@ import {
   unlinkSync,
   writeFileSync,
 } from 'node:fs';
-import { dirname } from 'node:path';
+import { dirname, resolve } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { Descriptor, flush } from '../../linux/files.ts';
 import { hasErrno } from '../../linux/libc.ts';
 import { lock } from '../../linux/locks.ts';
+import { requireOwn } from '../../linux/trusted-path.ts';
 import { CoppiceError } from '../../model/errors.ts';
-import { requireOwnDirectory } from '../listen/own-directory.ts';
 
 /** Milliseconds for which somebody else may be at work on the file, and between two looks. */
 const patience = 10_000;
@@ -28,12 +28,12 @@ interface Changed<T> {
 
 /**
  * Changes the file of tokens: one process at a time, in one step, and durably. A crash leaves the old file or the new one.
- * @throws CoppiceError busy when another process does not finish, permission_denied when others can write to the directory
+ * @throws CoppiceError busy when another process does not finish, invalid_argument when others can write to the directory
  */
 export async function changeTokenFile<T>(file: string, change: () => Changed<T>): Promise<T> {
   const directory = dirname(file);
   mkdirSync(directory, { recursive: true, mode: 0o755 });
-  requireOwnDirectory(directory, 'a list of tokens');
+  requireOwn(resolve(directory), 'the list of tokens');
   // A file of its own: that of the tokens is replaced, and the directory could be locked by everybody who may look into it.
   const { O_RDWR, O_CREAT, O_NOFOLLOW } = constants;
   using guard = new Descriptor(openSync(`${file}.lock`, O_RDWR | O_CREAT | O_NOFOLLOW, 0o600));

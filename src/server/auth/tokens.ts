@@ -1,11 +1,11 @@
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
 import { constants, fstatSync, lstatSync, openSync, readFileSync } from 'node:fs';
-import { dirname } from 'node:path';
+import { dirname, resolve } from 'node:path';
 import { Descriptor } from '../../linux/files.ts';
 import { hasErrno } from '../../linux/libc.ts';
+import { requireOwn } from '../../linux/trusted-path.ts';
 import { CoppiceError } from '../../model/errors.ts';
 import { isName, parseName } from '../../model/names.ts';
-import { requireOwnDirectory } from '../listen/own-directory.ts';
 import { isScope, type Scope } from './scopes.ts';
 import { changeTokenFile } from './token-file.ts';
 
@@ -90,7 +90,7 @@ export class Grants {
 export function readGrants(file: string): readonly Grant[] {
   using opened = openIfAny(file);
   if (!opened) return [];
-  requireOwnDirectory(dirname(file), 'a list of tokens');
+  requireOwn(resolve(dirname(file)), 'the list of tokens');
   // Looked at and read by one descriptor: nobody can exchange it in between.
   const status = fstatSync(opened.fd);
   if (!status.isFile()) throw damaged(file);

@@ -1,9 +1,9 @@
 import { chmodSync, chownSync, lstatSync, mkdirSync, unlinkSync } from 'node:fs';
 import { connect, type Server } from 'node:net';
-import { dirname } from 'node:path';
+import { dirname, resolve } from 'node:path';
 import { hasErrno } from '../../linux/libc.ts';
+import { requireOwn } from '../../linux/trusted-path.ts';
 import { CoppiceError } from '../../model/errors.ts';
-import { requireOwnDirectory } from './own-directory.ts';
 
 export const defaultSocket = '/run/coppice/coppice.sock';
 
@@ -15,7 +15,7 @@ export interface UnixAddress {
 
 /**
  * Listens on a unix socket that the owner and a group may open.
- * @throws CoppiceError blocked when another server listens there, permission_denied when others could put a socket in its place
+ * @throws CoppiceError blocked when another server listens there, invalid_argument when others could put a socket in its place
  */
 export async function listenOnUnix(server: Server, { path, group }: UnixAddress): Promise<void> {
   const directory = dirname(path);
@@ -24,7 +24,7 @@ export async function listenOnUnix(server: Server, { path, group }: UnixAddress)
   } catch (error) {
     if (!hasErrno(error, 'EEXIST')) throw error;
   }
-  requireOwnDirectory(directory, 'a socket');
+  requireOwn(resolve(directory), 'the directory of the socket');
   await removeDead(path);
   // It has its final rights from its first moment: nobody can connect in between.
   const before = process.umask(0o177);
