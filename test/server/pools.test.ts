@@ -48,6 +48,10 @@ describe('a pool that is not there', () => {
     await daemon.said('pool available', { pool: 'late' });
     await create('late', 'a');
 
+    const watch = client.events.watchEvents({ parent: 'pools/late' })[Symbol.asyncIterator]();
+    for (let next = await watch.next(); !next.value?.synced; next = await watch.next())
+      expect(next.done).toBe(false);
+
     // It goes away under the server, as by "umount -l", and comes back.
     runProgram('umount', ['--lazy', '--', late.path]);
     const isGone = async (): Promise<boolean> =>
@@ -55,6 +59,21 @@ describe('a pool that is not there', () => {
     while (!(await isGone())) await pause(100);
     expect(await codeOf(() => create('late', 'b'))).toBe('Unavailable');
     await create('here', 'b');
+    runProgram('mount', ['-o', 'loop', '--', late.file, late.path]);
+    while (await isGone()) await pause(100);
+    await create('late', 'b');
+
+    // What happened meanwhile nobody knows, so who watches begins anew.
+    const told: string[] = [];
+    let isResync = false;
+    while (!told.includes('pools/late/volumes/b')) {
+      const { value, done } = await watch.next();
+      if (done) throw new Error('The watch has ended.');
+      isResync ||= value.resync;
+      for (const { resource } of value.events)
+        if (isResync && resource.case === 'volume') told.push(resource.value.name);
+    }
+    expect(told[0]).toBe('pools/late/volumes/a');
   });
 });
 

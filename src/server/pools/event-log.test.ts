@@ -57,4 +57,19 @@ describe('the log of events', () => {
     await log.waitFor(2, 1, never);
     await log.waitFor(0, 60_000, never);
   });
+
+  test('tells everybody to begin anew when it is not known what has happened', async () => {
+    const log = new EventLog<number>();
+    log.append(1);
+    const behind = log.versionOf(0);
+    const upToDate = log.versionOf(1);
+    const waiting = log.waitFor(1, 60_000, never);
+    log.restart();
+    await waiting;
+    expect([log.read(0, 10), log.read(1, 10)]).toEqual([undefined, undefined]);
+    expect([log.placeOf(behind), log.placeOf(upToDate)]).toEqual([undefined, undefined]);
+    const place = log.next;
+    log.append(2);
+    expect(log.read(place, 10)).toEqual([2]);
+  });
 });
