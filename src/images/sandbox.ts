@@ -1,17 +1,40 @@
-import { type StreamOptions, streamProgram } from '../linux/programs.ts';
+import { lastLine, type StreamOptions, streamProgram } from '../linux/programs.ts';
+import { CoppiceError } from '../model/errors.ts';
+
+type Ran = Awaited<ReturnType<typeof streamProgram>>;
+type SandboxOptions = Omit<StreamOptions, 'descriptors'>;
 
 /**
  * Runs qemu-img where a hostile image can do little: it sees the programs and libraries of the host, but no other file, no
  * network, no other process; it has no rights but to open the descriptors it was given (3, 4, ...); its memory and its time are
  * limited; and it dies with us. So whatever name an image contains, there is nothing under that name.
- * @param program `true` only tries whether there can be a sandbox
+ * @throws CoppiceError unsupported when there can be no sandbox here
  */
-export function runInSandbox(
+export async function runInSandbox(
   args: readonly string[],
   descriptors: readonly number[],
-  options: Omit<StreamOptions, 'descriptors'>,
-  program: 'qemu-img' | 'true' = 'qemu-img',
-): ReturnType<typeof streamProgram> {
+  options: SandboxOptions,
+): Promise<Ran> {
+  const ran = await run('qemu-img', args, descriptors, options);
+  // What qemu-img says begins with its own name.
+  if (ran.code === 0 || !ran.errors.startsWith('bwrap: ')) return ran;
+  throw new CoppiceError(
+    'unsupported',
+    `The sandbox in which images are read can't be used. bwrap said: ${lastLine(ran.errors)}. "coppice doctor" says what to do.`,
+  );
+}
+
+/** Tries whether there can be a sandbox, and whether a program is there in it. */
+export function trySandbox(program: 'qemu-img' | 'true'): Promise<Ran> {
+  return run(program, ['--version'], [], {});
+}
+
+function run(
+  program: 'qemu-img' | 'true',
+  args: readonly string[],
+  descriptors: readonly number[],
+  options: SandboxOptions,
+): Promise<Ran> {
   return streamProgram('prlimit', [...limits, 'bwrap', ...isolation, program, ...args], {
     ...options,
     descriptors,

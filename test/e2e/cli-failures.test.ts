@@ -1,7 +1,9 @@
-import { writeFileSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { runProgram } from '../../src/linux/programs.ts';
+import { builtCommand } from '../support/built.ts';
 import { holdOpen } from '../support/holder.ts';
 import { coppice } from './command.ts';
 import { commandLinePool, done, refused } from './session.ts';
@@ -37,6 +39,28 @@ describe('failures', () => {
     refused(coppice(directory, 'list'), 7);
     refused(coppice('/nowhere', 'list'), 7);
     expect(refused(coppice(pool, 'clone', 'bsae', 'x'), 3)).toContain('Did you mean "base"?');
+  });
+
+  test('of the sandbox are not told as if the image were damaged', () => {
+    const qcow2 = join(directory, 'sound.qcow2');
+    runProgram('qemu-img', ['convert', '-f', 'raw', '-O', 'qcow2', image, qcow2]);
+    // The kernel allows no user namespace in a changed root.
+    const root = join(directory, 'changed-root');
+    mkdirSync(root);
+    const script = 'mount --rbind / "$0" && exec chroot "$0" "$@"';
+    const command = [process.execPath, builtCommand(), 'import', 'sound', qcow2, '--pool', pool];
+    const { status, stdout, stderr } = spawnSync(
+      'unshare',
+      ['--mount', 'sh', '-c', script, root, ...command],
+      {
+        encoding: 'utf8',
+        cwd: '/',
+      },
+    );
+    expect(refused({ code: status, stdout, stderr }, 7)).toMatch(
+      /^coppice: The sandbox .* bwrap said: .*coppice doctor/,
+    );
+    done(coppice(pool, 'import', 'sound', qcow2));
   });
 
   test('of a disk that somebody has removed are told alike, and a rollback brings it back', () => {

@@ -1,4 +1,4 @@
-import { runInSandbox } from '../../images/sandbox.ts';
+import { trySandbox } from '../../images/sandbox.ts';
 import { findProgram, lastLine, packageOf, runProgram } from '../../linux/programs.ts';
 import { CoppiceError } from '../../model/errors.ts';
 import { type DoctorFinding, error, ok, warning } from './finding.ts';
@@ -56,7 +56,7 @@ function toolFinding({ program, needed, first }: Tool, { kind }: Situation): Doc
 /** The sandbox itself, by running something in it; and qemu-img, which has to be there inside of it. */
 async function sandboxFindings(): Promise<DoctorFinding[]> {
   const needed = 'import and export qcow2 images';
-  const probe = await runInSandbox([], [], {}, 'true');
+  const probe = await trySandbox('true');
   if (probe.code !== 0) {
     return [
       warning(
@@ -68,7 +68,7 @@ async function sandboxFindings(): Promise<DoctorFinding[]> {
     ];
   }
   const found = ok('tools.sandbox', 'bwrap', 'Images can be read in a sandbox.');
-  const image = await runInSandbox(['--version'], [], {});
+  const image = await trySandbox('qemu-img');
   const version = image.output.split('\n')[0]?.trim();
   if (image.code === 0) return [found, ok('tools.qemu-img', 'qemu-img', `qemu-img is there (${version}).`)];
   return [
