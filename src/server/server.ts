@@ -126,7 +126,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     stopping: stopping.signal,
   };
   const handler = makeHandler(context, metrics, options);
-  const listeners = await listen(options.listen, handler, opened);
+  const listeners = await listen(options.listen, handler, log, opened);
   metrics.ready();
   const owned = opened.move();
   return {

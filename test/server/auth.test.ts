@@ -1,7 +1,9 @@
 import { execFile } from 'node:child_process';
-import { chmodSync, readFileSync } from 'node:fs';
+import { X509Certificate } from 'node:crypto';
+import { chmodSync, copyFileSync, readFileSync } from 'node:fs';
 import { request as httpsRequest } from 'node:https';
 import { join } from 'node:path';
+import { connect as connectTls } from 'node:tls';
 import { promisify } from 'node:util';
 import {
   create,
@@ -240,6 +242,23 @@ test('while the file of tokens can be written by others, nobody comes in, and th
   await pools(given).listPools({});
 });
 
+test('a renewed certificate is taken up, one without its key not', async () => {
+  const [first, second] = [authority.issue('server'), authority.issue('server')];
+  const files = { certificate: join(directory, 'in-use.pem'), key: join(directory, 'in-use-key.pem') };
+  copyFileSync(first.certificate, files.certificate);
+  copyFileSync(first.key, files.key);
+  await using served = await startTestServer({ tls: files });
+  const shown = (): Promise<string> => certificateOf(served.url);
+  expect(await shown()).toBe(fingerprintOf(first.certificate));
+  copyFileSync(second.certificate, files.certificate);
+  while (!served.takeLog().some(({ message }) => message === 'the renewed certificate is not used yet'))
+    await pause();
+  expect(await shown()).toBe(fingerprintOf(first.certificate));
+  copyFileSync(second.key, files.key);
+  while (!served.takeLog().some(({ message }) => message === 'certificate renewed')) await pause();
+  expect(await shown()).toBe(fingerprintOf(second.certificate));
+});
+
 describe('over the unix socket', () => {
   const group = 65_531;
   const member = 65_532;
@@ -281,6 +300,25 @@ describe('over the unix socket', () => {
     },
   );
 });
+
+/** The fingerprint of the certificate that a server shows. */
+function certificateOf(url: string): Promise<string> {
+  const { port } = new URL(url);
+  return new Promise((resolve, reject) => {
+    const socket = connectTls(
+      { port: Number(port), host: '127.0.0.1', ca: readFileSync(authority.certificate) },
+      () => {
+        resolve(socket.getPeerCertificate().fingerprint256);
+        socket.destroy();
+      },
+    );
+    socket.on('error', reject);
+  });
+}
+
+function fingerprintOf(file: string): string {
+  return new X509Certificate(readFileSync(file)).fingerprint256;
+}
 
 interface Who {
   readonly transport?: Transport;

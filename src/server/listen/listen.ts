@@ -3,6 +3,7 @@ import { hasErrno } from '../../linux/libc.ts';
 import { isUnixSocket } from '../../linux/sockets.ts';
 import { CoppiceError } from '../../model/errors.ts';
 import { rememberPeer } from '../auth/peer.ts';
+import type { Log } from '../log.ts';
 import { bothProtocols } from './both-protocols.ts';
 import type { NodeHandlerFn } from './handler.ts';
 import { type TlsAddress, tlsServer } from './tls.ts';
@@ -31,6 +32,7 @@ export interface Listener {
 export async function listen(
   options: ListenOptions,
   handler: NodeHandlerFn,
+  log: Log,
   opened: AsyncDisposableStack,
 ): Promise<Listener[]> {
   const listeners: Listener[] = [];
@@ -58,7 +60,7 @@ export async function listen(
     add(`unix:${options.unix.path}`, plain.server, plain);
   }
   for (const address of options.tls ?? []) {
-    const secure = tlsServer(address, handler);
+    const secure = tlsServer(address, handler, log);
     await started(secure.server as unknown as Server, () => secure.server.listen(address.port, address.host));
     const bound = secure.server.address();
     const port = typeof bound === 'object' && bound ? bound.port : address.port;

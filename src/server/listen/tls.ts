@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import { createSecureServer, type Http2SecureServer, type ServerHttp2Session } from 'node:http2';
 import { hasErrno } from '../../linux/libc.ts';
 import { CoppiceError } from '../../model/errors.ts';
+import type { Log } from '../log.ts';
 import { http2Options, ignoreBrokenConnections, limitHttp1 } from './both-protocols.ts';
 import type { NodeHandlerFn } from './handler.ts';
 
@@ -21,13 +22,15 @@ export interface TlsServer {
   destroyAll(): void;
 }
 
+/** Milliseconds between two looks whether a certificate was renewed. */
+const usualLook = 5000;
+
 /** A server with TLS, which takes HTTP/2 and HTTP/1.1. @throws CoppiceError invalid_argument when a file can't be used */
-export function tlsServer(address: TlsAddress, handler: NodeHandlerFn): TlsServer {
-  const authority = address.clientAuthority;
-  const server = makeServer(
-    address,
-    authority === undefined ? {} : { ca: read(authority), requestCert: true },
-  );
+export function tlsServer(address: TlsAddress, handler: NodeHandlerFn, log: Log): TlsServer {
+  const identity = readIdentity(address);
+  const server = makeServer(address, identity);
+  const look = setInterval(followRenewals(server, address, identity, log), usualLook).unref();
+  server.on('close', () => clearInterval(look));
   limitHttp1(server as unknown as Parameters<typeof limitHttp1>[0]);
   server.maxConnections = 2000;
   server.on('request', handler);
@@ -56,24 +59,72 @@ export function tlsServer(address: TlsAddress, handler: NodeHandlerFn): TlsServe
   };
 }
 
-function makeServer(
-  { certificate, key }: TlsAddress,
-  authority: { readonly ca?: Buffer; readonly requestCert?: boolean },
-): Http2SecureServer {
-  try {
-    return createSecureServer({
+interface Identity {
+  readonly cert: Buffer;
+  readonly key: Buffer;
+  readonly ca?: Buffer;
+}
+
+function readIdentity({ certificate, key, clientAuthority }: TlsAddress): Identity {
+  const ca = clientAuthority === undefined ? {} : { ca: read(clientAuthority) };
+  return { cert: read(certificate), key: read(key), ...ca };
+}
+
+function makeServer(address: TlsAddress, identity: Identity): Http2SecureServer {
+  return withThese(address, () =>
+    createSecureServer({
       ...http2Options,
       allowHTTP1: true,
-      cert: read(certificate),
-      key: read(key),
-      minVersion: 'TLSv1.2',
+      minVersion,
       handshakeTimeout: 10_000,
-      ...authority,
+      ...identity,
+      requestCert: identity.ca !== undefined,
       // Whoever has no certificate can still have a token.
       rejectUnauthorized: false,
-    });
+    }),
+  );
+}
+
+const minVersion = 'TLSv1.2';
+
+/**
+ * Whoever connects from then on gets the renewed certificate; connections that are there go on. What can't be used, such as a certificate
+ * whose key is still to be written, changes nothing, and is told once.
+ */
+function followRenewals(
+  server: Http2SecureServer,
+  address: TlsAddress,
+  first: Identity,
+  log: Log,
+): () => void {
+  let used = first;
+  let told = '';
+  return () => {
+    try {
+      const identity = readIdentity(address);
+      if (isSame(identity, used)) return;
+      withThese(address, () => server.setSecureContext({ minVersion, ...identity }));
+      used = identity;
+      told = '';
+      log.info('certificate renewed', { file: address.certificate });
+    } catch (error) {
+      const reason = error instanceof Error ? error.message : String(error);
+      if (reason !== told) log.warn('the renewed certificate is not used yet', { reason });
+      told = reason;
+    }
+  };
+}
+
+function isSame(one: Identity, other: Identity): boolean {
+  const ca = one.ca === undefined || (other.ca !== undefined && one.ca.equals(other.ca));
+  return ca && one.cert.equals(other.cert) && one.key.equals(other.key);
+}
+
+/** @throws CoppiceError invalid_argument */
+function withThese<T>({ certificate, key }: TlsAddress, use: () => T): T {
+  try {
+    return use();
   } catch (cause) {
-    if (cause instanceof CoppiceError) throw cause;
     const why = cause instanceof Error ? cause.message : String(cause);
     throw new CoppiceError(
       'invalid_argument',
