@@ -67,7 +67,8 @@ async function open(path: string, options: OpenOptions): Promise<Pool> {
       await executor.close();
       throw error;
     });
-    return new Pool(root.path, new Runner(executor, lockTimeout), root, audit.session);
+    const identity = { path: root.path, id: root.metadata.id, session: audit.session };
+    return new Pool(identity, new Runner(executor, lockTimeout), root);
   } catch (error) {
     root[Symbol.dispose]();
     throw error;
@@ -92,17 +93,25 @@ export class Pool implements AsyncDisposable {
 
   /** The real path of the pool's directory. */
   readonly path: string;
+  /** A UUID that it keeps, wherever it is mounted. */
+  readonly id: string;
+  /** By which the audit log tells what was done through this from what others do. */
+  readonly session: string;
   readonly #runner: Runner;
   readonly #root: Disposable;
   readonly #by: Attribution | undefined;
-  /** By which the audit log tells what was done through this from what others do. */
-  readonly session: string;
 
   /** Use `openPool`. */
-  constructor(path: string, runner: Runner, root: Disposable, session: string, by?: Attribution) {
+  constructor(
+    { path, id, session }: Pick<Pool, 'path' | 'id' | 'session'>,
+    runner: Runner,
+    root: Disposable,
+    by?: Attribution,
+  ) {
+    this.path = path;
+    this.id = id;
     this.session = session;
     this.#by = by;
-    this.path = path;
     this.#runner = runner;
     this.#root = root;
   }
@@ -293,7 +302,7 @@ export class Pool implements AsyncDisposable {
 
   /** The same pool, used on behalf of somebody whom the audit log is to name. To close either closes both. */
   onBehalfOf(by: Attribution): Pool {
-    return new Pool(this.path, this.#runner, this.#root, this.session, by);
+    return new Pool(this, this.#runner, this.#root, by);
   }
 
   /** Makes every change that has returned durable. */

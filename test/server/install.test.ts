@@ -9,6 +9,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { createRequire } from 'node:module';
+import { getPriority } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
@@ -72,6 +73,43 @@ describe('coppice serve --install', () => {
     expect(service.join('\n')).not.toMatch(/^(RequiresMountsFor|BindsTo|Wants=srv|Requires=srv)/m);
     expect(readFileSync(join(directory, 'coppice.logrotate'), 'utf8')).toContain(
       '"/var/log/other/audit.jsonl" {',
+    );
+  });
+
+  test('hands every flag on that is not its own', () => {
+    const directory = scratchDirectory('units');
+    const given = scratchDirectory('given');
+    const values: Readonly<Record<string, string>> = {
+      pool: `vms=${given}`,
+      'socket-scope': 'read',
+      listen: '127.0.0.1:443',
+      'tls-cert': join(given, 'cert.pem'),
+      'tls-key': join(given, 'key.pem'),
+      'tls-client-ca': join(given, 'ca.pem'),
+      tokens: join(given, 'tokens.json'),
+      'image-directory': given,
+      'socket-directory': given,
+      hook: 'true=/usr/bin/true',
+      state: join(given, 'state'),
+      'audit-log': join(given, 'audit.jsonl'),
+      'log-level': 'debug',
+    };
+    // The socket and its group are in the unit of the socket.
+    const own = ['help', 'install', 'unit-directory', 'socket', 'group'];
+    const help = spawnSync(process.execPath, [join(repository, 'src/cli/main.ts'), 'serve', '--help'], {
+      encoding: 'utf8',
+    });
+    const flags = [...help.stdout.matchAll(/^ +(?:-h )?\s*\[?--([a-z-]+)\]?/gm)].map(
+      ([, flag]) => flag ?? '',
+    );
+    expect(new Set([...Object.keys(values), ...own])).toEqual(new Set(flags));
+    const pairs = Object.entries(values).map(([flag, value]) => [`--${flag}`, value]);
+    expect(install(directory, ...pairs.flat())).toMatchObject({ code: 0, stderr: '' });
+    const service = linesOf(directory, 'coppice.service');
+    const exec = service.find((line) => line.startsWith('ExecStart=')) ?? '';
+    for (const pair of pairs) expect(exec).toContain(` ${pair.join(' ')}`);
+    expect(service.find((line) => line.startsWith('CapabilityBoundingSet='))).toContain(
+      ' CAP_NET_BIND_SERVICE',
     );
   });
 
@@ -205,6 +243,7 @@ test.skipIf(withoutTools !== '').each(['btrfs', 'xfs'] as const)(
     );
     await daemon.said(/"pool available"/);
     expect(readFileSync(`/proc/${daemon.pid}/status`, 'utf8')).toMatch(/^NoNewPrivs:\t1$/m);
+    expect(getPriority(daemon.pid)).toBe(-5);
     using client = connectCoppice({ socket });
     const { volumes, jobs } = client;
     const ended = async (name: string): Promise<JobState> => {

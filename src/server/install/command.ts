@@ -23,6 +23,7 @@ export function serviceCommand(
     ...words.flatMap((name) => pair(name, flags[name])),
     ...paths.flatMap((name) => pair(name, flags[name], resolve)),
     ...(flags.imageDirectory ?? []).map((path) => ['--image-directory', realpathSync(path)]),
+    ...(flags.socketDirectory ?? []).map((path) => ['--socket-directory', realpathSync(path)]),
     ...(flags.hook ?? []).map((hook) => ['--hook', hook]),
   ].flat();
   return [execPath, argv[1] ?? '', 'serve', ...given].map(commandWord).join(' ');

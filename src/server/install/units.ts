@@ -42,6 +42,8 @@ export const capabilities: readonly string[] = [
   'CAP_LINUX_IMMUTABLE',
   // The sandbox that images are read in is a user namespace, in which root is mapped.
   'CAP_SETFCAP',
+  // The thread that answers comes before those that work.
+  'CAP_SYS_NICE',
 ];
 
 /** systemd.service(5), systemd.exec(5). */
@@ -70,8 +72,8 @@ export function serviceUnit(
     'Restart=on-failure',
     'RestartSec=5',
     'WatchdogSec=60',
-    '# What converts an image ends by the word of the daemon, which says of its job that it was interrupted.',
-    'KillMode=mixed',
+    '# What the daemon has started ends with it by itself. One thing must not: the watchdog that thaws a guest, also when the daemon has died.',
+    'KillMode=process',
     'TimeoutStopSec=120',
     ...(state === undefined ? ['StateDirectory=coppice-daemon', 'StateDirectoryMode=0700'] : []),
     ...(auditLog === undefined ? ['LogsDirectory=coppice', 'LogsDirectoryMode=0750'] : []),
@@ -85,8 +87,8 @@ export function serviceUnit(
     '# mounts would be seen by nobody else, and what the host unmounts would stay busy. No RestrictNamespaces=: images are read in a',
     '# sandbox made of them. No MemoryDenyWriteExecute=: Node compiles at run time. No DevicePolicy=: loop devices and zvols come and go.',
     'NoNewPrivileges=yes',
-    `CapabilityBoundingSet=${capabilities.join(' ')}`,
-    'RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK AF_VSOCK',
+    `CapabilityBoundingSet=${[...capabilities, ...capabilitiesFor(listen)].join(' ')}`,
+    'RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK',
     'SystemCallArchitectures=native',
     'SystemCallFilter=~@clock @cpu-emulation @module @obsolete @raw-io @reboot @swap',
     'SystemCallErrorNumber=EPERM',
@@ -98,6 +100,12 @@ export function serviceUnit(
     'WantedBy=multi-user.target',
     'Also=coppice.socket',
   ]);
+}
+
+/** Ports below 1024 are for those who may have them. */
+function capabilitiesFor(listen: string | undefined): string[] {
+  const port = Number(listen?.split(':').at(-1));
+  return port < 1024 ? ['CAP_NET_BIND_SERVICE'] : [];
 }
 
 /**

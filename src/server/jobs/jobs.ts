@@ -82,7 +82,12 @@ export class Jobs {
   async settle(pool: string, find: FindResult): Promise<void> {
     for (const [id, entry] of this.#entries) {
       if (entry.pool !== pool || entry.isOurs || entry.job.state !== JobState.RUNNING) continue;
-      const result = await find(entry.job, id).catch(() => undefined);
+      let result: Job['result'] | undefined;
+      try {
+        result = await find(entry.job, id);
+      } catch {
+        continue; // the pool has gone again: when it comes back
+      }
       this.#change(entry, result ? { state: JobState.SUCCEEDED, result } : interrupted());
       await this.#saveIfPossible(id, entry);
     }

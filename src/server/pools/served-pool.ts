@@ -135,7 +135,7 @@ export class ServedPool implements AsyncDisposable {
   heard(entry: AuditEntry): void {
     const opened = this.#opened;
     if (!opened || entry.session === opened.pool.session) return;
-    if (entry.pool !== opened.pool.path || entry.outcome !== 'ok') return;
+    if (entry.poolId !== opened.pool.id || entry.outcome !== 'ok') return;
     if (!Array.isArray(entry.names)) this.#readAllSoon();
     else for (const name of entry.names) if (typeof name === 'string') this.#reread(name);
   }

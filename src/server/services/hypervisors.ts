@@ -22,9 +22,14 @@ export function notifierOf(
   message: TargetMessage | undefined,
 ): ((disk: GrownDisk) => Promise<Notified>) | undefined {
   if (!message) return undefined;
-  const target = targetOf(context, message);
-  if (target.kind !== 'hook')
-    requireSocketPath(context, handler, `notify.${fields[target.kind]}.socket`, target.socket);
+  const named = targetOf(context, message);
+  const target =
+    named.kind === 'hook'
+      ? named
+      : {
+          ...named,
+          socket: requireSocketPath(context, handler, `notify.${fields[named.kind]}.socket`, named.socket),
+        };
   requireSafeTarget(target);
   return (disk) => notifyHypervisor(target, disk);
 }
@@ -64,12 +69,12 @@ export async function takeStill<T extends { readonly reference: string }>(
   take: (claims: Pick<SnapshotOptions, 'consistency' | 'frozenUntil'>) => Promise<T>,
 ): Promise<T> {
   if (!freeze) return await take({});
-  const { guestAgentSocket: socket, timeout } = freeze;
-  requireSocketPath(context, handler, 'freeze.guest_agent_socket', socket);
+  const { guestAgentSocket, timeout } = freeze;
+  const socket = requireSocketPath(context, handler, 'freeze.guest_agent_socket', guestAgentSocket);
   const timeoutMilliseconds = timeout && Number(timeout.seconds) * 1000 + timeout.nanos / 1e6;
   const { result } = await freezeGuest(
     { kind: 'qemu-ga', socket },
-    timeoutMilliseconds ? { timeoutMilliseconds } : {},
+    { signal: context.stopping, ...(timeoutMilliseconds && { timeoutMilliseconds }) },
     {
       take: (frozenUntil) => take({ consistency: 'freeze', frozenUntil }),
       undo: ({ reference }) => pool.remove(reference),

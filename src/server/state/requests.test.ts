@@ -1,3 +1,5 @@
+import { chmodSync, existsSync, readdirSync, statSync, symlinkSync } from 'node:fs';
+import { join } from 'node:path';
 import { create } from '@bufbuild/protobuf';
 import { Code, ConnectError } from '@connectrpc/connect';
 import fc from 'fast-check';
@@ -121,3 +123,20 @@ describe('a request with an id', () => {
 function isHarmless(error: Error): boolean {
   return error instanceof CoppiceError && harmless.includes(error.code);
 }
+
+test('the state lies where nobody else can write, and is not followed through a link', async () => {
+  const open = scratchDirectory('open');
+  chmodSync(open, 0o777);
+  expect(() => new State(open)).toThrow(/others than root/);
+  const linked = scratchDirectory('linked');
+  const elsewhere = join(linked, 'elsewhere');
+  symlinkSync(elsewhere, join(linked, 'state.db'));
+  await expect(new State(linked).jobs()).rejects.toThrow(/ELOOP/);
+  expect(existsSync(elsewhere)).toBe(false);
+  const own = scratchDirectory('own');
+  await using other = new State(own);
+  await other.jobs();
+  expect(readdirSync(own).map((file) => statSync(join(own, file)).mode & 0o077)).toEqual(
+    readdirSync(own).map(() => 0),
+  );
+});

@@ -1,3 +1,4 @@
+import { closeSync, constants, fchmodSync, openSync } from 'node:fs';
 import { DatabaseSync } from 'node:sqlite';
 import { parentPort, workerData } from 'node:worker_threads';
 import { runLikeOthers } from '../../linux/priority.ts';
@@ -57,6 +58,14 @@ const schema = `
 const port = parentPort;
 if (port) {
   runLikeOthers();
+  // Its names and answers are for nobody else.
+  const file = openSync(
+    String(workerData),
+    constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW,
+    0o600,
+  );
+  fchmodSync(file, 0o600);
+  closeSync(file);
   const database = new DatabaseSync(String(workerData));
   // One server to a state: a second one would take the jobs of the first for interrupted ones.
   database.exec('PRAGMA locking_mode = EXCLUSIVE;');

@@ -1,6 +1,7 @@
 import { mkdirSync } from 'node:fs';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { Worker } from 'node:worker_threads';
+import { requireOwn } from '../../linux/trusted-path.ts';
 import { CoppiceError } from '../../model/errors.ts';
 import type { StateMessage, StateTask, StoredJob, StoredRequest } from './state-worker.ts';
 
@@ -17,9 +18,14 @@ export class State implements AsyncDisposable {
   #next = 0;
   #ended: Error | undefined;
 
-  /** @param directory of its own; made when it is not there */
+  /**
+   * @param directory of its own; made when it is not there
+   * @throws CoppiceError invalid_argument when others could write to it
+   */
   constructor(directory: string) {
     mkdirSync(directory, { recursive: true, mode: 0o700 });
+    // What lies in it is opened by its name, as SQLite does.
+    requireOwn(resolve(directory), 'the directory for state');
     this.#directory = directory;
     const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
     this.#worker = new Worker(new URL(`./state-worker.${extension}`, import.meta.url), {
