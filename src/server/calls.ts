@@ -117,8 +117,9 @@ export function makeCalls({ grants, socketScope, log, metrics }: CallsSetup): Ca
           end();
           return response;
         }
+        if (caller.principal === nobody.principal)
+          return { ...response, message: watching(response.message, caller, end) } as typeof response;
         const stillMay = (): void => {
-          if (caller.principal === nobody.principal) return;
           const credentials = request.contextValues.get(credentialsKey);
           requireSameRights(caller, authenticate(credentials, grants, socketScope));
         };

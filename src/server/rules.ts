@@ -42,6 +42,24 @@ export function poolsIn(descriptor: DescMessage, message: Message): ReadonlySet<
   return pools;
 }
 
+const sizes = new Map<DescMessage, number>();
+
+/** The largest request of a kind that can be valid, in bytes, generously: what is larger is not even read. */
+export function largestRequest(descriptor: DescMessage): number {
+  let known = sizes.get(descriptor);
+  if (known === undefined) {
+    const lists = descriptor.fields.filter(({ fieldKind }) => fieldKind === 'list');
+    known = lists.reduce((sum, field) => {
+      const own = hasOption(field, rule) ? getOption(field, rule) : undefined;
+      // A resource has a name of names; a path is seldom longer than that.
+      const bytes = own?.resource ? 160 : 512;
+      return sum + (own?.maxItems || usualItems) * bytes;
+    }, usualRequest);
+    sizes.set(descriptor, known);
+  }
+  return known;
+}
+
 type Values = Readonly<Record<string, unknown>>;
 type Checker = (message: Values, path: string, found: Violation[]) => void;
 /** What is wrong with a value, in a form that follows the name of the field; undefined when nothing is. */
@@ -51,6 +69,7 @@ const checkers = new Map<DescMessage, Checker>();
 
 const usualLength = 4096;
 const usualItems = 1000;
+const usualRequest = 64 * 1024;
 
 function checkerOf(descriptor: DescMessage): Checker {
   const known = checkers.get(descriptor);

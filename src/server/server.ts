@@ -3,8 +3,10 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Http2ServerRequest, Http2ServerResponse } from 'node:http2';
 import { dirname } from 'node:path';
 import type { TLSSocket } from 'node:tls';
+import type { DescMethod } from '@bufbuild/protobuf';
 import { createContextValues } from '@connectrpc/connect';
 import { connectNodeAdapter } from '@connectrpc/connect-node';
+import { Health } from '../api/generated/grpc/health/v1/health_pb.ts';
 import { defaultAuditPath } from '../engine/audit.ts';
 import { hasErrno } from '../linux/libc.ts';
 import { randomId } from '../linux/random.ts';
@@ -28,6 +30,7 @@ import { Metrics } from './metrics/metrics.ts';
 import { Others } from './pools/others.ts';
 import { PoolEvents } from './pools/pool-events.ts';
 import { ServedPool } from './pools/served-pool.ts';
+import { largestRequest } from './rules.ts';
 import { servicesOf, unaryMethods } from './services/all.ts';
 import { Requests } from './state/requests.ts';
 import { State } from './state/state.ts';
@@ -64,9 +67,6 @@ const patience = 10_000;
 
 /** Milliseconds between two times at which what is old is forgotten. */
 const expireEvery = 10 * 60 * 1000;
-
-/** The largest request, in bytes: 10,000 names to delete fit in it. */
-const largestRequest = 4 * 2 ** 20;
 
 /** Serves pools until it is closed. @throws CoppiceError when it can't listen, or its state can't be used */
 export async function startServer(options: ServerOptions): Promise<RunningServer> {
@@ -148,10 +148,12 @@ function makeHandler(context: ServerContext, metrics: Metrics, options: ServerOp
   const services = servicesOf(context);
   const viaConnect = connectNodeAdapter({
     routes(router) {
-      for (const { service, implementation } of services) router.service(service, implementation);
+      for (const { service, implementation } of services)
+        router.service(service, implementation, {
+          readMaxBytes: Math.max(...service.methods.map(mostBytesOf)),
+        });
     },
     interceptors: [calls.interceptor],
-    readMaxBytes: largestRequest,
     // A mistyped "validateOnly" shall not be taken for its absence.
     jsonOptions: { ignoreUnknownFields: false },
     contextValues: (request) => createContextValues().set(credentialsKey, credentialsOf(request)),
@@ -165,7 +167,7 @@ function makeHandler(context: ServerContext, metrics: Metrics, options: ServerOp
   });
   const setup: UnarySetup = {
     methods: unaryMethods(services),
-    mostBytes: largestRequest,
+    mostBytes: mostBytesOf,
     requestIdOf: ({ headers }) => requestIdOf(headers['x-request-id']),
     admit: (request, method, requestId) => calls.admitTo(method, credentialsOf(request), requestId),
     around: calls.around,
@@ -178,6 +180,11 @@ function makeHandler(context: ServerContext, metrics: Metrics, options: ServerOp
     if (viaJson(request as IncomingMessage, response as ServerResponse)) return;
     viaConnect(request, response);
   };
+}
+
+/** The largest request of a method, in bytes. Whether the server lives may be asked by strangers, who shall not fill its memory. */
+function mostBytesOf({ parent, input }: DescMethod): number {
+  return parent.typeName === Health.typeName ? 1024 : largestRequest(input);
 }
 
 function credentialsOf(request: IncomingMessage | Http2ServerRequest): Credentials {

@@ -2,6 +2,7 @@ import { createServer as createHttpServer, type Server as HttpServer, type Reque
 import { createServer as createHttp2Server, type Http2Server, type ServerHttp2Session } from 'node:http2';
 import { createServer, type Server, type Socket } from 'node:net';
 import type { NodeHandlerFn } from './handler.ts';
+import { Sessions } from './sessions.ts';
 
 /** Milliseconds for which a connection may say nothing before it is known which protocol it speaks. */
 const patience = 10_000;
@@ -23,12 +24,7 @@ export function bothProtocols(handler: NodeHandlerFn, onConnection: (socket: Soc
   const http = createHttpServer(handler as unknown as RequestListener);
   const http2 = createHttp2Server(http2Options, handler);
   limitHttp1(http);
-  const sessions = new Set<ServerHttp2Session>();
   const sockets = new Set<Socket>();
-  http2.on('session', (session) => {
-    sessions.add(session);
-    session.on('close', () => sessions.delete(session));
-  });
   ignoreBrokenConnections(http2);
   const server = createServer((socket) => {
     sockets.add(socket);
@@ -42,17 +38,22 @@ export function bothProtocols(handler: NodeHandlerFn, onConnection: (socket: Soc
     }
     chooseProtocol(socket, (protocol) => (protocol === 'http2' ? http2 : http).emit('connection', socket));
   });
+  server.maxConnections = mostConnections;
+  const sessions = new Sessions(http2, server);
   return {
     server,
     closeIdle() {
       http.closeIdleConnections();
-      for (const session of sessions) session.close();
+      sessions.closeIdle();
     },
     destroyAll() {
       for (const socket of sockets) socket.destroy();
     },
   };
 }
+
+/** Of one address where the server listens. */
+export const mostConnections = 2000;
 
 /** Streams of one connection, and what a client may keep the server from forgetting. */
 export const http2Options: {

@@ -1,10 +1,11 @@
 import { readFileSync } from 'node:fs';
-import { createSecureServer, type Http2SecureServer, type ServerHttp2Session } from 'node:http2';
+import { createSecureServer, type Http2SecureServer } from 'node:http2';
 import { hasErrno } from '../../linux/libc.ts';
 import { CoppiceError } from '../../model/errors.ts';
 import type { Log } from '../log.ts';
-import { http2Options, ignoreBrokenConnections, limitHttp1 } from './both-protocols.ts';
+import { http2Options, ignoreBrokenConnections, limitHttp1, mostConnections } from './both-protocols.ts';
 import type { NodeHandlerFn } from './handler.ts';
+import { Sessions } from './sessions.ts';
 
 export interface TlsAddress {
   readonly host: string;
@@ -32,14 +33,10 @@ export function tlsServer(address: TlsAddress, handler: NodeHandlerFn, log: Log)
   const look = setInterval(followRenewals(server, address, identity, log), usualLook).unref();
   server.on('close', () => clearInterval(look));
   limitHttp1(server as unknown as Parameters<typeof limitHttp1>[0]);
-  server.maxConnections = 2000;
+  server.maxConnections = mostConnections;
+  const sessions = new Sessions(server, server);
   server.on('request', handler);
-  const sessions = new Set<ServerHttp2Session>();
   const sockets = new Set<{ destroy(): void }>();
-  server.on('session', (session) => {
-    sessions.add(session);
-    session.on('close', () => sessions.delete(session));
-  });
   server.on('connection', (socket) => {
     sockets.add(socket);
     // Whoever has lost his power says nothing any more.
@@ -50,9 +47,7 @@ export function tlsServer(address: TlsAddress, handler: NodeHandlerFn, log: Log)
   server.on('tlsClientError', () => {});
   return {
     server,
-    closeIdle() {
-      for (const session of sessions) session.close();
-    },
+    closeIdle: () => sessions.closeIdle(),
     destroyAll() {
       for (const socket of sockets) socket.destroy();
     },

@@ -19,9 +19,6 @@ import { contextOf, type UnaryMethod, type UnarySetup } from './unary.ts';
 
 const contentTypes: ReadonlySet<unknown> = new Set(['application/grpc', 'application/grpc+proto']);
 
-/** Milliseconds in which a request has to arrive. */
-const longestRequest = 60_000;
-
 /** One byte of flags, four of length. */
 const prefixBytes = 5;
 
@@ -45,10 +42,9 @@ export function unaryGrpc(
       return true;
     }
     const chunks: Buffer[] = [];
-    const most = setup.mostBytes + prefixBytes;
+    const mostBytes = setup.mostBytes(found.method);
+    const most = mostBytes + prefixBytes;
     let length = 0;
-    const tooLate = setTimeout(() => stream.close(), longestRequest);
-    stream.on('close', () => clearTimeout(tooLate));
     stream.on('data', (chunk: Buffer) => {
       const wasFine = length <= most;
       length += chunk.length;
@@ -56,13 +52,12 @@ export function unaryGrpc(
       else if (wasFine) {
         // The rest is read, and forgotten, so that the answer is.
         chunks.length = 0;
-        respondFailure(response, requestId, tooLarge(setup.mostBytes));
+        respondFailure(response, requestId, tooLarge(mostBytes));
       }
     });
     // Whoever breaks off gets no answer; what he has asked for goes on, as nobody can tell how far it was.
     stream.on('error', () => {});
     stream.on('end', () => {
-      clearTimeout(tooLate);
       if (length > most) return;
       const body = chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks);
       answer(setup, found, request, response, caller, body).catch(() => stream.close());

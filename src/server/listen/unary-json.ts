@@ -32,19 +32,20 @@ export function unaryJson(
       fail(error);
       return true;
     }
+    const mostBytes = setup.mostBytes(found.method);
     const chunks: Buffer[] = [];
     let length = 0;
     request.on('data', (chunk: Buffer) => {
       length += chunk.length;
-      if (length <= setup.mostBytes) chunks.push(chunk);
+      if (length <= mostBytes) chunks.push(chunk);
       else {
         chunks.length = 0;
-        const message = `The request is larger than ${setup.mostBytes} bytes.`;
+        const message = `The request is larger than ${mostBytes} bytes.`;
         fail(refused(Code.ResourceExhausted, 'BAD_REQUEST', message));
       }
     });
     request.on('end', () => {
-      if (length > setup.mostBytes) return;
+      if (length > mostBytes) return;
       answer(setup, found, request, response, caller, Buffer.concat(chunks)).catch(fail);
     });
     return true;

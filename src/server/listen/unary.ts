@@ -16,10 +16,10 @@ export interface UnarySetup {
   /** By path. */
   readonly methods: ReadonlyMap<string, UnaryMethod>;
   /** The largest request, in bytes. */
-  readonly mostBytes: number;
-  /** @throws ConnectError for whoever may not */
+  readonly mostBytes: (method: DescMethodUnary) => number;
   /** By which the logs tell it from others, also when it is refused. */
   readonly requestIdOf: (request: IncomingMessage | Http2ServerRequest) => string;
+  /** @throws ConnectError for whoever may not */
   readonly admit: (
     request: IncomingMessage | Http2ServerRequest,
     method: DescMethodUnary,
