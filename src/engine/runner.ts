@@ -1,4 +1,4 @@
-import { CoppiceError } from '../model/errors.ts';
+import { CoppiceError, PoolClosed } from '../model/errors.ts';
 import type { Attribution } from './audit.ts';
 import type { OperationProgress } from './control.ts';
 import type { Executor } from './executor.ts';
@@ -110,8 +110,7 @@ export class Runner {
   }
 
   #begin(): void {
-    if (this.#closing !== undefined)
-      throw new CoppiceError('cancelled', 'The pool has been closed; open it again.');
+    if (this.#closing !== undefined) throw new PoolClosed();
     this.#underWay++;
   }
 

@@ -129,3 +129,10 @@ function editDistance(a: string, b: string): number {
   }
   return at(a.length, b.length);
 }
+
+/** Something was asked of a pool that its own process has closed. */
+export class PoolClosed extends CoppiceError {
+  constructor() {
+    super('cancelled', 'The pool has been closed; open it again.');
+  }
+}

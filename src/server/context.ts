@@ -1,5 +1,6 @@
 import type { DescMessage, Message, MessageShape } from '@bufbuild/protobuf';
 import { Code, type HandlerContext } from '@connectrpc/connect';
+import { Durability } from '../api/generated/coppice/v1/resources_pb.ts';
 import type { Pool } from '../engine/pool.ts';
 import { type Caller, callerKey } from './auth/caller.ts';
 import { refused } from './failures.ts';
@@ -53,7 +54,19 @@ export function poolFor(served: ServedPool, handler: HandlerContext): Pool {
 /** A request that changes something, and may come twice. */
 export interface Repeatable extends Message {
   readonly requestId: string;
+  readonly durability?: Durability;
 }
+
+/** As `Attempt`, of a request that may have no id. */
+export interface PossiblyOnce {
+  /** Undefined without an id. */
+  readonly mark?: string;
+  /** Looks only where it is needed. */
+  readonly note: (text: () => Promise<string>) => Promise<void>;
+  readonly done: () => void;
+}
+
+const justOnce: PossiblyOnce = { note: () => Promise.resolve(), done: () => {} };
 
 /** Does a request once, also when it comes again; where it has no id, just does it. */
 export function once<R extends DescMessage>(
@@ -61,14 +74,10 @@ export function once<R extends DescMessage>(
   handler: HandlerContext,
   request: Repeatable,
   steps: Omit<OnceSteps<R>, 'run'> & {
-    /** @param mark what is made shall carry; undefined without a request id */
-    readonly run: (
-      mark: string | undefined,
-      note: (text: () => Promise<string>) => Promise<void>,
-    ) => Promise<MessageShape<R>>;
+    readonly run: (attempt: PossiblyOnce) => Promise<MessageShape<R>>;
   },
 ): Promise<MessageShape<R>> {
-  if (request.requestId === '') return steps.run(undefined, () => Promise.resolve());
+  if (request.requestId === '') return steps.run(justOnce);
   const { method } = handler;
   return context.requests.once(
     {
@@ -76,7 +85,11 @@ export function once<R extends DescMessage>(
       requestId: request.requestId,
       method: `${method.parent.typeName}.${method.name}`,
       request: { schema: method.input, message: request },
+      isDeferred: request.durability === Durability.DEFERRED,
     },
-    { ...steps, run: (mark, note) => steps.run(mark, async (text) => note(await text())) },
+    {
+      ...steps,
+      run: ({ note, ...attempt }) => steps.run({ ...attempt, note: async (text) => note(await text()) }),
+    },
   );
 }

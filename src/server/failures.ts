@@ -6,7 +6,7 @@ import {
   ErrorInfoSchema,
   RetryInfoSchema,
 } from '../api/generated/google/rpc/error_details_pb.ts';
-import { type Blocker, CoppiceError, type ErrorCode } from '../model/errors.ts';
+import { type Blocker, CoppiceError, type ErrorCode, PoolClosed } from '../model/errors.ts';
 import type { Violation } from './rules.ts';
 
 /** What a failure is on the wire: mapped here, once. docs/errors.md has the table. */
@@ -42,6 +42,8 @@ function detail<D extends DescMessage>(desc: D, value: MessageInitShape<D>): Det
 /** @param requestId by which the log has what a caller shall not see */
 export function toConnectError(error: unknown, requestId: string): ConnectError {
   if (error instanceof ConnectError) return error;
+  // It was closed because it is not there any more, or because the server stops.
+  if (error instanceof PoolClosed) return unavailable(error.message, 2);
   if (error instanceof CoppiceError) {
     const details = [detail(ErrorInfoSchema, { reason: error.code.toUpperCase(), domain }), ...more(error)];
     return new ConnectError(shortened(error.message), statusCodes[error.code], undefined, details as never);
@@ -73,9 +75,9 @@ export function badRequest(violations: readonly Violation[]): ConnectError {
 }
 
 /** @param seconds after which it may be worth to try again */
-export function unavailable(message: string, seconds: number): ConnectError {
+export function unavailable(message: string, seconds: number, reason = 'POOL_UNAVAILABLE'): ConnectError {
   return new ConnectError(message, Code.Unavailable, undefined, [
-    detail(ErrorInfoSchema, { reason: 'POOL_UNAVAILABLE', domain }),
+    detail(ErrorInfoSchema, { reason, domain }),
     detail(RetryInfoSchema, { retryDelay: { seconds: BigInt(seconds) } }),
   ] as never);
 }

@@ -111,7 +111,8 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
       (line) => [...pools.values()].some((pool) => pool.wrote(line)),
     ),
   );
-  const expiry = setInterval(() => void jobs.expire().catch(() => {}), expireEvery);
+  const tellExpiry = (error: unknown): void => log.warn('old state not dropped', { reason: String(error) });
+  const expiry = setInterval(() => void jobs.expire().catch(tellExpiry), expireEvery);
   opened.defer(() => clearInterval(expiry));
 
   const context: ServerContext = {

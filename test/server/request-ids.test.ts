@@ -1,3 +1,5 @@
+import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
 import { Code, ConnectError } from '@connectrpc/connect';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { BadRequestSchema, type CoppiceClient } from '../../src/client/index.ts';
@@ -157,6 +159,39 @@ describe.each(cases)('$name', ({ prepare, call, again }) => {
     expect(await call(daemon.client, id)).toEqual(first);
   });
 });
+
+test('what was done and not answered before a crash is found, by each method', async () => {
+  const firsts = new Map<Case, { readonly stem: string; readonly answer: object }>();
+  for (const [index, each] of cases.entries()) {
+    stem = `lost-${index}`;
+    await each.prepare();
+    firsts.set(each, { stem, answer: await each.call(daemon.client, `${stem}-id`) });
+  }
+  await daemon.kill();
+  {
+    // As if it had died before it wrote the answers down.
+    using state = new DatabaseSync(join(place.state, 'state.db'));
+    state.exec('UPDATE requests SET answer = NULL, ended = NULL');
+  }
+  daemon = await start();
+  const before = await contents();
+  for (const [each, first] of firsts) {
+    stem = first.stem;
+    const answer = await each.call(daemon.client, `${stem}-id`);
+    expect(essentialOf(answer), each.name).toEqual(essentialOf(first.answer));
+  }
+  expect(await contents()).toEqual(before);
+});
+
+/** What an answer says of what there is; how it was made is not known any more. */
+function essentialOf(answer: object): object {
+  const essential = ['name', 'uid', 'group', 'undo', 'previousSizeBytes', 'removed', 'sizeBytes'];
+  return Object.fromEntries(Object.entries(answer).filter(([field]) => essential.includes(field)));
+}
+
+async function contents(): Promise<unknown> {
+  return [await home.pool.list(), await home.pool.listSnapshots()];
+}
 
 test('an id is refused for another request, and for another method', async () => {
   const { volumes } = daemon.client;

@@ -1,3 +1,4 @@
+import { Code } from '@connectrpc/connect';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { scratchDirectory } from '../../../test/support/devices.ts';
 import { JobState } from '../../api/generated/coppice/v1/job_service_pb.ts';
@@ -38,7 +39,7 @@ test('a stop ends what runs, and what is just starting; nothing starts after it'
   expect(jobs.get(running.name)?.state).toBe(JobState.INTERRUPTED);
   await jobs.nextChange(started, AbortSignal.timeout(10_000));
   expect(jobs.get(started.name)?.state).toBe(JobState.INTERRUPTED);
-  await expect(jobs.start({ ...request, run: untilEnded })).rejects.toMatchObject({ code: 'cancelled' });
+  await expect(jobs.start({ ...request, run: untilEnded })).rejects.toMatchObject({ code: Code.Unavailable });
   expect(jobs.list('p')).toHaveLength(2);
 
   const later = new Jobs(state, log, () => {});

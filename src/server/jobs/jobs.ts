@@ -7,6 +7,7 @@ import type { OperationProgress } from '../../engine/control.ts';
 import { randomId } from '../../linux/random.ts';
 import { CoppiceError } from '../../model/errors.ts';
 import { toJobError } from '../convert.ts';
+import { unavailable } from '../failures.ts';
 import type { Log } from '../log.ts';
 import type { State } from '../state/state.ts';
 import { endOf, interrupted, isPartial, stopping } from './endings.ts';
@@ -115,8 +116,7 @@ export class Jobs {
       told: 0,
       waiting: [],
     };
-    if (this.#isStopping)
-      throw new CoppiceError('cancelled', 'The server is stopping; start it again later.');
+    if (this.#isStopping) throw unavailable('The server is stopping; start it again later.', 5, 'STOPPING');
     await this.#save(id, entry);
     if (this.#isStopping) entry.abort.abort(stopping);
     this.#entries.set(id, entry);

@@ -29,7 +29,7 @@ export function changingVolumes(context: ServerContext): ChangingVolumes {
       return once(context, handler, request, {
         response: VolumeSchema,
         find: (mark) => findMarked(served, name, mark),
-        run: (mark) =>
+        run: ({ mark }) =>
           publish(served, name, async () => {
             const kind = request.kind === VolumeKind.TREE ? 'tree' : 'block';
             const created = await poolFor(served, handler).create(name, {
@@ -59,7 +59,7 @@ export function changingVolumes(context: ServerContext): ChangingVolumes {
       return once(context, handler, request, {
         response: VolumeSchema,
         find: (mark) => findMarked(served, name, mark),
-        run: (mark) =>
+        run: ({ mark }) =>
           publish(served, name, async () => {
             const cloned = await poolFor(served, handler).clone(referenceIn(source), name, {
               ...sizeField(request.sizeBytes),
@@ -88,12 +88,13 @@ export function changingVolumes(context: ServerContext): ChangingVolumes {
       return once(context, handler, request, {
         response: VolumeSchema,
         find: (mark) => findMarked(served, name, mark),
-        run: async (mark) => {
+        run: async ({ mark, done }) => {
           const options = { ...markField(mark), ...durabilityField(request.durability) };
           const details = await served.change(
             [name],
             async () => {
               await poolFor(served, handler).seal(referenceIn(source), name, options);
+              done();
               return served.pool.show(name);
             },
             (sealed, index) => index.set(name, listedFrom(sealed)),
@@ -118,7 +119,7 @@ export function changingVolumes(context: ServerContext): ChangingVolumes {
           if (before?.id === id) return undefined;
           return create(VolumeSchema, { name: volumeName(served.id, to), uid: id });
         },
-        async run(_, note) {
+        async run({ note, done }) {
           await note(async () => (await served.pool.show(from)).id ?? '');
           const options = durabilityField(request.durability);
           await served.change(
@@ -126,6 +127,7 @@ export function changingVolumes(context: ServerContext): ChangingVolumes {
             () => poolFor(served, handler).rename(from, to, options),
             (_renamed, index) => index.rename(from, to),
           );
+          done();
           return shown(served, to);
         },
       });

@@ -19,13 +19,17 @@ export function growing(context: ServerContext): Pick<ServiceImpl<typeof VolumeS
       const served = servedPool(context, poolIn(request.name));
       const bytes = Number(request.sizeBytes);
       const notify = notifierOf(context, handler, request.notify);
-      const grow = async (): Promise<GrowVolumeResponse> => {
+      const grow = async (done: () => void): Promise<GrowVolumeResponse> => {
+        // Before anything grows.
+        notify?.requireSafe();
         const grown = await served.change(
           [volume],
           () => poolFor(served, handler).grow(volume, { bytes, ...durabilityField(request.durability) }),
           ({ bytes: size }, index) => index.resize(volume, size),
         );
-        const notified = notify && (await notify({ ...grown, path: await served.pool.diskPath(volume) }));
+        done();
+        const notified =
+          notify && (await notify.tell({ ...grown, path: await served.pool.diskPath(volume) }));
         return create(GrowVolumeResponseSchema, {
           volume: await shown(served, volume),
           previousSizeBytes: BigInt(grown.previousBytes),
@@ -48,13 +52,13 @@ export function growing(context: ServerContext): Pick<ServiceImpl<typeof VolumeS
               previousSizeBytes: BigInt(noted),
             });
           return create(GrowVolumeResponseSchema, {
-            ...fieldsOf(await grow()),
+            ...fieldsOf(await grow(() => {})),
             previousSizeBytes: BigInt(noted),
           });
         },
-        async run(_, note) {
+        async run({ note, done }) {
           await note(async () => String((await served.pool.show(volume)).bytes ?? 0));
-          return grow();
+          return grow(done);
         },
       });
     },

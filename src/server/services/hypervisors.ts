@@ -15,12 +15,18 @@ import { requireSocketPath } from './host-paths.ts';
 
 /** The programs at the other end of a disk, as a request names them. */
 
-/** What tells a hypervisor. Whatever is wrong with it is said before anything grows. @throws ConnectError, CoppiceError */
+export interface Notifier {
+  /** @throws CoppiceError when the socket or the program can't be used */
+  requireSafe(): void;
+  tell(disk: GrownDisk): Promise<Notified>;
+}
+
+/** What tells a hypervisor, if the caller may name it. @throws ConnectError */
 export function notifierOf(
   context: ServerContext,
   handler: HandlerContext,
   message: TargetMessage | undefined,
-): ((disk: GrownDisk) => Promise<Notified>) | undefined {
+): Notifier | undefined {
   if (!message) return undefined;
   const named = targetOf(context, message);
   const target =
@@ -30,8 +36,10 @@ export function notifierOf(
           ...named,
           socket: requireSocketPath(context, handler, `notify.${fields[named.kind]}.socket`, named.socket),
         };
-  requireSafeTarget(target);
-  return (disk) => notifyHypervisor(target, disk);
+  return {
+    requireSafe: () => requireSafeTarget(target),
+    tell: (disk) => notifyHypervisor(target, disk),
+  };
 }
 
 const fields = { qmp: 'qmp', firecracker: 'firecracker', 'cloud-hypervisor': 'cloud_hypervisor' } as const;

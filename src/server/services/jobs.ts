@@ -35,7 +35,7 @@ export function jobService(context: ServerContext): ServiceImpl<typeof JobServic
     return once(context, handler, request, {
       response: JobSchema,
       find: async (mark) => context.jobs.get(`pools/${pool}/jobs/${idOf(mark)}`),
-      run(mark) {
+      run({ mark }) {
         void served.pool; // which throws where it can't be used
         return context.jobs.start({
           pool,

@@ -71,7 +71,7 @@ function remove(
       const isGone = [...before].every(([reference, identity]) => present.get(reference) !== identity);
       return isGone ? answerOf(pool, { removed: [...before.keys()], snapshots: [] }) : undefined;
     },
-    async run(_, note) {
+    async run({ note }) {
       if (request.validateOnly) return answerOf(pool, await run());
       // Who comes back after a crash is told by this whether they are gone: others may have taken their names.
       await note(async () => JSON.stringify(Object.fromEntries(await identities(served, references))));

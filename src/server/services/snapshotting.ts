@@ -1,6 +1,6 @@
 import { create } from '@bufbuild/protobuf';
 import type { ServiceImpl } from '@connectrpc/connect';
-import { SnapshotSchema } from '../../api/generated/coppice/v1/resources_pb.ts';
+import { type Snapshot, SnapshotSchema } from '../../api/generated/coppice/v1/resources_pb.ts';
 import {
   RollbackResponseSchema,
   SnapshotGroupResponseSchema,
@@ -33,7 +33,7 @@ export function snapshotting(context: ServerContext): Snapshotting {
           const found = await findSnapshot(served, volume, mark);
           return found && toSnapshot(served.id, found);
         },
-        async run(mark) {
+        async run({ mark }) {
           const taken = await served.change(
             [volume],
             () => {
@@ -49,7 +49,7 @@ export function snapshotting(context: ServerContext): Snapshotting {
             },
             (result, index) => addSnapshot(index, volume, summaryOf(result, mark)),
           );
-          return toSnapshot(served.id, withSize(served.index, volume, summaryOf(taken, mark)));
+          return await answerOf(served, volume, summaryOf(taken, mark));
         },
       });
     },
@@ -66,7 +66,7 @@ export function snapshotting(context: ServerContext): Snapshotting {
           const snapshots = found.map((each) => toSnapshot(served.id, each));
           return create(SnapshotGroupResponseSchema, { group: found[0]?.group ?? '', snapshots });
         },
-        async run(mark) {
+        async run({ mark }) {
           const group = await served.change(
             volumes,
             () =>
@@ -82,11 +82,10 @@ export function snapshotting(context: ServerContext): Snapshotting {
           );
           return create(SnapshotGroupResponseSchema, {
             group: group.group,
-            snapshots: group.snapshots.map((each) =>
-              toSnapshot(served.id, {
-                ...withSize(served.index, each.volume, summaryOf(each, mark)),
-                group: group.group,
-              }),
+            snapshots: await Promise.all(
+              group.snapshots.map((each) =>
+                answerOf(served, each.volume, { ...summaryOf(each, mark), group: group.group }),
+              ),
             ),
             apart: durationOf(group),
             sameInstant: group.sameInstant,
@@ -109,7 +108,7 @@ export function snapshotting(context: ServerContext): Snapshotting {
             create(RollbackResponseSchema, { ...answer, undo: snapshotName(served.id, volume, kept.name) })
           );
         },
-        async run(mark) {
+        async run({ mark }) {
           const options = { force: request.force, dryRun: request.validateOnly, ...markField(mark) };
           const roll = (): ReturnType<ServedPool['pool']['rollback']> =>
             poolFor(served, handler).rollback(reference, {
@@ -144,6 +143,14 @@ function summaryOf(taken: Taken, mark: string | undefined): SnapshotSummary {
 function withSize(index: PoolIndex, volume: string, snapshot: SnapshotSummary): SnapshotSummary {
   const bytes = index.get(volume)?.volume.bytes;
   return bytes === undefined ? snapshot : { ...snapshot, bytes };
+}
+
+/** What was taken of a volume that the index does not know yet, because another process has just made it, has its size, too. */
+async function answerOf(served: ServedPool, volume: string, snapshot: SnapshotSummary): Promise<Snapshot> {
+  const sized = withSize(served.index, volume, snapshot);
+  if (sized.bytes !== undefined) return toSnapshot(served.id, sized);
+  const details = await ifThere(() => served.pool.show(volume));
+  return toSnapshot(served.id, details?.snapshotList.find(({ name }) => name === snapshot.name) ?? snapshot);
 }
 
 function addSnapshot(index: PoolIndex, name: string, snapshot: SnapshotSummary): void {

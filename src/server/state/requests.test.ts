@@ -8,7 +8,7 @@ import { scratchDirectory } from '../../../test/support/devices.ts';
 import { type Volume, VolumeSchema } from '../../api/generated/coppice/v1/resources_pb.ts';
 import { GetVolumeRequestSchema } from '../../api/generated/coppice/v1/volume_service_pb.ts';
 import { CoppiceError, type ErrorCode } from '../../model/errors.ts';
-import { type Once, Requests } from './requests.ts';
+import { type Attempt, type Once, Requests } from './requests.ts';
 import { State } from './state.ts';
 
 let state: State;
@@ -35,15 +35,16 @@ class Work {
   readonly noted: string[] = [];
 
   /** What each attempt comes to: the effect and the answer, or a failure before or after the effect. */
-  steps(ending: { readonly before?: Error; readonly after?: Error }) {
+  steps(ending: { readonly before?: Error; readonly after?: Error; readonly isTold?: boolean }) {
     return {
       response: VolumeSchema,
-      run: async (mark: string, note: (text: string) => Promise<void>) => {
+      run: async ({ mark, note, done }: Attempt) => {
         await note(`attempt of ${mark}`);
         if (ending.before) throw ending.before;
         if (this.made) throw new CoppiceError('already_exists', 'There is one already.');
         this.times++;
         this.made = { mark, volume: create(VolumeSchema, { name: `made-${this.times}` }) };
+        if (ending.isTold) done();
         if (ending.after) throw ending.after;
         return this.made.volume;
       },
@@ -104,6 +105,36 @@ describe('a request with an id', () => {
       expect((await requests.once(once, work.steps({}))).name).toBe('made-1');
       expect(work.noted).toEqual([expect.stringMatching(/^attempt of [0-9a-f]{64}$/)]);
     }
+  });
+
+  test('that failed after it told that it was done is not free, whatever the failure says', async () => {
+    for (const code of harmless) {
+      const once = nextRequest();
+      const work = new Work();
+      const requests = new Requests(state);
+      const failing = requests.once(
+        once,
+        work.steps({ isTold: true, after: new CoppiceError(code, 'Too late.') }),
+      );
+      await expect(failing).rejects.toThrow('Too late.');
+      expect((await requests.once(once, work.steps({}))).name).toBe('made-1');
+      expect([work.times, work.noted.length]).toEqual([1, 1]);
+    }
+  });
+
+  test('that was deferred is looked for after a boot, and a durable one is not', async () => {
+    const answered = async (isDeferred: boolean): Promise<Work> => {
+      const once = { ...nextRequest(), isDeferred };
+      const work = new Work();
+      const lost = { name: 'pools/p/volumes/lost' };
+      const earlier = { ...work.steps({}), run: async () => create(VolumeSchema, lost) };
+      await new Requests(state, 'an earlier boot').once(once, earlier);
+      const { name } = await new Requests(state).once(once, work.steps({}));
+      expect(name).toBe(isDeferred ? 'made-1' : lost.name);
+      return work;
+    };
+    expect((await answered(true)).noted).toHaveLength(1);
+    expect((await answered(false)).noted).toHaveLength(0);
   });
 
   test('that failed before anything was done is free', async () => {

@@ -15,6 +15,8 @@ export interface StoredRequest {
   readonly note: string;
   /** The answer; absent: it has not ended. */
   readonly answer?: Uint8Array;
+  /** The boot of the machine in which it was given. */
+  readonly boot?: string;
 }
 
 export interface StoredJob {
@@ -31,16 +33,30 @@ export type StateTask =
   /** Remembers that a request has begun, or tells what is known of it. */
   | { readonly task: 'begin'; readonly key: string; readonly fingerprint: string; readonly now: number }
   | { readonly task: 'note'; readonly key: string; readonly note: string }
-  | { readonly task: 'answer'; readonly key: string; readonly answer: Uint8Array; readonly now: number }
+  | {
+      readonly task: 'answer';
+      readonly key: string;
+      readonly answer: Uint8Array;
+      readonly boot: string;
+      readonly now: number;
+    }
   | { readonly task: 'forget'; readonly key: string }
   | { readonly task: 'saveJob'; readonly job: StoredJob }
   | { readonly task: 'jobs' }
-  /** Drops what ended before a time, in milliseconds since 1970. Tells the ids of jobs that it dropped. */
-  | { readonly task: 'expire'; readonly before: number };
+  /** Drops some of what ended before a time, and of what is too much. Tells whether there may be more. */
+  | { readonly task: 'expireRequests'; readonly before: number }
+  /** Drops what ended before a time. Tells the ids of jobs that it dropped. */
+  | { readonly task: 'expireJobs'; readonly before: number };
 
 export type StateMessage =
   | { readonly id: number; readonly result: unknown }
   | { readonly id: number; readonly failure: Error };
+
+/** Answers that are kept at most, the latest; some 350 bytes each. */
+const mostRequests = 1_000_000;
+
+/** How many are dropped at once, in some milliseconds. */
+const portion = 2000;
 
 const schema = `
   PRAGMA journal_mode = WAL;
@@ -48,8 +64,9 @@ const schema = `
   PRAGMA busy_timeout = 0;
   CREATE TABLE IF NOT EXISTS requests (
     key TEXT PRIMARY KEY, fingerprint TEXT NOT NULL, note TEXT NOT NULL DEFAULT '', began INTEGER NOT NULL,
-    ended INTEGER, answer BLOB
+    ended INTEGER, answer BLOB, boot TEXT
   ) WITHOUT ROWID;
+  CREATE INDEX IF NOT EXISTS requests_age ON requests (coalesce(ended, began));
   CREATE TABLE IF NOT EXISTS jobs (
     id TEXT PRIMARY KEY, pool TEXT NOT NULL, created INTEGER NOT NULL, ended INTEGER, message BLOB NOT NULL
   ) WITHOUT ROWID;
@@ -71,16 +88,23 @@ if (port) {
   database.exec('PRAGMA locking_mode = EXCLUSIVE;');
   database.exec(schema);
   const statements = {
-    find: database.prepare('SELECT fingerprint, note, answer FROM requests WHERE key = ?'),
+    find: database.prepare('SELECT fingerprint, note, answer, boot FROM requests WHERE key = ?'),
     begin: database.prepare('INSERT INTO requests (key, fingerprint, began) VALUES (?, ?, ?)'),
     note: database.prepare('UPDATE requests SET note = ? WHERE key = ?'),
-    answer: database.prepare('UPDATE requests SET answer = ?, ended = ? WHERE key = ?'),
+    answer: database.prepare('UPDATE requests SET answer = ?, boot = ?, ended = ? WHERE key = ?'),
     forget: database.prepare('DELETE FROM requests WHERE key = ?'),
     saveJob: database.prepare(
       'INSERT OR REPLACE INTO jobs (id, pool, created, ended, message) VALUES (?, ?, ?, ?, ?)',
     ),
     jobs: database.prepare('SELECT id, pool, created, ended, message FROM jobs ORDER BY created'),
-    expireRequests: database.prepare('DELETE FROM requests WHERE coalesce(ended, began) < ?'),
+    tooOld: database.prepare(
+      `SELECT coalesce(ended, began) AS age FROM requests ORDER BY age DESC LIMIT 1 OFFSET ${mostRequests}`,
+    ),
+    expireRequests: database.prepare(
+      `DELETE FROM requests WHERE key IN (
+        SELECT key FROM requests WHERE coalesce(ended, began) < ? ORDER BY coalesce(ended, began) LIMIT ${portion}
+      )`,
+    ),
     expireJobs: database.prepare('DELETE FROM jobs WHERE ended < ? RETURNING id'),
   };
   let waiting: Array<{ readonly id: number } & StateTask> = [];
@@ -95,7 +119,7 @@ if (port) {
       case 'note':
         return void statements.note.run(task.note, task.key);
       case 'answer':
-        return void statements.answer.run(task.answer, task.now, task.key);
+        return void statements.answer.run(task.answer, task.boot, task.now, task.key);
       case 'forget':
         return void statements.forget.run(task.key);
       case 'saveJob': {
@@ -104,8 +128,11 @@ if (port) {
       }
       case 'jobs':
         return statements.jobs.all().map(withoutNull);
-      case 'expire':
-        statements.expireRequests.run(task.before);
+      case 'expireRequests': {
+        const tooOld = Number(statements.tooOld.get()?.['age'] ?? 0);
+        return statements.expireRequests.run(Math.max(task.before, tooOld)).changes === portion;
+      }
+      case 'expireJobs':
         return statements.expireJobs.all(task.before).map((row) => row['id']);
     }
   };

@@ -52,8 +52,9 @@ export class State implements AsyncDisposable {
     return this.#ask({ task: 'note', key, note });
   }
 
-  answer(key: string, answer: Uint8Array): Promise<void> {
-    return this.#ask({ task: 'answer', key, answer, now: Date.now() });
+  /** @param boot in which it was given */
+  answer(key: string, answer: Uint8Array, boot: string): Promise<void> {
+    return this.#ask({ task: 'answer', key, answer, boot, now: Date.now() });
   }
 
   forget(key: string): Promise<void> {
@@ -69,9 +70,13 @@ export class State implements AsyncDisposable {
     return this.#ask({ task: 'jobs' });
   }
 
-  /** @returns the ids of jobs that were dropped */
-  expire(before: number): Promise<string[]> {
-    return this.#ask({ task: 'expire', before });
+  /**
+   * Drops what ended before a time, in milliseconds since 1970, and answers that are too many. In portions: others come in between.
+   * @returns the ids of jobs that were dropped
+   */
+  async expire(before: number): Promise<string[]> {
+    while (await this.#ask<boolean>({ task: 'expireRequests', before }));
+    return this.#ask({ task: 'expireJobs', before });
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
