@@ -6,6 +6,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { addGrant } from '../../src/server/auth/tokens.ts';
 import { type Daemon, daemonPlace, startDaemon } from '../support/daemon.ts';
 import { scratchDirectory } from '../support/devices.ts';
+import { fakeFirecracker } from '../support/fake-hypervisors.ts';
 import { makeTestPool, type TestPool } from '../support/test-pool.ts';
 
 /** Disks that grow through the API, and who is told; guests that are to be frozen. The hypervisors themselves are tried elsewhere. */
@@ -56,6 +57,30 @@ test('a disk grows, a hook that the operator has given is run, and the answer sa
   expect(answer.notified).not.toBe('');
   expect(answer.guestSteps.length).toBeGreaterThan(0);
   expect(readFileSync(told, 'utf8').trim()).toBe(`v ${await home.pool.diskPath('v')} 2097152 1048576`);
+});
+
+test('a retry tells the hypervisor that could not be told, and what is done is answered without it', async () => {
+  await home.pool.create('retried', { bytes: 2 ** 20 });
+  const path_on_host = await home.pool.diskPath('retried');
+  const drives: Array<Record<string, unknown>> = [];
+  const firecracker = await fakeFirecracker(drives);
+  const grow = () =>
+    daemon.client.volumes.growVolume({
+      name: 'pools/p/volumes/retried',
+      sizeBytes: 2n * MiB,
+      requestId: 'retried',
+      notify: {
+        hypervisor: { case: 'firecracker', value: { socket: firecracker.socket, drive: 'root' } },
+      },
+    });
+  expect((await failureOf(grow())).code).toBe(Code.NotFound);
+  // The disk has grown already: the size before is still told.
+  drives.push({ drive_id: 'root', path_on_host });
+  const answer = await grow();
+  expect(answer).toMatchObject({ previousSizeBytes: MiB, volume: { sizeBytes: 2n * MiB } });
+  expect(answer.notified).not.toBe('');
+  await firecracker[Symbol.asyncDispose]();
+  expect(await grow()).toEqual(answer);
 });
 
 test('nobody names a program, an unknown hook or a shrunken size', async () => {
