@@ -110,6 +110,27 @@ export function createFileAt(directory: number, path: string, mode = 0o600): Des
   return openAt(directory, path, O_RDWR | O_CREAT | O_EXCL, mode);
 }
 
+/**
+ * A file that has no name yet, so that nothing of it is left if we die before it gets one; undefined where the file system can't do
+ * that.
+ */
+export function createUnnamedAt(directory: number, mode = 0o600): Descriptor | undefined {
+  const O_TMPFILE = 0o20000000 | O_DIRECTORY;
+  try {
+    return openAt(directory, '.', O_TMPFILE | O_RDWR, mode);
+  } catch (error) {
+    if (hasErrno(error, 'EOPNOTSUPP', 'EISDIR', 'EINVAL')) return undefined;
+    throw error;
+  }
+}
+
+/** Gives it its name; @throws SystemError EEXIST when that is taken. */
+export function nameAt(fd: number, directory: number, name: string): void {
+  const [AT_FDCWD, AT_SYMLINK_FOLLOW] = [-100, 0x400];
+  requireName(name, 'linkat');
+  call('linkat', name, AT_FDCWD, descriptorPath(fd), directory, name, AT_SYMLINK_FOLLOW);
+}
+
 /** What makes, moves and removes names takes no paths: the kernel would follow one to wherever it leads. */
 function requireName(name: string, syscall: string): void {
   const EINVAL = 22;

@@ -49,6 +49,7 @@ const prototypes = {
   fsconfig: 'long syscall(long, int, unsigned int, const char *, const char *, int)',
   fsmount: 'long syscall(long, int, unsigned int, unsigned int)',
   mkdirat: 'int mkdirat(int, const char *, unsigned int)',
+  linkat: 'int linkat(int, const char *, int, const char *, int)',
   unlinkat: 'int unlinkat(int, const char *, int)',
   renameat2: 'int renameat2(int, const char *, int, const char *, unsigned int)',
   statx: 'int statx(int, const char *, int, unsigned int, void *)',

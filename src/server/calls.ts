@@ -1,5 +1,5 @@
 import { type DescMethod, getOption, hasOption, type Message } from '@bufbuild/protobuf';
-import { Code, type ConnectError, type HandlerContext, type Interceptor } from '@connectrpc/connect';
+import { Code, ConnectError, type HandlerContext, type Interceptor } from '@connectrpc/connect';
 import { Access, access } from '../api/generated/coppice/v1/annotations_pb.ts';
 import { Health } from '../api/generated/grpc/health/v1/health_pb.ts';
 import { authenticate, type Credentials, type Identity } from './auth/authenticate.ts';
@@ -85,12 +85,13 @@ export function makeCalls({ grants, socketScope, log, metrics }: CallsSetup): Ca
   const around: Calls['around'] = async (method, message, caller, run) => {
     const end = begin(method, caller);
     try {
-      check(method, message, caller, deny);
+      check(method, message, caller);
       const response = await run();
       end();
       return response;
     } catch (error) {
       end(error);
+      if (isRefusal(error)) tellRefusal(error, nameOf(method), about(caller));
       throw toConnectError(error, caller.requestId);
     }
   };
@@ -108,9 +109,12 @@ export function makeCalls({ grants, socketScope, log, metrics }: CallsSetup): Ca
     interceptor: (next) => async (request) => {
       const caller = request.contextValues.get(callerKey);
       const { method } = request;
-      if (!request.stream) return await around(method, request.message, caller, () => next(request));
+      if (!request.stream)
+        return await around(method, request.message, caller, () => inTime(next(request), request.signal));
       const end = begin(method, caller);
-      const message = checkEach(method, request.message, caller, deny);
+      const message = checkEach(method, request.message, caller, (error) =>
+        tellRefusal(error, nameOf(method), about(caller)),
+      );
       try {
         const response = await next({ ...request, message } as typeof request);
         if (!response.stream) {
@@ -134,13 +138,31 @@ export function makeCalls({ grants, socketScope, log, metrics }: CallsSetup): Ca
   };
 }
 
-type Deny = (error: unknown, method: string, caller: Partial<Caller>) => never;
+/** Whoever waits no longer is told so at once. What he has asked for goes on, as nobody can tell how far it was. */
+function inTime<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const end = (): void =>
+      reject(
+        signal.reason instanceof ConnectError
+          ? signal.reason
+          : new ConnectError('The client has gone.', Code.Canceled),
+      );
+    if (signal.aborted) end();
+    signal.addEventListener('abort', end, { once: true });
+    work.then(resolve, reject).finally(() => signal.removeEventListener('abort', end));
+  });
+}
 
-function check(method: DescMethod, message: Message, caller: Caller, deny: Deny): void {
+/** Who asks for what he may not have, not for what the storage would not let us have. */
+function isRefusal(error: unknown): boolean {
+  return error instanceof ConnectError && error.code === Code.PermissionDenied;
+}
+
+/** @throws ConnectError */
+function check(method: DescMethod, message: Message, caller: Caller): void {
   const violations = violationsOf(method.input, message);
   if (violations.length > 0) throw badRequest(violations);
-  for (const pool of poolsIn(method.input, message))
-    if (!mayUse(caller, pool)) deny(wrongPool(caller, pool), nameOf(method), about(caller));
+  for (const pool of poolsIn(method.input, message)) if (!mayUse(caller, pool)) throw wrongPool(caller, pool);
 }
 
 /** Of a stream of requests, each; where there is only one, as with watches, too. */
@@ -148,10 +170,15 @@ async function* checkEach<M extends Message>(
   method: DescMethod,
   messages: AsyncIterable<M>,
   caller: Caller,
-  deny: Deny,
+  tellRefusal: (error: unknown) => void,
 ): AsyncIterable<M> {
   for await (const message of messages) {
-    check(method, message, caller, deny);
+    try {
+      check(method, message, caller);
+    } catch (error) {
+      if (isRefusal(error)) tellRefusal(error);
+      throw error;
+    }
     yield message;
   }
 }

@@ -55,6 +55,7 @@ export function poolFor(served: ServedPool, handler: HandlerContext): Pool {
 export interface Repeatable extends Message {
   readonly requestId: string;
   readonly durability?: Durability;
+  readonly validateOnly?: boolean;
 }
 
 /** As `Attempt`, of a request that may have no id. */
@@ -77,7 +78,8 @@ export function once<R extends DescMessage>(
     readonly run: (attempt: PossiblyOnce) => Promise<MessageShape<R>>;
   },
 ): Promise<MessageShape<R>> {
-  if (request.requestId === '') return steps.run(justOnce);
+  // What only looks may be asked as often as one likes, and leaves the id to what is done then.
+  if (request.requestId === '' || request.validateOnly === true) return steps.run(justOnce);
   const { method } = handler;
   return context.requests.once(
     {

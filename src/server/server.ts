@@ -1,15 +1,14 @@
-import { mkdirSync } from 'node:fs';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Http2ServerRequest, Http2ServerResponse } from 'node:http2';
-import { dirname } from 'node:path';
+import { dirname, resolve } from 'node:path';
 import type { TLSSocket } from 'node:tls';
 import type { DescMethod } from '@bufbuild/protobuf';
 import { createContextValues } from '@connectrpc/connect';
 import { connectNodeAdapter } from '@connectrpc/connect-node';
 import { Health } from '../api/generated/grpc/health/v1/health_pb.ts';
 import { defaultAuditPath } from '../engine/audit.ts';
-import { hasErrno } from '../linux/libc.ts';
 import { randomId } from '../linux/random.ts';
+import { CoppiceError } from '../model/errors.ts';
 import type { Credentials } from './auth/authenticate.ts';
 import { credentialsKey } from './auth/credentials.ts';
 import { peerOf } from './auth/peer.ts';
@@ -27,6 +26,7 @@ import { unaryJson } from './listen/unary-json.ts';
 import type { Log } from './log.ts';
 import { metricsHandler } from './metrics/handler.ts';
 import { Metrics } from './metrics/metrics.ts';
+import { ensureDirectory } from './own-directory.ts';
 import { Others } from './pools/others.ts';
 import { PoolEvents } from './pools/pool-events.ts';
 import { ServedPool } from './pools/served-pool.ts';
@@ -208,9 +208,9 @@ async function finish(listener: Listener): Promise<void> {
 /** Other processes write into it where it is there; without it the server still sees what they do, a little later. */
 function makeAuditDirectory(auditLog: string, log: Log): void {
   try {
-    mkdirSync(dirname(auditLog), { recursive: true, mode: 0o750 });
+    ensureDirectory(resolve(dirname(auditLog)), 0o750, 'the directory of the audit log');
   } catch (error) {
-    if (!hasErrno(error, 'EACCES', 'EPERM', 'EROFS', 'ENOSPC')) throw error;
-    log.warn('no audit log', { path: auditLog, reason: (error as Error).message });
+    if (!(error instanceof CoppiceError) || error.code === 'invalid_argument') throw error;
+    log.warn('no audit log', { path: auditLog, reason: error.message });
   }
 }

@@ -1,12 +1,12 @@
-import { constants, openSync, readFileSync, writeSync } from 'node:fs';
+import { openSync, readFileSync, writeSync } from 'node:fs';
 import { largestAttribute, readAttribute, removeAttribute, writeAttribute } from '../../linux/attributes.ts';
 import { reflink } from '../../linux/extents.ts';
 import {
   closingOnFailure,
   createFileAt,
+  createUnnamedAt,
   Descriptor,
   descriptorPath,
-  openAt,
   removeFileAt,
 } from '../../linux/files.ts';
 import { isOpenElsewhere } from '../../linux/leases.ts';
@@ -42,17 +42,15 @@ export function namelessFile(
   directory: number,
   fallback?: { readonly fd: number; readonly name: string },
 ): Descriptor {
-  const O_TMPFILE = 0o20000000 | constants.O_DIRECTORY;
-  try {
-    return openAt(directory, '.', O_TMPFILE | constants.O_RDWR, 0o600);
-  } catch (error) {
-    if (!fallback || !hasErrno(error, 'EOPNOTSUPP', 'EISDIR')) throw error;
-    const file = createFileAt(fallback.fd, fallback.name);
-    return closingOnFailure(file, () => {
-      removeFileAt(fallback.fd, fallback.name);
-      return file;
-    });
-  }
+  const unnamed = createUnnamedAt(directory);
+  if (unnamed) return unnamed;
+  const EOPNOTSUPP = 95;
+  if (!fallback) throw new SystemError(EOPNOTSUPP, 'openat2', '.');
+  const file = createFileAt(fallback.fd, fallback.name);
+  return closingOnFailure(file, () => {
+    removeFileAt(fallback.fd, fallback.name);
+    return file;
+  });
 }
 
 function probeReflink(makeFile: () => Descriptor, file: number, bytes: Buffer): string | undefined {

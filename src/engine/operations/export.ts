@@ -6,10 +6,12 @@ import { copySparse } from '../../images/raw.ts';
 import { reflink } from '../../linux/extents.ts';
 import {
   createFileAt,
+  createUnnamedAt,
   type Descriptor,
   descriptorPath,
   isRegularFile,
   moveAt,
+  nameAt,
   removeFileAt,
   statusIfAny,
 } from '../../linux/files.ts';
@@ -61,7 +63,8 @@ export async function exportImage(
   const temporary = `.${basename(file)}.${randomId()}.partial`;
   try {
     using source = context.driver.openDisk(copy, 'read');
-    using target = createFileAt(directory.fd, temporary);
+    const unnamed = createUnnamedAt(directory.fd);
+    using target = unnamed ?? createFileAt(directory.fd, temporary);
     const bytes = context.driver.size(copy);
     const progress = {
       onFraction: (fraction: number) => control.report({ step: 'copying', fraction }),
@@ -78,7 +81,7 @@ export async function exportImage(
     }
     control.signal?.throwIfAborted();
     fsyncSync(target.fd);
-    publishFile(directory, temporary, file, options.overwrite ?? false);
+    publishFile(directory, { unnamed, temporary }, file, options.overwrite ?? false);
     return { source: sourceText, file, format, bytes };
   } catch (error) {
     removeIfAny(directory, temporary);
@@ -152,14 +155,22 @@ function shareBlocks(source: number, target: number, bytes: number): boolean {
   }
 }
 
-function publishFile(directory: Descriptor, temporary: string, file: string, overwrite: boolean): void {
+function publishFile(
+  directory: Descriptor,
+  { unnamed, temporary }: { readonly unnamed: Descriptor | undefined; readonly temporary: string },
+  file: string,
+  overwrite: boolean,
+): void {
   const name = basename(file);
   if (overwrite) {
+    // Only a name can take the place of a name.
+    if (unnamed) nameAt(unnamed.fd, directory.fd, temporary);
     const within = descriptorPath(directory.fd);
     renameSync(join(within, temporary), join(within, name));
   } else {
     try {
-      moveAt(directory.fd, temporary, directory.fd, name);
+      if (unnamed) nameAt(unnamed.fd, directory.fd, name);
+      else moveAt(directory.fd, temporary, directory.fd, name);
     } catch (error) {
       if (!hasErrno(error, 'EEXIST')) throw error;
       throw new CoppiceError(

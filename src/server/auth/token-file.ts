@@ -1,13 +1,4 @@
-import {
-  closeSync,
-  constants,
-  fsyncSync,
-  mkdirSync,
-  openSync,
-  renameSync,
-  unlinkSync,
-  writeFileSync,
-} from 'node:fs';
+import { closeSync, constants, fsyncSync, openSync, renameSync, unlinkSync, writeFileSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { Descriptor, flush } from '../../linux/files.ts';
@@ -15,6 +6,7 @@ import { hasErrno } from '../../linux/libc.ts';
 import { lock } from '../../linux/locks.ts';
 import { requireOwn } from '../../linux/trusted-path.ts';
 import { CoppiceError } from '../../model/errors.ts';
+import { ensureDirectory } from '../own-directory.ts';
 
 /** Milliseconds for which somebody else may be at work on the file, and between two looks. */
 const patience = 10_000;
@@ -32,7 +24,7 @@ interface Changed<T> {
  */
 export async function changeTokenFile<T>(file: string, change: () => Changed<T>): Promise<T> {
   const directory = dirname(file);
-  mkdirSync(directory, { recursive: true, mode: 0o755 });
+  ensureDirectory(directory, 0o755, 'the directory of the list of tokens');
   requireOwn(resolve(directory), 'the list of tokens');
   // A file of its own: that of the tokens is replaced, and the directory could be locked by everybody who may look into it.
   const { O_RDWR, O_CREAT, O_NOFOLLOW } = constants;

@@ -183,7 +183,10 @@ export class Jobs {
     const { signal } = entry.abort;
     try {
       const result = await run({ id, signal, onProgress: (progress) => this.#report(entry, progress) });
-      const ending = signal.aborted && isPartial(result) ? endOf(signal) : { state: JobState.SUCCEEDED };
+      const isCut = signal.aborted && isPartial(result);
+      const total = entry.job.progress?.total ?? 0n;
+      const progress = { step: 'done', fraction: 1, done: total, total };
+      const ending = isCut ? endOf(signal) : { state: JobState.SUCCEEDED, progress };
       this.#change(entry, { ...ending, result });
     } catch (error) {
       const isCancelled = signal.aborted && error instanceof CoppiceError && error.code === 'cancelled';

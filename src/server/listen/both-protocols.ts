@@ -15,6 +15,8 @@ export interface PlainServer {
   readonly server: Server;
   /** Ends connections that nobody uses at this moment. */
   closeIdle(): void;
+  /** Whether no call is under way. */
+  isQuiet(): boolean;
   /** Ends all connections. */
   destroyAll(): void;
 }
@@ -24,6 +26,7 @@ export function bothProtocols(handler: NodeHandlerFn, onConnection: (socket: Soc
   const http = createHttpServer(handler as unknown as RequestListener);
   const http2 = createHttp2Server(http2Options, handler);
   limitHttp1(http);
+  const calls = countCalls(http);
   const sockets = new Set<Socket>();
   ignoreBrokenConnections(http2);
   const server = createServer((socket) => {
@@ -46,6 +49,7 @@ export function bothProtocols(handler: NodeHandlerFn, onConnection: (socket: Soc
       http.closeIdleConnections();
       sessions.closeIdle();
     },
+    isQuiet: () => sessions.isQuiet && calls() === 0,
     destroyAll() {
       for (const socket of sockets) socket.destroy();
     },
@@ -73,6 +77,19 @@ export function limitHttp1(
   server.headersTimeout = patience;
   server.requestTimeout = 60_000;
   server.keepAliveTimeout = 30_000;
+}
+
+/** Counts the calls by HTTP/1.1 that are under way. */
+export function countCalls(server: Pick<HttpServer, 'on'>): () => number {
+  let underWay = 0;
+  server.on('request', (request, response) => {
+    if (request.httpVersionMajor !== 1) return;
+    underWay++;
+    response.on('close', () => {
+      underWay--;
+    });
+  });
+  return () => underWay;
 }
 
 /** Someone who breaks off is no failure of the server. */

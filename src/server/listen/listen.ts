@@ -36,11 +36,7 @@ export async function listen(
   opened: AsyncDisposableStack,
 ): Promise<Listener[]> {
   const listeners: Listener[] = [];
-  const add = (
-    address: string,
-    server: Closable,
-    inner: Pick<Listener, 'destroyAll'> & { closeIdle(): void },
-  ): void => {
+  const add = (address: string, server: Closable, inner: Inner): void => {
     const listener = { address, close: () => closing(server, inner), destroyAll: () => inner.destroyAll() };
     listeners.push(listener);
     opened.defer(async () => {
@@ -61,7 +57,11 @@ export async function listen(
   }
   for (const address of options.tls ?? []) {
     const secure = tlsServer(address, handler, log);
-    await started(secure.server as unknown as Server, () => secure.server.listen(address.port, address.host));
+    await started(secure.server as unknown as Server, () =>
+      secure.server.listen(address.port, address.host),
+    ).catch((cause: unknown) => {
+      throw cannotListen(address, cause);
+    });
     const bound = secure.server.address();
     const port = typeof bound === 'object' && bound ? bound.port : address.port;
     add(`https://${address.host}:${port}`, secure.server, secure);
@@ -82,15 +82,40 @@ function requireUnixSocket(fd: number): void {
   );
 }
 
+type Inner = Pick<Listener, 'destroyAll'> & { closeIdle(): void; isQuiet(): boolean };
 type Closable = { readonly listening: boolean; close(done: () => void): unknown };
 
-function closing(server: Closable, inner: { closeIdle(): void }): Promise<void> {
-  if (!server.listening) return Promise.resolve();
-  return new Promise((resolve) => {
-    server.close(() => resolve());
-    inner.closeIdle();
-  });
+/** Milliseconds between two looks whether calls are under way. */
+const quietLook = 100;
+
+async function closing(server: Closable, inner: Inner): Promise<void> {
+  if (!server.listening) return;
+  const { promise: closed, resolve } = Promise.withResolvers<void>();
+  server.close(() => resolve());
+  inner.closeIdle();
+  let wasQuiet = false;
+  // A client may keep its side of a connection open for as long as it likes.
+  const look = setInterval(() => {
+    if (wasQuiet && inner.isQuiet()) inner.destroyAll();
+    wasQuiet = inner.isQuiet();
+  }, quietLook);
+  await closed;
+  clearInterval(look);
 }
+
+function cannotListen({ host, port }: TlsAddress, cause: unknown): unknown {
+  const why = reasons.find(([code]) => hasErrno(cause, code))?.[1];
+  if (why === undefined) return cause;
+  return new CoppiceError('invalid_argument', `Can't listen on ${host}:${port}: ${why}.`, { cause });
+}
+
+const reasons = [
+  ['EADDRINUSE', 'another program listens there; choose another port with --listen'],
+  ['EADDRNOTAVAIL', 'this host has no such address'],
+  ['ENOTFOUND', 'there is no host of that name'],
+  ['EAI_AGAIN', 'the name of the host could not be looked up'],
+  ['EACCES', 'ports below 1024 need the right CAP_NET_BIND_SERVICE'],
+] as const;
 
 function started(server: Pick<Server, 'once'>, listen: () => void): Promise<void> {
   return new Promise((resolve, reject) => {

@@ -36,6 +36,11 @@ export class Sessions {
     (lifetime as Server).on('close', () => clearInterval(timer));
   }
 
+  /** Whether no call is under way. */
+  get isQuiet(): boolean {
+    return [...this.#known.values()].every(({ streams }) => streams.size === 0);
+  }
+
   /** Ends connections when they are idle. */
   closeIdle(): void {
     for (const session of this.#known.keys()) session.close();

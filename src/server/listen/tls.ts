@@ -3,7 +3,13 @@ import { createSecureServer, type Http2SecureServer } from 'node:http2';
 import { hasErrno } from '../../linux/libc.ts';
 import { CoppiceError } from '../../model/errors.ts';
 import type { Log } from '../log.ts';
-import { http2Options, ignoreBrokenConnections, limitHttp1, mostConnections } from './both-protocols.ts';
+import {
+  countCalls,
+  http2Options,
+  ignoreBrokenConnections,
+  limitHttp1,
+  mostConnections,
+} from './both-protocols.ts';
 import type { NodeHandlerFn } from './handler.ts';
 import { Sessions } from './sessions.ts';
 
@@ -20,6 +26,7 @@ export interface TlsAddress {
 export interface TlsServer {
   readonly server: Http2SecureServer;
   closeIdle(): void;
+  isQuiet(): boolean;
   destroyAll(): void;
 }
 
@@ -35,6 +42,7 @@ export function tlsServer(address: TlsAddress, handler: NodeHandlerFn, log: Log)
   limitHttp1(server as unknown as Parameters<typeof limitHttp1>[0]);
   server.maxConnections = mostConnections;
   const sessions = new Sessions(server, server);
+  const calls = countCalls(server as unknown as Parameters<typeof countCalls>[0]);
   server.on('request', handler);
   const sockets = new Set<{ destroy(): void }>();
   server.on('connection', (socket) => {
@@ -48,6 +56,7 @@ export function tlsServer(address: TlsAddress, handler: NodeHandlerFn, log: Log)
   return {
     server,
     closeIdle: () => sessions.closeIdle(),
+    isQuiet: () => sessions.isQuiet && calls() === 0,
     destroyAll() {
       for (const socket of sockets) socket.destroy();
     },

@@ -1,9 +1,10 @@
-import { chmodSync, chownSync, lstatSync, mkdirSync, unlinkSync } from 'node:fs';
+import { chmodSync, chownSync, lstatSync, unlinkSync } from 'node:fs';
 import { connect, type Server } from 'node:net';
 import { dirname, resolve } from 'node:path';
 import { hasErrno } from '../../linux/libc.ts';
 import { requireOwn } from '../../linux/trusted-path.ts';
 import { CoppiceError } from '../../model/errors.ts';
+import { ensureDirectory } from '../own-directory.ts';
 
 export const defaultSocket = '/run/coppice/coppice.sock';
 
@@ -19,11 +20,8 @@ export interface UnixAddress {
  */
 export async function listenOnUnix(server: Server, { path, group }: UnixAddress): Promise<void> {
   const directory = dirname(path);
-  try {
-    mkdirSync(directory, { mode: 0o755 });
-  } catch (error) {
-    if (!hasErrno(error, 'EEXIST')) throw error;
-  }
+  requireShort(path);
+  ensureDirectory(directory, 0o755, 'the directory of the socket');
   requireOwn(resolve(directory), 'the directory of the socket');
   await removeDead(path);
   // It has its final rights from its first moment: nobody can connect in between.
@@ -40,6 +38,16 @@ export async function listenOnUnix(server: Server, { path, group }: UnixAddress)
   if (group === undefined) return;
   chownSync(path, -1 as never, group);
   chmodSync(path, 0o660);
+}
+
+/** unix(7). Node says only that the argument is invalid. */
+function requireShort(path: string): void {
+  const most = 107;
+  if (Buffer.byteLength(path) <= most) return;
+  throw new CoppiceError(
+    'invalid_argument',
+    `The path of a socket has ${most} bytes at most, and ${path} has more.`,
+  );
 }
 
 /** A server that was killed leaves its socket behind. */

@@ -5,6 +5,7 @@ import {
   GrowVolumeResponseSchema,
   type VolumeService,
 } from '../../api/generated/coppice/v1/volume_service_pb.ts';
+import { CoppiceError } from '../../model/errors.ts';
 import { once, poolFor, type ServerContext, servedPool } from '../context.ts';
 import { toDetailedVolume } from '../convert.ts';
 import { durabilityField, shown } from './changing-volumes.ts';
@@ -45,16 +46,17 @@ export function growing(context: ServerContext): Pick<ServiceImpl<typeof VolumeS
         async find(_, noted) {
           if (noted === '') return undefined;
           const present = await served.pool.show(volume);
-          // Larger than that by now, because somebody has grown it again.
-          if ((present.bytes ?? 0) > bytes)
+          const previousSizeBytes = BigInt(noted);
+          try {
+            return create(GrowVolumeResponseSchema, { ...fieldsOf(await grow(() => {})), previousSizeBytes });
+          } catch (error) {
+            // Larger than that by now, because somebody has grown it again, and told of that.
+            if (!isTooSmall(error) || (present.bytes ?? 0) <= bytes) throw error;
             return create(GrowVolumeResponseSchema, {
               volume: toDetailedVolume(served.id, present),
-              previousSizeBytes: BigInt(noted),
+              previousSizeBytes,
             });
-          return create(GrowVolumeResponseSchema, {
-            ...fieldsOf(await grow(() => {})),
-            previousSizeBytes: BigInt(noted),
-          });
+          }
         },
         async run({ note, done }) {
           await note(async () => String((await served.pool.show(volume)).bytes ?? 0));
@@ -63,6 +65,10 @@ export function growing(context: ServerContext): Pick<ServiceImpl<typeof VolumeS
       });
     },
   };
+}
+
+function isTooSmall(error: unknown): boolean {
+  return error instanceof CoppiceError && error.code === 'invalid_argument';
 }
 
 function fieldsOf({

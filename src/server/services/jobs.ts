@@ -22,7 +22,7 @@ import { pageOf } from './paging.ts';
 
 /** Long work. */
 export function jobService(context: ServerContext): ServiceImpl<typeof JobService> {
-  const start = (
+  const start = async (
     request: Repeatable,
     handler: HandlerContext,
     pool: string,
@@ -32,7 +32,7 @@ export function jobService(context: ServerContext): ServiceImpl<typeof JobServic
     const { principal, requestId } = callerOf(handler);
     // Of a request that comes again the job is the same.
     const idOf = (mark: string): string => mark.slice(0, 32);
-    return once(context, handler, request, {
+    const job = await once(context, handler, request, {
       response: JobSchema,
       find: async (mark) => context.jobs.get(`pools/${pool}/jobs/${idOf(mark)}`),
       run({ mark }) {
@@ -47,6 +47,8 @@ export function jobService(context: ServerContext): ServiceImpl<typeof JobServic
         });
       },
     });
+    // What was answered first is kept; how it is now tells more.
+    return context.jobs.get(job.name) ?? job;
   };
   const required = (name: string): Job => {
     servedPool(context, poolIn(name));
@@ -118,6 +120,8 @@ export function jobService(context: ServerContext): ServiceImpl<typeof JobServic
         const options = { ...sizeField(sizeBytes), replicable, signal, onProgress };
         const made = await poolFor(served, handler).cloneMany(referenceIn(source), prefix, count, options);
         served.refreshed().catch(() => {});
+        const [first] = made.failed;
+        if (made.cloned.length === 0 && first && !signal.aborted) throw first.error;
         return { case: 'cloneMany', value: cloneManyResult(made) };
       });
     },

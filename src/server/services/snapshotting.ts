@@ -1,6 +1,6 @@
 import { create } from '@bufbuild/protobuf';
 import type { ServiceImpl } from '@connectrpc/connect';
-import { type Snapshot, SnapshotSchema } from '../../api/generated/coppice/v1/resources_pb.ts';
+import { SnapshotSchema } from '../../api/generated/coppice/v1/resources_pb.ts';
 import {
   RollbackResponseSchema,
   SnapshotGroupResponseSchema,
@@ -33,12 +33,12 @@ export function snapshotting(context: ServerContext): Snapshotting {
           const found = await findSnapshot(served, volume, mark);
           return found && toSnapshot(served.id, found);
         },
-        async run({ mark }) {
-          const taken = await served.change(
+        async run({ mark, done }) {
+          const own = poolFor(served, handler);
+          const snapshot = await served.change(
             [volume],
-            () => {
-              const own = poolFor(served, handler);
-              return takeStill(context, handler, request.freeze, own, (claims) =>
+            async () => {
+              const taken = await takeStill(context, handler, request.freeze, own, (claims) =>
                 own.snapshot(volume, {
                   ...nameField(request.snapshotId),
                   ...markField(mark),
@@ -46,10 +46,12 @@ export function snapshotting(context: ServerContext): Snapshotting {
                   ...claims,
                 }),
               );
+              done();
+              return summaryOf(served, taken);
             },
-            (result, index) => addSnapshot(index, volume, summaryOf(result, mark)),
+            (summary, index) => addSnapshot(index, volume, summary),
           );
-          return await answerOf(served, volume, summaryOf(taken, mark));
+          return toSnapshot(served.id, snapshot);
         },
       });
     },
@@ -66,27 +68,26 @@ export function snapshotting(context: ServerContext): Snapshotting {
           const snapshots = found.map((each) => toSnapshot(served.id, each));
           return create(SnapshotGroupResponseSchema, { group: found[0]?.group ?? '', snapshots });
         },
-        async run({ mark }) {
-          const group = await served.change(
+        async run({ mark, done }) {
+          const { group, snapshots } = await served.change(
             volumes,
-            () =>
-              poolFor(served, handler).snapshot(volumes, {
+            async () => {
+              const taken = await poolFor(served, handler).snapshot(volumes, {
                 ...nameField(request.snapshotId),
                 ...markField(mark),
                 ...durabilityField(request.durability),
-              }),
-            ({ group: id, snapshots }, index) => {
-              for (const each of snapshots)
-                addSnapshot(index, each.volume, { ...summaryOf(each, mark), group: id });
+              });
+              done();
+              const each = taken.snapshots.map((one) => summaryOf(served, one, taken.group));
+              return { group: taken, snapshots: await Promise.all(each) };
+            },
+            ({ snapshots: all }, index) => {
+              for (const each of all) addSnapshot(index, volumeOf(each), each);
             },
           );
           return create(SnapshotGroupResponseSchema, {
             group: group.group,
-            snapshots: await Promise.all(
-              group.snapshots.map((each) =>
-                answerOf(served, each.volume, { ...summaryOf(each, mark), group: group.group }),
-              ),
-            ),
+            snapshots: snapshots.map((each) => toSnapshot(served.id, each)),
             apart: durationOf(group),
             sameInstant: group.sameInstant,
           });
@@ -135,28 +136,29 @@ export function snapshotting(context: ServerContext): Snapshotting {
 
 type Taken = SnapshotGroup['snapshots'][number];
 
-function summaryOf(taken: Taken, mark: string | undefined): SnapshotSummary {
+/** With what only the storage knows of it, such as its size; somebody may have removed it already. */
+async function summaryOf(served: ServedPool, taken: Taken, group?: string): Promise<SnapshotSummary> {
   const { reference, name, created, consistency } = taken;
-  return { reference, name, created, consistency, reason: 'user', ...markField(mark) };
+  const details = await ifThere(() => served.pool.show(reference));
+  const known = {
+    reference,
+    name,
+    created,
+    consistency,
+    reason: 'user',
+    ...(group !== undefined && { group }),
+  } as const;
+  return details?.snapshotList[0] ?? known;
 }
 
-function withSize(index: PoolIndex, volume: string, snapshot: SnapshotSummary): SnapshotSummary {
-  const bytes = index.get(volume)?.volume.bytes;
-  return bytes === undefined ? snapshot : { ...snapshot, bytes };
-}
-
-/** What was taken of a volume that the index does not know yet, because another process has just made it, has its size, too. */
-async function answerOf(served: ServedPool, volume: string, snapshot: SnapshotSummary): Promise<Snapshot> {
-  const sized = withSize(served.index, volume, snapshot);
-  if (sized.bytes !== undefined) return toSnapshot(served.id, sized);
-  const details = await ifThere(() => served.pool.show(volume));
-  return toSnapshot(served.id, details?.snapshotList.find(({ name }) => name === snapshot.name) ?? snapshot);
+function volumeOf({ reference }: SnapshotSummary): string {
+  return reference.slice(0, reference.indexOf('@'));
 }
 
 function addSnapshot(index: PoolIndex, name: string, snapshot: SnapshotSummary): void {
   const entry = index.get(name);
   if (!entry) return;
-  const snapshots = [...entry.snapshots, withSize(index, name, snapshot)];
+  const snapshots = [...entry.snapshots, snapshot];
   index.set(name, { volume: { ...entry.volume, snapshots: snapshots.length }, snapshots });
 }
 

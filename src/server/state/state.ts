@@ -1,8 +1,8 @@
-import { mkdirSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import { requireOwn } from '../../linux/trusted-path.ts';
 import { CoppiceError } from '../../model/errors.ts';
+import { ensureDirectory } from '../own-directory.ts';
 import type { StateMessage, StateTask, StoredJob, StoredRequest } from './state-worker.ts';
 
 interface Waiting {
@@ -23,7 +23,7 @@ export class State implements AsyncDisposable {
    * @throws CoppiceError invalid_argument when others could write to it
    */
   constructor(directory: string) {
-    mkdirSync(directory, { recursive: true, mode: 0o700 });
+    ensureDirectory(resolve(directory), 0o700, 'the directory for state');
     // What lies in it is opened by its name, as SQLite does.
     requireOwn(resolve(directory), 'the directory for state');
     this.#directory = directory;

@@ -1063,8 +1063,8 @@ export const JobService: GenService<{
     output: typeof JobSchema;
   },
   /**
-   * Makes PREFIX-1 to PREFIX-COUNT. Each is whole or not there; what failed is listed beside what was made, and the job has then
-   * succeeded all the same: look at `failed`.
+   * Makes PREFIX-1 to PREFIX-COUNT. Each is whole or not there. Where some could be made, what failed is listed beside them, and the job
+   * has succeeded all the same: look at `failed`. Where none could, the job has failed, for the reason of the first.
    *
    * @generated from rpc coppice.v1.JobService.CloneMany
    */
