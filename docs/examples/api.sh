@@ -9,8 +9,12 @@ pool=pools/default
 
 # A request is JSON, and so is the answer. The name of the host means nothing.
 call() {
-  curl --silent --show-error --unix-socket "$socket" --header 'content-type: application/json' \
-    --data "$2" "http://coppice/coppice.v1.$1"
+  answer=$(curl --silent --show-error --fail-with-body --unix-socket "$socket" \
+    --header 'content-type: application/json' --data "$2" "http://coppice/coppice.v1.$1") || {
+    echo "$answer" >&2
+    return 1
+  }
+  echo "$answer"
 }
 # In a stream, five bytes stand before each message: what it is, and its length.
 stream() {
@@ -50,7 +54,8 @@ undo=$(call VolumeService/Rollback "{\"name\": \"$snapshot\", \"request_id\": \"
 echo "rolled back; to undo: $undo"
 
 # Another request id is another request, and the name is taken.
-call VolumeService/Clone "{$clone, \"request_id\": \"$(new_id)\"}" |
+if refusal=$(call VolumeService/Clone "{$clone, \"request_id\": \"$(new_id)\"}" 2>&1); then exit 1; fi
+echo "$refusal" | grep '^{' |
   jq --raw-output '"refused: \(.code) \([.details[].debug | select(.reason).reason][0])"'
 
 # What has changed: nothing is left out.

@@ -26,7 +26,7 @@ export async function withPool<T>(
 }
 
 /** Elsewhere than where it usually is, as in a test. */
-function auditOption({ process }: CliContext): { readonly auditLog?: string } {
+export function auditOption({ process }: CliContext): { readonly auditLog?: string } {
   const auditLog = process.env['COPPICE_AUDIT_LOG'];
   return auditLog ? { auditLog } : {};
 }

@@ -190,7 +190,11 @@ export const functionArguments: Readonly<Record<FunctionName, readonly Argument[
   describeLoss: [required('path', 'string')],
   destroyPool: [required('path', 'string'), fieldsOf({ force: 'boolean', ...persisting })],
   doctor: [optional('path', 'string'), options({ fstab: 'string', unitDirectory: 'string' })],
-  growPool: [required('path', 'string'), required('bytes', 'number')],
+  growPool: [
+    required('path', 'string'),
+    required('bytes', 'number'),
+    options({ auditLog: 'string', program: 'string', by: 'object' }),
+  ],
   persistPool: [required('path', 'string'), fieldsOf(persisting)],
   notifyHypervisor: [
     required('target', 'object'),

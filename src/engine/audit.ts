@@ -21,12 +21,15 @@ export interface Attribution {
   readonly requestId?: string;
 }
 
+/** What changes a pool, and what writes files of the host. */
+export type AuditedOperation = OperationName | 'growPool';
+
 export interface AuditEntry extends Attribution {
   /** ISO 8601, UTC: when it ended. */
   readonly time: string;
   readonly pool: string;
   readonly poolId: string;
-  readonly operation: OperationName;
+  readonly operation: AuditedOperation;
   /** The volumes that it was about; absent where they are not known, or too many. */
   readonly names?: readonly string[];
   readonly arguments: readonly unknown[];
@@ -53,6 +56,25 @@ export interface AuditSetup {
 
 export function auditSetup(path: string = defaultAuditPath, program = 'library'): AuditSetup {
   return { path, program, session: randomId() };
+}
+
+/** Does something to a pool, and tells it, also when it fails. */
+export function audited<T>(
+  log: AuditLog | undefined,
+  operation: AuditedOperation,
+  args: readonly unknown[],
+  by: Attribution | undefined,
+  run: () => T,
+): T {
+  const began = performance.now();
+  try {
+    const result = run();
+    log?.append(operation, args, began, undefined, by);
+    return result;
+  } catch (error) {
+    log?.append(operation, args, began, error, by);
+    throw error;
+  }
 }
 
 /** The most names and characters of arguments that a line tells. */
@@ -88,7 +110,7 @@ export class AuditLog implements Disposable {
 
   /** Appends one line. What goes wrong with that is no failure of what was done. */
   append(
-    operation: OperationName,
+    operation: AuditedOperation,
     args: readonly unknown[],
     began: number,
     failure: unknown,
@@ -143,12 +165,12 @@ export class AuditLog implements Disposable {
 }
 
 /** The volumes that an operation changes; undefined where its arguments don't tell. */
-function namesIn(operation: OperationName, args: readonly unknown[]): readonly string[] | undefined {
+function namesIn(operation: AuditedOperation, args: readonly unknown[]): readonly string[] | undefined {
   const given = changed[operation]?.(args).filter((each): each is string => typeof each === 'string');
   return given && [...new Set(given.map((reference) => reference.split('@', 1)[0] ?? ''))];
 }
 
-const changed: Partial<Record<OperationName, (args: readonly unknown[]) => readonly unknown[]>> = {
+const changed: Partial<Record<AuditedOperation, (args: readonly unknown[]) => readonly unknown[]>> = {
   create: ([name]) => [name],
   clone: ([, name]) => [name],
   snapshot: ([reference]) => [reference],
@@ -159,6 +181,7 @@ const changed: Partial<Record<OperationName, (args: readonly unknown[]) => reado
   seal: ([, name]) => [name],
   remove: ([references]) => [references].flat(),
   import: ([name]) => [name],
+  export: () => [],
 };
 
 function bounded(args: readonly unknown[]): readonly unknown[] {

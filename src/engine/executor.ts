@@ -66,7 +66,7 @@ export function perform<N extends OperationName>(
   control: Control = quiet,
   by?: Attribution,
 ): OperationResult<N> | Promise<OperationResult<N>> {
-  if (!context.audit || !changes.has(name) || isDryRun(args))
+  if (!context.audit || !isAudited(name) || isDryRun(args))
     return performQuietly(context, name, args, control);
   const { audit } = context;
   const began = performance.now();
@@ -92,6 +92,11 @@ export function perform<N extends OperationName>(
   } catch (error) {
     return failed(error);
   }
+}
+
+/** What changes the pool, or files of the host. */
+function isAudited(name: OperationName): boolean {
+  return changes.has(name) || name === 'export';
 }
 
 /** What only looks changes nothing, and nobody needs to know. */

@@ -17,6 +17,7 @@ export interface ServerContext {
   readonly requests: Requests;
   readonly jobs: Jobs;
   readonly log: Log;
+  readonly auditLog: string;
   /** Real paths; whoever is no admin reads and writes images only below these. */
   readonly imageDirectories: readonly string[];
   /** The same for the sockets of hypervisors and guests. */

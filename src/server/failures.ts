@@ -43,7 +43,7 @@ function detail<D extends DescMessage>(desc: D, value: MessageInitShape<D>): Det
 export function toConnectError(error: unknown, requestId: string): ConnectError {
   if (error instanceof ConnectError) return error;
   // It was closed because it is not there any more, or because the server stops.
-  if (error instanceof PoolClosed) return unavailable(error.message, 2);
+  if (error instanceof PoolClosed) return unavailable('POOL_UNAVAILABLE', error.message, 2);
   if (error instanceof CoppiceError) {
     const details = [detail(ErrorInfoSchema, { reason: error.code.toUpperCase(), domain }), ...more(error)];
     return new ConnectError(shortened(error.message), statusCodes[error.code], undefined, details as never);
@@ -74,8 +74,31 @@ export function badRequest(violations: readonly Violation[]): ConnectError {
   ] as never);
 }
 
+/** Has what the storage says against a request name the field that it is about. */
+export async function aboutField<T>(
+  fieldOf: string | ((message: string) => string),
+  run: () => Promise<T>,
+): Promise<T> {
+  try {
+    return await run();
+  } catch (error) {
+    if (!(error instanceof CoppiceError) || error.code !== 'invalid_argument') throw error;
+    const field = typeof fieldOf === 'string' ? fieldOf : fieldOf(error.message);
+    throw new ConnectError(
+      shortened(error.message),
+      Code.InvalidArgument,
+      undefined,
+      [
+        detail(ErrorInfoSchema, { reason: 'INVALID_ARGUMENT', domain }),
+        detail(BadRequestSchema, { fieldViolations: [{ field, description: shortened(error.message) }] }),
+      ] as never,
+      error,
+    );
+  }
+}
+
 /** @param seconds after which it may be worth to try again */
-export function unavailable(message: string, seconds: number, reason = 'POOL_UNAVAILABLE'): ConnectError {
+export function unavailable(reason: string, message: string, seconds: number): ConnectError {
   return new ConnectError(message, Code.Unavailable, undefined, [
     detail(ErrorInfoSchema, { reason, domain }),
     detail(RetryInfoSchema, { retryDelay: { seconds: BigInt(seconds) } }),

@@ -121,6 +121,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     requests: new Requests(state),
     jobs,
     log,
+    auditLog,
     imageDirectories: options.imageDirectories ?? [],
     socketDirectories: options.socketDirectories ?? [],
     hooks: options.hooks ?? new Map(),

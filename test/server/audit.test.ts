@@ -1,6 +1,8 @@
 import { existsSync, readFileSync, renameSync } from 'node:fs';
+import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { type Daemon, daemonPlace, postJson, startDaemon } from '../support/daemon.ts';
+import { scratchDirectory } from '../support/devices.ts';
 import { makeTestPool, type TestPool } from '../support/test-pool.ts';
 
 /** Who changed what, when, with what result: of the daemon, and of others beside it. */
@@ -53,6 +55,27 @@ test('each change is one line with who, what and how it ended, and no look is an
     pid: daemon.pid,
   });
   for (const { time } of found) expect(new Date(String(time)).toISOString()).toBe(time);
+});
+
+test('a pool that grows and an export are in it, by whom and how', async () => {
+  const { pools, volumes, jobs } = daemon.client;
+  const from = lines().length;
+  await volumes.createVolume({ parent: 'pools/p', volumeId: 'exported', sizeBytes: 4096n });
+  const { previousSizeBytes, sizeBytes } = await pools.growPool({
+    name: 'pools/p',
+    sizeBytes: BigInt(9 * 2 ** 30),
+  });
+  expect(sizeBytes).toBeGreaterThan(previousSizeBytes);
+  await expect(pools.growPool({ name: 'pools/p', sizeBytes: 4096n })).rejects.toThrow();
+  const targetPath = join(scratchDirectory('export'), 'out.raw');
+  const { name } = await jobs.exportVolume({ name: 'pools/p/volumes/exported', targetPath });
+  for await (const { error } of jobs.watchJob({ name })) expect(error).toBeUndefined();
+  expect(lines().slice(from)).toMatchObject([
+    { operation: 'create', outcome: 'ok' },
+    { operation: 'growPool', outcome: 'ok', program: 'daemon', principal: 'uid:0' },
+    { operation: 'growPool', outcome: 'invalid_argument' },
+    { operation: 'export', outcome: 'ok', principal: 'uid:0', arguments: ['exported', targetPath, {}] },
+  ]);
 });
 
 test('what a library does beside it is in it, too; and a log that was moved away goes on in a new one', async () => {

@@ -63,7 +63,9 @@ describe('docs/api.md', () => {
     const sources = globSync('**/*.ts', { cwd: join(repository, 'src/server') });
     const said = sources.flatMap((file) => {
       const text = readFileSync(join(repository, 'src/server', file), 'utf8');
-      const found = text.matchAll(/(?:refused\(\s*Code\.\w+,|unauthenticated\(|reason:)\s*'([A-Z_]+)'/g);
+      const found = text.matchAll(
+        /(?:refused\(\s*Code\.\w+,|unauthenticated\(|unavailable\(|reason:)\s*'([A-Z_]+)'/g,
+      );
       return found.map(([, reason = '']) => reason).toArray();
     });
     expect(said).toEqual(expect.arrayContaining(['POOL_UNAVAILABLE', 'SCOPE', 'NO_CREDENTIALS']));

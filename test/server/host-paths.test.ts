@@ -62,6 +62,10 @@ test('files of the host are for admins, and for directories that the operator ha
   ])
     expect(await attempt(path), path).toMatch(/^(PermissionDenied|InvalidArgument)$/);
   expect(await attempt(join(given, 'own.raw'))).toBe('fine');
+  // The log has everybody who was refused.
+  const lines = daemon.log.filter(({ message }) => message === 'refused');
+  expect(lines).toHaveLength(5);
+  expect(lines[0]).toMatchObject({ principal: 'token:one', code: 'PermissionDenied', level: 'warn' });
 });
 
 test('who exchanges a directory on the way for a link meanwhile gets nothing out, and puts nothing elsewhere', async () => {

@@ -1,5 +1,5 @@
 import { chmodSync, existsSync, mkdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
-import { connect } from 'node:net';
+import { type AddressInfo, connect, createServer } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { Code, ConnectError } from '@connectrpc/connect';
@@ -8,6 +8,7 @@ import { type CoppiceClient, PoolState, RetryInfoSchema } from '../../src/client
 import { createPool } from '../../src/index.ts';
 import { runProgram } from '../../src/linux/programs.ts';
 import { coppice } from '../e2e/command.ts';
+import { certificateAuthority } from '../support/certificates.ts';
 import { type Daemon, daemonPlace, startDaemon } from '../support/daemon.ts';
 import { scratchDirectory } from '../support/devices.ts';
 import { poolPlace } from '../support/pool-place.ts';
@@ -113,6 +114,39 @@ describe('a server', () => {
     await expect(startDaemon({ p: home.path }, place)).rejects.toThrow(/is no socket/);
   });
 
+  test('says in one sentence why it does not start', async () => {
+    const directory = scratchDirectory('mistakes');
+    const [cert, file] = [certificateAuthority(directory, 'own').issue('server'), join(directory, 'file')];
+    writeFileSync(file, '');
+    const taken = createServer();
+    await new Promise<void>((resolve) => taken.listen(0, '127.0.0.1', resolve));
+    const port = (taken.address() as AddressInfo).port;
+    const tls = ['--tls-cert', cert.certificate, '--tls-key', cert.key];
+    const cases: ReadonlyArray<readonly [flags: readonly string[], change: object, said: RegExp]> = [
+      [['--listen', `127.0.0.1:${port}`, ...tls], {}, /another program listens there/],
+      [['--listen', '192.0.2.1:7443', ...tls], {}, /this host has no such address/],
+      [[], { socket: join(directory, 'x'.repeat(120)) }, /107 bytes at most/],
+      [[], { socket: join(file, 'c.sock') }, /is no directory/],
+      [[], { state: join(file, 'state') }, /is no directory/],
+      [[], { state: join(directory, 'no', 'state') }, /There is no .*mistakes.*\/no/],
+      [[], { auditLog: join(file, 'audit.jsonl') }, /is no directory/],
+      [[], { auditLog: '/proc/nowhere/deeper/audit.jsonl' }, /There is no \/proc/],
+    ];
+    for (const [flags, change, said] of cases) {
+      const failing = startDaemon({ p: home.path }, { ...daemonPlace(), ...change }, { flags });
+      const failure = await failing.then(
+        async (daemon) => {
+          await daemon.stop();
+          return 'it has started';
+        },
+        (error: unknown) => String(error),
+      );
+      expect(failure).toMatch(said);
+      expect(failure).not.toMatch(/unexpected| at .*\.ts:/);
+    }
+    taken.close();
+  });
+
   test('shares its state with no other', async () => {
     const place = daemonPlace();
     await using _first = await startDaemon({ p: home.path }, place);
@@ -148,6 +182,23 @@ describe('a server', () => {
     expect(templates.volumes).toMatchObject([{ name: 'pools/p/volumes/page-t', uid: '', type: 2 }]);
     const snapshots = ['a', 'b', 'c'];
     for (const name of snapshots) await home.pool.snapshot(`page@${name}`);
+    await home.pool.create('pruned', { bytes: 4096 });
+    for (const name of ['s1', 's2', 's3', 's4', 's5']) await home.pool.snapshot(`pruned@${name}`);
+    const parent = 'pools/p/volumes/pruned';
+    const told: string[] = [];
+    for (let pageToken = ''; ; ) {
+      const page = await daemon.client.volumes.listSnapshots({ parent, pageSize: 2, pageToken });
+      for (const { name } of page.snapshots) {
+        told.push(name.slice(name.lastIndexOf('/') + 1));
+        // As whoever prunes does.
+        await home.pool.remove(`pruned@${told.at(-1)}`);
+      }
+      pageToken = page.nextPageToken;
+      if (pageToken === '') break;
+      const other = daemon.client.volumes.listSnapshots({ parent: 'pools/p/volumes/page', pageToken });
+      expect(await codeOf(() => other)).toBe('InvalidArgument');
+    }
+    expect(told).toEqual(['s1', 's2', 's3', 's4', 's5']);
     const page = await daemon.client.volumes.listSnapshots({ parent: 'pools/p/volumes/page', pageSize: 2 });
     const rest = await daemon.client.volumes.listSnapshots({
       parent: 'pools/p/volumes/page',

@@ -76,6 +76,13 @@ test.each([
   expect((await daemon.client.pools.listPools({})).pools).toHaveLength(1);
 });
 
+test('who has said how long he waits is told so then', async () => {
+  const header = { 'connect-timeout-ms': '1' };
+  const answer = await postJson(place.socket, 'coppice.v1.PoolService/Diagnose', { name: 'pools/p' }, header);
+  expect(answer.body).toMatchObject({ code: 'deadline_exceeded' });
+  expect((await daemon.client.pools.diagnose({ name: 'pools/p' })).findings.length).toBeGreaterThan(0);
+});
+
 test('those who ask whether it lives, and wait, are only so many', async () => {
   const session = openSession();
   // Of an empty request.

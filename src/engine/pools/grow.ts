@@ -6,9 +6,10 @@ import { loopBackingFile, mountOf } from '../../linux/mounts.ts';
 import { fileSystemSpace } from '../../linux/space.ts';
 import { CoppiceError } from '../../model/errors.ts';
 import { checkSize, formatSize, roundSize } from '../../model/sizes.ts';
+import { type Attribution, AuditLog, audited, auditSetup } from '../audit.ts';
 import { explaining } from '../failures.ts';
 import { resizeBackingFile } from './loop-file.ts';
-import { openRoot, requireDirectoryPool } from './open.ts';
+import { openPoolRoot, openRoot, requireDirectoryPool } from './open.ts';
 
 export interface PoolGrown {
   readonly path: string;
@@ -19,9 +20,22 @@ export interface PoolGrown {
   readonly overcommitted: boolean;
 }
 
+export interface GrowPoolOptions {
+  /** As for `openPool`. */
+  readonly auditLog?: string;
+  readonly program?: string;
+  /** On whose behalf. */
+  readonly by?: Attribution;
+}
+
 /** Makes a pool larger while it is in use: the file, the loop device, the file system. Run again, it finishes what was interrupted. */
-export function growPool(path: string, bytesText: number): PoolGrown {
-  return explaining(`grow the pool ${path}`, () => grow(path, bytesText));
+export function growPool(path: string, bytesText: number, options: GrowPoolOptions = {}): PoolGrown {
+  return explaining(`grow the pool ${path}`, () => {
+    using root = openPoolRoot(path);
+    const setup = auditSetup(options.auditLog, options.program);
+    using log = new AuditLog(setup, { pool: root.path, poolId: root.metadata.id });
+    return audited(log, 'growPool', [bytesText], options.by, () => grow(path, bytesText));
+  });
 }
 
 function grow(path: string, bytesText: number): PoolGrown {

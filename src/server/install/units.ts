@@ -14,7 +14,6 @@ export function socketUnit({ socket, group }: Pick<ServeFlags, 'socket' | 'group
   return `${marker}
 [Unit]
 Description=Coppice storage daemon, socket
-Documentation=man:coppice-serve(1)
 
 [Socket]
 ListenStream=${wholeLine(resolve(socket ?? defaultSocket))}
@@ -57,7 +56,6 @@ export function serviceUnit(
     marker,
     '[Unit]',
     'Description=Coppice storage daemon',
-    'Documentation=man:coppice-serve(1)',
     'Requires=coppice.socket',
     'After=coppice.socket',
     '# Only an order, where such a mount is part of the boot at all: the daemon starts without its pools, and takes them up when they come.',

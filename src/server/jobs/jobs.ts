@@ -11,6 +11,7 @@ import { unavailable } from '../failures.ts';
 import type { Log } from '../log.ts';
 import type { State } from '../state/state.ts';
 import { endOf, interrupted, isPartial, stopping } from './endings.ts';
+import { Lanes } from './lanes.ts';
 
 /** Milliseconds for which a job is kept after its end. */
 export const keptFor: number = 24 * 60 * 60 * 1000;
@@ -56,6 +57,7 @@ export class Jobs {
   readonly #state: State;
   readonly #log: Log;
   readonly #entries = new Map<string, Entry>();
+  readonly #lanes = new Lanes();
   #isStopping = false;
   readonly #onChange: (pool: string, job: Job, type: EventType) => void;
 
@@ -105,7 +107,7 @@ export class Jobs {
       creator,
       state: JobState.RUNNING,
       createTime: timestampFromMs(Date.now()),
-      progress: { step: 'starting' },
+      progress: { step: 'waiting' },
     });
     const entry: Entry = {
       job,
@@ -116,7 +118,8 @@ export class Jobs {
       told: 0,
       waiting: [],
     };
-    if (this.#isStopping) throw unavailable('The server is stopping; start it again later.', 5, 'STOPPING');
+    if (this.#isStopping) throw unavailable('STOPPING', 'The server is stopping; start it again later.', 5);
+    this.#lanes.requireRoom(laneOf(entry).lane);
     await this.#save(id, entry);
     if (this.#isStopping) entry.abort.abort(stopping);
     this.#entries.set(id, entry);
@@ -182,7 +185,10 @@ export class Jobs {
   async #run(id: string, entry: Entry, run: JobRequest['run'], requestId: string): Promise<void> {
     const { signal } = entry.abort;
     try {
-      const result = await run({ id, signal, onProgress: (progress) => this.#report(entry, progress) });
+      const { lane, width } = laneOf(entry);
+      const result = await this.#lanes.run(lane, width, signal, () =>
+        run({ id, signal, onProgress: (progress) => this.#report(entry, progress) }),
+      );
       const isCut = signal.aborted && isPartial(result);
       const total = entry.job.progress?.total ?? 0n;
       const progress = { step: 'done', fraction: 1, done: total, total };
@@ -233,6 +239,12 @@ export class Jobs {
       this.#log.error('the end of a job could not be saved', { job: entry.job.name, error: String(error) }),
     );
   }
+}
+
+/** Measuring is for everybody who may read, and takes long: it shall not hold up what changes something, nor everything else. */
+function laneOf({ pool, job }: Entry): { readonly lane: string; readonly width: number } {
+  const isMeasuring = job.method === 'MeasureUsage';
+  return { lane: `${pool} ${isMeasuring ? 'measuring' : 'working'}`, width: isMeasuring ? 2 : 16 };
 }
 
 function stackOf(error: unknown): string {

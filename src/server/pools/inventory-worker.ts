@@ -8,7 +8,7 @@ import { type Diagnosis, doctor as diagnose } from '../../engine/doctor/doctor.t
 import { listContents, type SnapshotSummary, type VolumeSummary } from '../../engine/operations/list.ts';
 import { type TreeNode, tree } from '../../engine/operations/tree.ts';
 import { checkPool, type Finding } from '../../engine/pools/check.ts';
-import { growPool, type PoolGrown } from '../../engine/pools/grow.ts';
+import { type GrowPoolOptions, growPool, type PoolGrown } from '../../engine/pools/grow.ts';
 import { openPoolRoot, type PoolRoot } from '../../engine/pools/open.ts';
 import { runLikeOthers } from '../../linux/priority.ts';
 import { CoppiceError, type ErrorData } from '../../model/errors.ts';
@@ -43,7 +43,7 @@ export type InventoryTask =
   | { readonly task: 'verify' }
   | { readonly task: 'check' }
   | { readonly task: 'diagnose' }
-  | { readonly task: 'grow'; readonly bytes: number }
+  | { readonly task: 'grow'; readonly bytes: number; readonly options: GrowPoolOptions }
   | { readonly task: 'lineage'; readonly volume?: string; readonly from: number; readonly many: number };
 
 type InventoryResult = undefined | readonly Finding[] | Diagnosis | PoolGrown | LineagePage;
@@ -96,7 +96,7 @@ if (port) {
 
   const perform = async (message: { readonly id: number } & InventoryTask): Promise<InventoryResult> => {
     if (message.task === 'diagnose') return await diagnose(path);
-    if (message.task === 'grow') return growPool(path, message.bytes);
+    if (message.task === 'grow') return growPool(path, message.bytes, message.options);
     if (message.task === 'check') return checkPool(context);
     if (message.task === 'verify') return requireSame(root, path);
     if (message.task === 'refresh') {

@@ -1,7 +1,7 @@
 import { Worker } from 'node:worker_threads';
 import type { Diagnosis } from '../../engine/doctor/doctor.ts';
 import type { Finding } from '../../engine/pools/check.ts';
-import type { PoolGrown } from '../../engine/pools/grow.ts';
+import type { GrowPoolOptions, PoolGrown } from '../../engine/pools/grow.ts';
 import { CoppiceError } from '../../model/errors.ts';
 import type {
   InventoryEntry,
@@ -21,6 +21,7 @@ export class Inventory {
   readonly #worker: Worker;
   readonly #waiting = new Map<number, Waiting>();
   readonly #onEntries: (entries: readonly InventoryEntry[]) => void;
+  readonly #sharing = new Map<'check' | 'diagnose', Promise<unknown>>();
   #next = 0;
   #ended: Error | undefined;
   #underWay: Promise<void> | undefined;
@@ -63,15 +64,15 @@ export class Inventory {
   }
 
   check(): Promise<readonly Finding[]> {
-    return this.#ask({ task: 'check' });
+    return this.#shared('check');
   }
 
   diagnose(): Promise<Diagnosis> {
-    return this.#ask({ task: 'diagnose' });
+    return this.#shared('diagnose');
   }
 
-  growPool(bytes: number): Promise<PoolGrown> {
-    return this.#ask({ task: 'grow', bytes });
+  growPool(bytes: number, options: GrowPoolOptions): Promise<PoolGrown> {
+    return this.#ask({ task: 'grow', bytes, options });
   }
 
   lineage(volume: string | undefined, from: number, many: number): Promise<LineagePage> {
@@ -83,6 +84,14 @@ export class Inventory {
     const ended = new Promise<void>((resolve) => this.#worker.once('exit', () => resolve()));
     this.#worker.postMessage('close');
     await ended;
+  }
+
+  /** Each takes long, in the thread that reads the pool, too: those who ask meanwhile get the same answer. */
+  #shared<T>(task: 'check' | 'diagnose'): Promise<T> {
+    const underWay =
+      this.#sharing.get(task) ?? this.#ask<T>({ task }).finally(() => this.#sharing.delete(task));
+    this.#sharing.set(task, underWay);
+    return underWay as Promise<T>;
   }
 
   #start(): Promise<void> {

@@ -1,6 +1,6 @@
 import { create } from '@bufbuild/protobuf';
 import { type Event, EventSchema, EventType } from '../../api/generated/coppice/v1/event_service_pb.ts';
-import type { Job } from '../../api/generated/coppice/v1/job_service_pb.ts';
+import { type Job, JobSchema } from '../../api/generated/coppice/v1/job_service_pb.ts';
 import { PoolSchema, PoolState } from '../../api/generated/coppice/v1/resources_pb.ts';
 import { poolName } from '../../api/resource-names.ts';
 import { toSnapshot, toVolume } from '../convert.ts';
@@ -33,7 +33,9 @@ export class PoolEvents {
   }
 
   jobChanged(job: Job, type: EventType): void {
-    this.#log.append({ what: create(EventSchema, { type, resource: { case: 'job', value: job } }) });
+    this.#log.append({
+      what: create(EventSchema, { type, resource: { case: 'job', value: withoutResult(job) } }),
+    });
   }
 
   poolChanged(isAvailable: boolean, unavailableReason: string): void {
@@ -74,6 +76,11 @@ export class PoolEvents {
   placeOf(version: string): number | undefined {
     return this.#log.placeOf(version);
   }
+}
+
+/** Results may be large, and are for those who ask for the job. */
+export function withoutResult({ $typeName, $unknown, result, ...job }: Job): Job {
+  return result.case === undefined ? { $typeName, result, ...job } : create(JobSchema, job);
 }
 
 function eventOf(pool: string, change: Change): Event {

@@ -9,6 +9,7 @@ import type { Log } from '../log.ts';
 import { Inventory } from './inventory.ts';
 import type { InventoryEntry } from './inventory-worker.ts';
 import { type Change, PoolIndex, sameEntry } from './pool-index.ts';
+import { requireReachable } from './reachable.ts';
 
 /** Seconds between two tries to reach a pool that is not there, and between two looks whether it still is. */
 const retry = 2;
@@ -147,7 +148,8 @@ export class ServedPool implements AsyncDisposable {
 
   #require(): Opened {
     if (this.#opened) return this.#opened;
-    throw unavailable(`The pool ${this.id} can't be used now: ${this.#reason}`, retry);
+    const message = `The pool ${this.id} can't be used now: ${this.#reason}`;
+    throw unavailable('POOL_UNAVAILABLE', message, retry);
   }
 
   async #live(): Promise<void> {
@@ -171,6 +173,7 @@ export class ServedPool implements AsyncDisposable {
 
   async #open(): Promise<void> {
     const { auditLog } = this.#setup;
+    await requireReachable(this.path, this.#ended.signal);
     const pool = await openPool(this.path, { auditLog, program: 'daemon' });
     const inventory = new Inventory(this.path, (entries) => this.#apply(entries));
     this.#opened = { pool, inventory };
@@ -182,6 +185,7 @@ export class ServedPool implements AsyncDisposable {
 
   async #isStillMissing(): Promise<boolean> {
     try {
+      await requireReachable(this.path, this.#ended.signal);
       // Only whether it is there: what has to be cleared in it is cleared in a thread.
       openPoolRoot(this.path)[Symbol.dispose]();
       return false;

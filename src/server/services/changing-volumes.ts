@@ -12,6 +12,7 @@ import type { VolumeSummary } from '../../engine/operations/list.ts';
 import { CoppiceError } from '../../model/errors.ts';
 import { once, poolFor, type ServerContext, servedPool } from '../context.ts';
 import { toDetailedVolume, toVolume } from '../convert.ts';
+import { aboutField } from '../failures.ts';
 import { listedFrom, type ServedPool } from '../pools/served-pool.ts';
 import { poolIn, referenceIn, volumeIn } from './naming.ts';
 
@@ -26,60 +27,66 @@ export function changingVolumes(context: ServerContext): ChangingVolumes {
     createVolume(request, handler) {
       const { parent, volumeId: name } = request;
       const served = servedPool(context, poolIn(parent));
-      return once(context, handler, request, {
-        response: VolumeSchema,
-        find: (mark) => findMarked(served, name, mark),
-        run: ({ mark }) =>
-          publish(served, name, async () => {
-            const kind = request.kind === VolumeKind.TREE ? 'tree' : 'block';
-            const created = await poolFor(served, handler).create(name, {
-              kind,
-              ...sizeField(request.sizeBytes),
-              ...(request.blockSizeBytes > 0n && { blockBytes: Number(request.blockSizeBytes) }),
-              ...markField(mark),
-              ...durabilityField(request.durability),
-            });
-            return {
-              name,
-              type: 'volume',
-              ...(kind === 'tree' && { kind }),
-              bytes: created.bytes,
-              id: created.id,
-              created: created.created,
-              snapshots: 0,
-              ...markField(mark),
-            };
-          }),
-      });
+      const fieldOf = (message: string): string =>
+        request.blockSizeBytes > 0n && message.includes('block') ? 'block_size_bytes' : 'size_bytes';
+      return aboutField(fieldOf, () =>
+        once(context, handler, request, {
+          response: VolumeSchema,
+          find: (mark) => findMarked(served, name, mark),
+          run: ({ mark }) =>
+            publish(served, name, async () => {
+              const kind = request.kind === VolumeKind.TREE ? 'tree' : 'block';
+              const created = await poolFor(served, handler).create(name, {
+                kind,
+                ...sizeField(request.sizeBytes),
+                ...(request.blockSizeBytes > 0n && { blockBytes: Number(request.blockSizeBytes) }),
+                ...markField(mark),
+                ...durabilityField(request.durability),
+              });
+              return {
+                name,
+                type: 'volume',
+                ...(kind === 'tree' && { kind }),
+                bytes: created.bytes,
+                id: created.id,
+                created: created.created,
+                snapshots: 0,
+                ...markField(mark),
+              };
+            }),
+        }),
+      );
     },
 
     clone(request, handler) {
       const { source, volumeId: name } = request;
       const served = servedPool(context, poolIn(source));
-      return once(context, handler, request, {
-        response: VolumeSchema,
-        find: (mark) => findMarked(served, name, mark),
-        run: ({ mark }) =>
-          publish(served, name, async () => {
-            const cloned = await poolFor(served, handler).clone(referenceIn(source), name, {
-              ...sizeField(request.sizeBytes),
-              replicable: request.replicable,
-              ...markField(mark),
-              ...durabilityField(request.durability),
-            });
-            return {
-              name,
-              type: 'volume',
-              ...(cloned.kind && { kind: cloned.kind }),
-              bytes: cloned.bytes,
-              id: cloned.id,
-              created: cloned.created,
-              origin: cloned.origin,
-              snapshots: 0,
-              ...markField(mark),
-            };
-          }),
-      });
+      return aboutField('size_bytes', () =>
+        once(context, handler, request, {
+          response: VolumeSchema,
+          find: (mark) => findMarked(served, name, mark),
+          run: ({ mark }) =>
+            publish(served, name, async () => {
+              const cloned = await poolFor(served, handler).clone(referenceIn(source), name, {
+                ...sizeField(request.sizeBytes),
+                replicable: request.replicable,
+                ...markField(mark),
+                ...durabilityField(request.durability),
+              });
+              return {
+                name,
+                type: 'volume',
+                ...(cloned.kind && { kind: cloned.kind }),
+                bytes: cloned.bytes,
+                id: cloned.id,
+                created: cloned.created,
+                origin: cloned.origin,
+                snapshots: 0,
+                ...markField(mark),
+              };
+            }),
+        }),
+      );
     },
 
     seal(request, handler) {

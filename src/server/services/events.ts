@@ -1,3 +1,4 @@
+import { setImmediate as turn } from 'node:timers/promises';
 import { create } from '@bufbuild/protobuf';
 import type { ServiceImpl } from '@connectrpc/connect';
 import {
@@ -9,7 +10,7 @@ import {
   WatchEventsResponseSchema,
 } from '../../api/generated/coppice/v1/event_service_pb.ts';
 import { eventsOf, type ServerContext, servedPool } from '../context.ts';
-import { snapshotResource, volumeResource } from '../pools/pool-events.ts';
+import { snapshotResource, volumeResource, withoutResult } from '../pools/pool-events.ts';
 import type { ServedPool } from '../pools/served-pool.ts';
 import { poolIn } from './naming.ts';
 import { stateOf } from './pools.ts';
@@ -60,28 +61,34 @@ export function eventService(context: ServerContext): ServiceImpl<typeof EventSe
  * Everything that is there. What changes while this goes on is among it or not, and comes once more afterwards: it is read from a place
  * in the log before it.
  */
-function* presentState(
+async function* presentState(
   context: ServerContext,
   served: ServedPool,
   version: string,
-): Generator<WatchEventsResponse> {
-  yield response(
-    [
-      initial({ case: 'pool', value: stateOf(served) }),
-      ...context.jobs.list(served.id).map((value) => initial({ case: 'job', value })),
-    ],
-    '',
-  );
+): AsyncGenerator<WatchEventsResponse> {
+  yield response([initial({ case: 'pool', value: stateOf(served) })], '');
+  let events: Event[] = [];
+  const add = function* (event: Event): Generator<WatchEventsResponse> {
+    events.push(event);
+    if (events.length < mostEvents) return;
+    yield response(events, '');
+    events = [];
+  };
+  for (const job of context.jobs.list(served.id))
+    yield* add(initial({ case: 'job', value: withoutResult(job) }));
   for (let last = ''; ; ) {
     const entries = served.index.after(last, mostVolumes);
     last = entries.at(-1)?.volume.name ?? '';
-    const events = entries.flatMap(({ volume, snapshots }) => [
-      initial(volumeResource(served.id, { type: 'added', volume })),
-      ...snapshots.map((snapshot) => initial(snapshotResource(served.id, { type: 'added', snapshot }))),
-    ]);
-    if (events.length > 0) yield response(events, '');
+    for (const { volume, snapshots } of entries) {
+      yield* add(initial(volumeResource(served.id, { type: 'added', volume })));
+      for (const snapshot of snapshots)
+        yield* add(initial(snapshotResource(served.id, { type: 'added', snapshot })));
+    }
     if (entries.length < mostVolumes) break;
+    // Others come in between.
+    await turn();
   }
+  if (events.length > 0) yield response(events, '');
   yield create(WatchEventsResponseSchema, { version, synced: true });
 }
 

@@ -1,5 +1,5 @@
 import { create } from '@bufbuild/protobuf';
-import type { ServiceImpl } from '@connectrpc/connect';
+import { ConnectError, type ServiceImpl } from '@connectrpc/connect';
 import {
   type GrowVolumeResponse,
   GrowVolumeResponseSchema,
@@ -8,6 +8,7 @@ import {
 import { CoppiceError } from '../../model/errors.ts';
 import { once, poolFor, type ServerContext, servedPool } from '../context.ts';
 import { toDetailedVolume } from '../convert.ts';
+import { aboutField } from '../failures.ts';
 import { durabilityField, shown } from './changing-volumes.ts';
 import { notifierOf } from './hypervisors.ts';
 import { poolIn, volumeIn } from './naming.ts';
@@ -25,7 +26,10 @@ export function growing(context: ServerContext): Pick<ServiceImpl<typeof VolumeS
         notify?.requireSafe();
         const grown = await served.change(
           [volume],
-          () => poolFor(served, handler).grow(volume, { bytes, ...durabilityField(request.durability) }),
+          () =>
+            aboutField('size_bytes', () =>
+              poolFor(served, handler).grow(volume, { bytes, ...durabilityField(request.durability) }),
+            ),
           ({ bytes: size }, index) => index.resize(volume, size),
         );
         done();
@@ -68,7 +72,7 @@ export function growing(context: ServerContext): Pick<ServiceImpl<typeof VolumeS
 }
 
 function isTooSmall(error: unknown): boolean {
-  return error instanceof CoppiceError && error.code === 'invalid_argument';
+  return error instanceof ConnectError && error.cause instanceof CoppiceError;
 }
 
 function fieldsOf({

@@ -48,11 +48,15 @@ function requireWithin(
   directories: readonly string[],
   what: 'image' | 'socket',
 ): string {
-  const real = join(realDirectory(field, path), basename(path));
+  const isInside = (each: string): boolean => directories.some((directory) => isWithin(directory, each));
+  const directory = unlessMissing(() => realpathSync.native(dirname(path)));
+  // What is there elsewhere is nobody's business.
+  if (directory === undefined && isInside(path))
+    throw badRequest([{ field, description: `names ${JSON.stringify(path)}, whose directory is not there` }]);
+  const real = directory === undefined ? '' : join(directory, basename(path));
   // What stands at the end may itself be a link, which whoever may write there has made.
   const target = unlessMissing(() => realpathSync.native(real)) ?? real;
-  const isInside = (each: string): boolean => directories.some((directory) => isWithin(directory, each));
-  if (isInside(real) && isInside(target)) return target;
+  if (real !== '' && isInside(real) && isInside(target)) return target;
   throw refused(
     Code.PermissionDenied,
     'PATH_NOT_ALLOWED',
@@ -60,12 +64,6 @@ function requireWithin(
       ? `${field}: only an admin may name files of the host; the operator can give directories for ${what}s with "coppice serve --${what}-directory".`
       : `${field}: ${path} is not in ${directories.join(' or ')}, where ${what}s may lie.`,
   );
-}
-
-function realDirectory(field: string, path: string): string {
-  const real = unlessMissing(() => realpathSync.native(dirname(path)));
-  if (real !== undefined) return real;
-  throw badRequest([{ field, description: `names ${JSON.stringify(path)}, whose directory is not there` }]);
 }
 
 function unlessMissing(look: () => string): string | undefined {

@@ -1,4 +1,5 @@
 import { create } from '@bufbuild/protobuf';
+import { timestampMs } from '@bufbuild/protobuf/wkt';
 import { Code, type HandlerContext, type ServiceImpl } from '@connectrpc/connect';
 import {
   type Job,
@@ -13,6 +14,7 @@ import { formatOf } from '../convert.ts';
 import { refused } from '../failures.ts';
 import type { JobControl } from '../jobs/jobs.ts';
 import { adoptResult, cloneManyResult, exportResult, importResult, measure } from '../jobs/results.ts';
+import { withoutResult } from '../pools/pool-events.ts';
 import type { ServedPool } from '../pools/served-pool.ts';
 import { sizeField } from './changing-volumes.ts';
 import { requireAllowedPath } from './host-paths.ts';
@@ -131,7 +133,7 @@ export function jobService(context: ServerContext): ServiceImpl<typeof JobServic
       requireOfPool(names, 'names', pool);
       return start({ ...request, requestId: '' }, handler, pool, async (control, served) => ({
         case: 'measureUsage',
-        value: await measure(served, names.map(referenceIn), control),
+        value: await measure(served, [...new Set(names.map(referenceIn))], control),
       }));
     },
 
@@ -142,8 +144,13 @@ export function jobService(context: ServerContext): ServiceImpl<typeof JobServic
       servedPool(context, pool);
       const all = context.jobs.list(pool);
       const wanted = state === JobState.UNSPECIFIED ? all : all.filter((job) => job.state === state);
-      const { items, nextPageToken } = pageOf(wanted, pageSize, pageToken);
-      return create(ListJobsResponseSchema, { jobs: items, nextPageToken });
+      const { items, nextPageToken } = pageOf(
+        wanted,
+        { of: `${parent} jobs`, keyOf: startOf, isReversed: true },
+        pageSize,
+        pageToken,
+      );
+      return create(ListJobsResponseSchema, { jobs: items.map(withoutResult), nextPageToken });
     },
 
     async cancelJob({ name }) {
@@ -161,6 +168,12 @@ export function jobService(context: ServerContext): ServiceImpl<typeof JobServic
       }
     },
   };
+}
+
+/** When it started, and its name where several did at once. */
+function startOf({ createTime, name }: Job): string {
+  const milliseconds = createTime ? timestampMs(createTime) : 0;
+  return `${String(milliseconds).padStart(16, '0')} ${name}`;
 }
 
 const adoptTypes: Readonly<Partial<Record<VolumeType, 'volume' | 'template'>>> = {

@@ -17,7 +17,7 @@ import { badRequest, refused } from '../failures.ts';
 import type { ServedPool } from '../pools/served-pool.ts';
 import { masking } from './mask.ts';
 import { poolIn, referenceIn, volumeIn } from './naming.ts';
-import { badToken, decodeToken, encodeToken, pageOf, pageSize, placeIn } from './paging.ts';
+import { badToken, decodeToken, encodeToken, numberIn, pageOf, pageSize } from './paging.ts';
 
 type Looking = Pick<
   ServiceImpl<typeof VolumeService>,
@@ -59,7 +59,12 @@ export function looking(context: ServerContext): Looking {
     async listSnapshots({ parent, pageToken, pageSize: asked }) {
       const pool = poolIn(parent);
       const { snapshotList } = await servedPool(context, pool).pool.show(volumeIn(parent));
-      const { items, nextPageToken } = pageOf(snapshotList, asked, pageToken);
+      const { items, nextPageToken } = pageOf(
+        snapshotList,
+        { of: parent, keyOf: ({ created = '', name: id }) => `${created} ${id}` },
+        asked,
+        pageToken,
+      );
       return create(ListSnapshotsResponseSchema, {
         snapshots: items.map((each) => create(SnapshotSchema, toSnapshot(pool, each))),
         nextPageToken,
@@ -76,7 +81,7 @@ export function looking(context: ServerContext): Looking {
     async listLineage({ parent, volume, pageToken, pageSize: asked }) {
       const pool = poolIn(parent);
       if (volume !== '') requireOfPool([volume], 'volume', pool);
-      const from = placeIn(pageToken);
+      const from = numberIn(pageToken);
       const many = pageSize(asked);
       const of = volume === '' ? undefined : volumeIn(volume);
       const { nodes, total } = await servedPool(context, pool).inventory.lineage(of, from, many);

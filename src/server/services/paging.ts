@@ -20,23 +20,46 @@ export function decodeToken(token: string): string {
   return place;
 }
 
-/** A page by number of a list that is made anew for each. */
+export interface Listing<T> {
+  /** Of what it is a list: a token of another is none of this. */
+  readonly of: string;
+  /** Tells items apart, and says in which order they are, the least first. */
+  readonly keyOf: (item: T) => string;
+  /** The greatest first. */
+  readonly isReversed?: boolean;
+}
+
+/** A page of a list that is made anew for each: it goes on after the last item of the page before, whatever has come and gone meanwhile. */
 export function pageOf<T>(
   items: readonly T[],
+  { of, keyOf, isReversed = false }: Listing<T>,
   asked: number,
   token: string,
 ): { readonly items: T[]; readonly nextPageToken: string } {
-  const from = placeIn(token);
-  const size = pageSize(asked);
-  const next = from + size;
+  const after = placeIn(of, token);
+  const isAfter = (a: string, b: string): boolean => (isReversed ? a < b : a > b);
+  const rest = items
+    .map((item) => ({ item, key: keyOf(item) }))
+    .filter(({ key }) => after === undefined || isAfter(key, after))
+    .sort((a, b) => (a.key === b.key ? 0 : isAfter(a.key, b.key) ? 1 : -1));
+  const page = rest.slice(0, pageSize(asked));
+  const last = page.at(-1);
   return {
-    items: items.slice(from, next),
-    nextPageToken: next < items.length ? encodeToken(String(next)) : '',
+    items: page.map(({ item }) => item),
+    nextPageToken: last && page.length < rest.length ? encodeToken(`${of}\n${last.key}`) : '',
   };
 }
 
 /** @throws ConnectError INVALID_ARGUMENT */
-export function placeIn(token: string): number {
+function placeIn(of: string, token: string): string | undefined {
+  if (token === '') return undefined;
+  const place = decodeToken(token);
+  if (!place.startsWith(`${of}\n`)) throw badToken();
+  return place.slice(of.length + 1);
+}
+
+/** The number in a token, of a list that goes by numbers. @throws ConnectError INVALID_ARGUMENT */
+export function numberIn(token: string): number {
   const digits = decodeToken(token);
   if (digits === '') return 0;
   if (!/^\d{1,12}$/.test(digits)) throw badToken();

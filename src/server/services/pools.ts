@@ -17,6 +17,7 @@ import { poolName } from '../../api/resource-names.ts';
 import { mayUse } from '../auth/caller.ts';
 import { callerOf, type ServerContext, servedPool } from '../context.ts';
 import { timeField, toFinding, toPoolSpace } from '../convert.ts';
+import { aboutField } from '../failures.ts';
 import type { ServedPool } from '../pools/served-pool.ts';
 import { poolIn } from './naming.ts';
 import { pageOf } from './paging.ts';
@@ -27,8 +28,8 @@ export function poolService(context: ServerContext): ServiceImpl<typeof PoolServ
     listPools({ pageSize, pageToken }, handler) {
       const caller = callerOf(handler);
       const served = [...context.pools.values()].filter((each) => mayUse(caller, each.id));
-      const sorted = served.sort((a, b) => (a.id < b.id ? -1 : 1));
-      const { items, nextPageToken } = pageOf(sorted, pageSize, pageToken);
+      const listing = { of: 'pools', keyOf: ({ id }: ServedPool) => id };
+      const { items, nextPageToken } = pageOf(served, listing, pageSize, pageToken);
       return create(ListPoolsResponseSchema, { pools: items.map(stateOf), nextPageToken });
     },
 
@@ -68,9 +69,16 @@ export function poolService(context: ServerContext): ServiceImpl<typeof PoolServ
       });
     },
 
-    async growPool({ name, sizeBytes }) {
+    async growPool({ name, sizeBytes }, handler) {
       const { inventory } = servedPool(context, poolIn(name));
-      const grown = await inventory.growPool(Number(sizeBytes));
+      const { principal, requestId } = callerOf(handler);
+      const grown = await aboutField('size_bytes', () =>
+        inventory.growPool(Number(sizeBytes), {
+          auditLog: context.auditLog,
+          program: 'daemon',
+          by: { principal, requestId },
+        }),
+      );
       return create(GrowPoolResponseSchema, {
         sizeBytes: BigInt(grown.bytes),
         previousSizeBytes: BigInt(grown.previousBytes),
@@ -94,7 +102,12 @@ export function poolService(context: ServerContext): ServiceImpl<typeof PoolServ
 
     async listTombstones({ parent, pageSize, pageToken }) {
       const all = await servedPool(context, poolIn(parent)).pool.tombstones();
-      const { items, nextPageToken } = pageOf(all, pageSize, pageToken);
+      const { items, nextPageToken } = pageOf(
+        all,
+        { of: `${parent} tombstones`, keyOf: ({ id }) => id },
+        pageSize,
+        pageToken,
+      );
       const tombstones = items.map(({ id, name = '', removed, reason, neededBy, heldBytes }) =>
         create(TombstoneSchema, {
           id,

@@ -19,8 +19,8 @@ export const poolGrowCommand: Command<CliContext> = buildCommand<PoolFlags, [str
   func: reporting(async (context, flags: PoolFlags, size: string) => {
     const bytes = parseSize(size);
     const { growPool } = await import('../../../engine/pools/grow.ts');
-    const { poolPath } = await import('../../session.ts');
-    const grown = growPool(poolPath(context, flags.pool), bytes);
+    const { auditOption, poolPath } = await import('../../session.ts');
+    const grown = growPool(poolPath(context, flags.pool), bytes, { program: 'cli', ...auditOption(context) });
     print(context, flags, grown, () =>
       grown.bytes === grown.previousBytes
         ? `The pool ${grown.path} has ${formatSize(grown.bytes)} already.`

@@ -132,7 +132,7 @@ export type Event = Message<"coppice.v1.Event"> & {
     case: "snapshot";
   } | {
     /**
-     * A job.
+     * A job, without its result, which GetJob tells.
      *
      * @generated from field: coppice.v1.Job job = 5;
      */

@@ -1095,7 +1095,7 @@ export const JobService: GenService<{
     output: typeof JobSchema;
   },
   /**
-   * Lists the jobs of a pool, the newest first.
+   * Lists the jobs of a pool, the newest first. Without their results, which may be large: GetJob tells them.
    *
    * @generated from rpc coppice.v1.JobService.ListJobs
    */
