@@ -1,6 +1,6 @@
 import { type ChildProcess, fork, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readFileSync } from 'node:fs';
+import { mkdirSync, readFileSync } from 'node:fs';
 import { request } from 'node:http';
 import { join } from 'node:path';
 import { runDirectory } from '../../test/support/run-directory.ts';
@@ -27,6 +27,7 @@ export class BenchDaemon implements AsyncDisposable {
 
   static async start(pool: string, name: string): Promise<BenchDaemon> {
     const directory = join(runDirectory(), `daemon-${name}`);
+    mkdirSync(directory);
     const socket = join(directory, 'coppice.sock');
     const command = join(import.meta.dirname, '../../dist/cli.js');
     const state = ['--state', join(directory, 'state'), '--audit-log', join(directory, 'log', 'audit.jsonl')];

@@ -1,4 +1,3 @@
-import { setImmediate as turn } from 'node:timers/promises';
 import { create } from '@bufbuild/protobuf';
 import type { ServiceImpl } from '@connectrpc/connect';
 import {
@@ -15,9 +14,9 @@ import type { ServedPool } from '../pools/served-pool.ts';
 import { poolIn } from './naming.ts';
 import { stateOf } from './pools.ts';
 
-/** The most events in one message, and the most volumes of the present state. */
+/** The most events in one message; of the present state, for which many may ask at once, fewer, so that they take less memory. */
 const mostEvents = 500;
-const mostVolumes = 200;
+const mostInitial = 100;
 
 /** Milliseconds of silence after which the server says that it lives. */
 const longestSilence = 30_000;
@@ -61,32 +60,30 @@ export function eventService(context: ServerContext): ServiceImpl<typeof EventSe
  * Everything that is there. What changes while this goes on is among it or not, and comes once more afterwards: it is read from a place
  * in the log before it.
  */
-async function* presentState(
+function* presentState(
   context: ServerContext,
   served: ServedPool,
   version: string,
-): AsyncGenerator<WatchEventsResponse> {
+): Generator<WatchEventsResponse> {
   yield response([initial({ case: 'pool', value: stateOf(served) })], '');
   let events: Event[] = [];
   const add = function* (event: Event): Generator<WatchEventsResponse> {
     events.push(event);
-    if (events.length < mostEvents) return;
+    if (events.length < mostInitial) return;
     yield response(events, '');
     events = [];
   };
   for (const job of context.jobs.list(served.id))
     yield* add(initial({ case: 'job', value: withoutResult(job) }));
   for (let last = ''; ; ) {
-    const entries = served.index.after(last, mostVolumes);
+    const entries = served.index.after(last, mostInitial);
     last = entries.at(-1)?.volume.name ?? '';
     for (const { volume, snapshots } of entries) {
       yield* add(initial(volumeResource(served.id, { type: 'added', volume })));
       for (const snapshot of snapshots)
         yield* add(initial(snapshotResource(served.id, { type: 'added', snapshot })));
     }
-    if (entries.length < mostVolumes) break;
-    // Others come in between.
-    await turn();
+    if (entries.length < mostInitial) break;
   }
   if (events.length > 0) yield response(events, '');
   yield create(WatchEventsResponseSchema, { version, synced: true });
