@@ -118,7 +118,7 @@ export function toJobError(error: unknown, requestId: string): MessageInitShape<
   };
 }
 
-export function toTimestamp(iso: string | undefined): Timestamp | undefined {
+function toTimestamp(iso: string | undefined): Timestamp | undefined {
   const milliseconds = iso === undefined ? Number.NaN : Date.parse(iso);
   return Number.isFinite(milliseconds) ? timestampFromMs(milliseconds) : undefined;
 }

@@ -36,7 +36,7 @@ import { Requests } from './state/requests.ts';
 import { State } from './state/state.ts';
 
 /** Where the server keeps what it has to remember, unless somebody says otherwise. */
-export const defaultStateDirectory = '/var/lib/coppice-daemon';
+const defaultStateDirectory = '/var/lib/coppice-daemon';
 
 export interface ServerOptions {
   /** What clients call each pool, and where it is. */

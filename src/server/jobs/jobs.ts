@@ -14,7 +14,7 @@ import { endOf, interrupted, isPartial, stopping } from './endings.ts';
 import { Lanes } from './lanes.ts';
 
 /** Milliseconds for which a job is kept after its end. */
-export const keptFor: number = 24 * 60 * 60 * 1000;
+const keptFor: number = 24 * 60 * 60 * 1000;
 
 /** Milliseconds between two reports of progress. */
 const usualPause = 200;

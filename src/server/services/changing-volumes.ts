@@ -155,11 +155,7 @@ async function publish(
 }
 
 /** What an attempt has made that was interrupted. */
-export async function findMarked(
-  served: ServedPool,
-  name: string,
-  mark: string,
-): Promise<Volume | undefined> {
+async function findMarked(served: ServedPool, name: string, mark: string): Promise<Volume | undefined> {
   const details = await ifThere(() => served.pool.show(name));
   if (details === undefined || details.request !== mark) return undefined;
   return toVolume(served.id, listedFrom(details).volume);

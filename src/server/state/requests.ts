@@ -39,9 +39,8 @@ export interface OnceSteps<R extends DescMessage> {
 /** Has a request that comes twice happen once, and gives the same answer again. */
 export class Requests {
   readonly #state: State;
-  readonly #underWay = new Map<string, { readonly fingerprint: string; readonly answer: Promise<unknown> }>();
-
   readonly #boot: string;
+  readonly #underWay = new Map<string, { readonly fingerprint: string; readonly answer: Promise<unknown> }>();
 
   /** @param boot of the machine, which is another after a power cut */
   constructor(state: State, boot: string = bootId()) {
