@@ -2,7 +2,6 @@ import { create } from '@bufbuild/protobuf';
 import { EventService } from '../../src/api/generated/coppice/v1/event_service_pb.ts';
 import { Durability } from '../../src/api/generated/coppice/v1/resources_pb.ts';
 import {
-  BatchDeleteRequestSchema,
   CloneRequestSchema,
   GetVolumeRequestSchema,
   VolumeService,
@@ -93,11 +92,10 @@ async function clone({
 
 /** All in one step. */
 async function remove({ prefix, many }: Extract<LoadTask, { task: 'remove' }>): Promise<LoadResult> {
-  using connection = new GrpcConnection(socket);
+  using client = connectCoppice({ socket });
   const names = Array.from({ length: many }, (_, index) => `${parent}/volumes/${prefix}-${index + 1}`);
   const began = performance.now();
-  const request = create(BatchDeleteRequestSchema, { parent, names, durability: Durability.DEFERRED });
-  await connection.call(VolumeService.method.batchDelete, request);
+  await client.volumes.batchDelete({ parent, names, durability: Durability.DEFERRED });
   return { milliseconds: performance.now() - began };
 }
 
