@@ -136,10 +136,10 @@ export function snapshotting(context: ServerContext): Snapshotting {
 
 type Taken = SnapshotGroup['snapshots'][number];
 
-/** With what only the storage knows of it, such as its size; somebody may have removed it already. */
+/** With what only the storage knows of it, such as its size. It is taken: that it can't be looked at, or is gone again, is no failure. */
 async function summaryOf(served: ServedPool, taken: Taken, group?: string): Promise<SnapshotSummary> {
   const { reference, name, created, consistency } = taken;
-  const details = await ifThere(() => served.pool.show(reference));
+  const details = await served.pool.show(reference).catch(() => undefined);
   const known = {
     reference,
     name,
