@@ -68,7 +68,9 @@ export function readServeFlags(
 function readPools(texts: readonly string[]): ReadonlyMap<string, string> {
   const pools = new Map<string, string>();
   for (const text of texts) {
-    const [, name = 'default', path = ''] = /^(?:([^=/]+)=)?(.+)$/s.exec(text) ?? [];
+    // A path with "=" in it begins with "/", ".", or a name.
+    const [, name = 'default', path = ''] = /^(?:([^=/.][^=/]*)=)?(.*)$/s.exec(text) ?? [];
+    if (path === '') throw invalid(`--pool: "${text}" names no path; write NAME=PATH, such as vms=/srv/vms.`);
     if (!isName(name))
       throw invalid(`--pool: "${name}" is no name for a pool; write NAME=PATH, with a name such as vms.`);
     if (pools.has(name))
@@ -114,6 +116,7 @@ function readDirectory(flag: string, path: string): string {
 /** A program that root runs: nobody else may be able to put another in its place. */
 function readHook(text: string): readonly [string, readonly string[]] {
   const at = text.indexOf('=');
+  if (at < 0) throw invalid(`--hook: "${text}" is not NAME=PROGRAM, such as vmm=/usr/local/bin/tell-vmm.`);
   const name = parseName(text.slice(0, Math.max(at, 0)), 'name of a hook');
   const program = text.slice(at + 1);
   if (!program.startsWith('/')) throw invalid(`--hook ${name}: give the absolute path of a program.`);

@@ -8,7 +8,7 @@ import { guestImage } from './image.ts';
 import { prepare } from './run-tests.ts';
 
 const { image, unless } = await guestImage();
-const rounds = process.env['COPPICE_LONG'] === '1' ? 20 : 2;
+const rounds = process.env['COPPICE_LONG'] === '1' ? 20 : 1;
 const pool = 'zfs:testing/cut';
 const minutes = 60_000;
 

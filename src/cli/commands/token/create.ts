@@ -65,12 +65,13 @@ export const tokenCreateCommand: Command<CliContext> = buildCommand<Flags, [stri
     const { sha256, ...told } = grant;
     print(context, flags, { ...told, ...(token !== undefined && { token }), file }, () => token ?? '');
     if (flags.json) return;
+    const elsewhere = flags.file === undefined ? '' : ` --file ${flags.file}`;
     const rights = `${grant.scope} on ${grant.pools?.join(', ') ?? 'all pools'}, ${grant.expires === undefined ? 'for ever' : `until ${grant.expires}`}`;
     note(
       context,
       token === undefined
         ? `coppice: certificates with the common name ${name} have ${rights}.`
-        : `coppice: the token ${name} has ${rights}. It is shown only now; revoke it with "coppice token revoke ${name}".`,
+        : `coppice: the token ${name} has ${rights}. It is shown only now; revoke it with "coppice token revoke ${name}${elsewhere}".`,
     );
   }),
 });
