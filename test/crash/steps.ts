@@ -4,9 +4,8 @@ import type { FileSystem } from '../conformance/backends.ts';
 export const long: boolean = process.env['COPPICE_LONG'] === '1';
 
 /**
- * The steps to test: every one, or of many the first and last twelve and every fourth between.
- * `npm run test:long` takes them all. On the second backend, where the
- * engine does the same again, every fourth.
+ * The steps to test: every one, or of many the first and last twelve and every fourth between. On the second backend, where the engine
+ * does the same again, every fourth. `npm run test:long` takes them all.
  */
 export function chosenSteps(count: number, backend: Pick<FileSystem, 'name'> = { name: 'btrfs' }): number[] {
   const all = Array.from({ length: count }, (_, index) => index + 1);
