@@ -138,8 +138,8 @@ async function within<T>(signal: AbortSignal, promise: Promise<T>, clear?: (late
 function explain(outcome: string, error: unknown): unknown {
   if (!(error instanceof Error)) return error;
   const known = error instanceof CoppiceError ? error : undefined;
-  const why = error.message.replace(/\.$/, '');
-  return new CoppiceError(known?.code ?? 'io_error', `${outcome}: ${why}.`, {
+  const why = error.message.replace(/(?<![.?])$/, '.');
+  return new CoppiceError(known?.code ?? 'io_error', `${outcome}: ${why}`, {
     ...(known && { blockers: known.blockers }),
     cause: error,
   });

@@ -5,7 +5,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { Descriptor } from '../../src/linux/files.ts';
 import { lock } from '../../src/linux/locks.ts';
 import { findProgram, runProgram } from '../../src/linux/programs.ts';
-import { coppice, startCoppice } from '../e2e/command.ts';
+import { coppice, type Running, startCoppice } from '../e2e/command.ts';
 import { commandLineDirectory, done } from '../e2e/session.ts';
 import { Guest } from './guest.ts';
 import { guestImage } from './image.ts';
@@ -20,7 +20,8 @@ if (reason && process.env['CI'])
 /** Does what it finds in /guest/ask-N, one after the other, and writes beside it what was said. */
 const script = `
 modprobe virtio_console
-udevadm settle
+# Its driver asks QEMU for the ports only once it is loaded, so that the port may come after udev has settled.
+until [ -e /dev/virtio-ports/org.qemu.guest_agent.0 ]; do sleep 0.1; done
 mount /dev/vdb /mnt
 /guest/qemu-ga -m virtio-serial -p /dev/virtio-ports/org.qemu.guest_agent.0 -t /run -l /guest/agent.log &
 (
@@ -73,11 +74,31 @@ describe.skipIf(reason !== '')(`a running machine${reason}`, () => {
     await until(() => written() > before + 2, 'the guest writes on');
   };
   /** A guest that is emulated may be slow; one that writes nothing for so long has stopped. */
-  const stands = async (): Promise<number> => {
+  const stands = async ({ ended }: Running): Promise<number> => {
+    const early = ended.then(({ stderr }) => {
+      throw new Error(`It has ended before the guest stood: ${stderr}\n${agentLog()}`);
+    });
     for (let before = written(); ; before = written()) {
-      await delay(3_000);
-      if (written() === before) return before;
+      await Promise.race([delay(3_000), early]);
+      if (written() === before) {
+        early.catch(() => undefined);
+        return before;
+      }
     }
+  };
+  const agentLog = (): string => {
+    const log = join(guest?.directory ?? '', 'agent.log');
+    return existsSync(log) ? readFileSync(log, 'utf8') : 'The guest agent has written no log.';
+  };
+  /** Takes a snapshot of the running machine, in a process that waits for whoever holds the pool. */
+  const freezing = (name: string, seconds: number): Running & AsyncDisposable => {
+    const freeze = ['--freeze', `qemu-ga:${agentSocket()}`, '--freeze-timeout', String(seconds)];
+    const running = startCoppice(pool, 'snapshot', `vm-1@${name}`, ...freeze, '--json');
+    const stop = async (): Promise<void> => {
+      running.process.kill('SIGKILL');
+      await running.ended;
+    };
+    return { ...running, [Symbol.asyncDispose]: stop };
   };
 
   beforeAll(async () => {
@@ -146,20 +167,9 @@ describe.skipIf(reason !== '')(`a running machine${reason}`, () => {
   test('writes nothing while it is frozen, and what is taken then needs no recovery', async () => {
     done(coppice(pool, 'snapshot', 'vm-1@running'));
     expect(features('vm-1@running')).toContain('needs_recovery');
-    const held = hold();
-    const snapshot = startCoppice(
-      pool,
-      ...[
-        'snapshot',
-        'vm-1@frozen',
-        '--freeze',
-        `qemu-ga:${agentSocket()}`,
-        '--freeze-timeout',
-        '60',
-        '--json',
-      ],
-    );
-    const count = await stands();
+    using held = hold();
+    await using snapshot = freezing('frozen', 30);
+    const count = await stands(snapshot);
     held[Symbol.dispose]();
     const taken = JSON.parse(done(await snapshot.ended));
     expect(taken).toMatchObject({ reference: 'vm-1@frozen', consistency: 'freeze', frozenFileSystems: 1 });
@@ -170,16 +180,14 @@ describe.skipIf(reason !== '')(`a running machine${reason}`, () => {
   });
 
   test('writes again when the command that froze it was killed', async () => {
-    const held = hold();
-    const { process, ended } = startCoppice(
-      pool,
-      ...['snapshot', 'vm-1@killed', '--freeze', `qemu-ga:${agentSocket()}`, '--freeze-timeout', '600'],
-    );
-    await stands();
-    process.kill('SIGKILL');
-    await ended;
-    await goesOn();
-    held[Symbol.dispose]();
+    {
+      using _held = hold();
+      await using snapshot = freezing('killed', 600);
+      await stands(snapshot);
+      snapshot.process.kill('SIGKILL');
+      await snapshot.ended;
+      await goesOn();
+    }
     expect(coppice(pool, 'path', 'vm-1@killed').code).toBe(3);
   });
 
