@@ -1,4 +1,4 @@
-import { type FSWatcher, watch } from 'node:fs';
+import { type FSWatcher, statSync, watch } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import { basename, dirname } from 'node:path';
 import type { AuditEntry } from '../../engine/audit.ts';
@@ -21,7 +21,8 @@ export class Others implements AsyncDisposable {
   readonly #timer: NodeJS.Timeout;
   #watcher: FSWatcher | undefined;
   #file: FileHandle | undefined;
-  #inode = 0n;
+  /** Of the log that is followed; undefined as long as there is none. */
+  #inode: bigint | undefined;
   #position = 0;
   #rest = '';
   #reading: Promise<void> | undefined;
@@ -37,6 +38,8 @@ export class Others implements AsyncDisposable {
     this.#isOwn = isOwn;
     this.#path = path;
     this.#onEntry = onEntry;
+    // Now, and not when it is opened: what is written until then is news, and so is all of a log that is made later.
+    [this.#inode, this.#position] = endOf(path);
     this.#timer = setInterval(() => this.#look(), usualPause);
     this.#timer.unref();
     try {
@@ -82,24 +85,24 @@ export class Others implements AsyncDisposable {
   }
 
   async #readAll(): Promise<void> {
-    if (!this.#file) await this.#open('end');
+    if (!this.#file) await this.#open();
     if (!this.#file) return;
     await this.#readToEnd(this.#file);
     if (await this.#isRotated()) {
       await this.#file.close();
       this.#file = undefined;
-      await this.#open('start');
+      await this.#open();
       if (this.#file) await this.#readToEnd(this.#file);
     }
   }
 
-  async #open(where: 'start' | 'end'): Promise<void> {
-    const isFirst = this.#inode === 0n;
+  async #open(): Promise<void> {
     this.#file = await open(this.#path, 'r').catch(() => undefined);
     if (!this.#file) return;
-    const { ino, size } = await this.#file.stat({ bigint: true });
+    const { ino } = await this.#file.stat({ bigint: true });
+    if (ino === this.#inode) return;
     this.#inode = ino;
-    this.#position = where === 'end' && isFirst ? Number(size) : 0;
+    this.#position = 0;
     this.#rest = '';
   }
 
@@ -137,5 +140,15 @@ export class Others implements AsyncDisposable {
     } catch {
       // Half a line, of somebody whose disk was full.
     }
+  }
+}
+
+/** The inode of a log and its size; what can't be looked at is as good as not there. */
+function endOf(path: string): [inode: bigint | undefined, bytes: number] {
+  try {
+    const { ino, size } = statSync(path, { bigint: true });
+    return [ino, Number(size)];
+  } catch {
+    return [undefined, 0];
   }
 }
