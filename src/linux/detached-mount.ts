@@ -1,8 +1,7 @@
 import { Descriptor, openDirectoryAt } from './files.ts';
 import { call, closeDescriptor } from './libc.ts';
 
-/** System calls of the mount API, the same numbers on every architecture; constants from linux/mount.h. */
-const numbers = { fsopen: 430, fsconfig: 431, fsmount: 432 } as const;
+/** Constants of the mount API, from linux/mount.h. */
 const FSOPEN_CLOEXEC = 1;
 const FSCONFIG_SET_FLAG = 0;
 const FSCONFIG_SET_STRING = 1;
@@ -21,9 +20,9 @@ export function openDetached(
   device: string,
   options: Readonly<Record<string, string | true>>,
 ): Descriptor {
-  using context = new Descriptor(call('fsopen', type, numbers.fsopen, type, FSOPEN_CLOEXEC), closeDescriptor);
+  using context = new Descriptor(call('fsopen', type, type, FSOPEN_CLOEXEC), closeDescriptor);
   const configure = (command: number, key: string | null, value: string | null): void =>
-    void call('fsconfig', device, numbers.fsconfig, context.fd, command, key, value, 0);
+    void call('fsconfig', device, context.fd, command, key, value, 0);
   configure(FSCONFIG_SET_STRING, 'source', device);
   configure(FSCONFIG_SET_FLAG, 'ro', null);
   for (const [key, value] of Object.entries(options)) {
@@ -32,7 +31,7 @@ export function openDetached(
   }
   configure(FSCONFIG_CMD_CREATE, null, null);
   using mount = new Descriptor(
-    call('fsmount', device, numbers.fsmount, context.fd, FSMOUNT_CLOEXEC, readOnlyAndInert),
+    call('fsmount', device, context.fd, FSMOUNT_CLOEXEC, readOnlyAndInert),
     closeDescriptor,
   );
   return openDirectoryAt(mount.fd, '.');

@@ -10,7 +10,6 @@ const { O_RDONLY, O_DIRECTORY, O_RDWR, O_CREAT, O_EXCL } = constants;
 const O_CLOEXEC = 0o2000000;
 const ENOENT = 2;
 const EAGAIN = 11;
-const openat2Number = 437;
 const resolveBeneathWithoutLinks = 0x0e;
 const resolveBeneathWithoutLinksOrMounts = 0x0f;
 
@@ -76,7 +75,7 @@ function attemptOpen(
   how[2] = mode;
   how[4] = resolve;
   for (;;) {
-    const result = attempt('openat2', path, openat2Number, directory, path, how, how.byteLength);
+    const result = attempt('openat2', path, directory, path, how, how.byteLength);
     // The kernel could not prove that the path stays beneath because something was renamed meanwhile; openat2(2) says: retry.
     if (result !== -EAGAIN) return result;
   }
@@ -295,7 +294,7 @@ export function flush(fd: number): void {
 
 /** Sets the times of an open file or directory to now. */
 export function touch(fd: number): void {
-  call('futimens', 'times', fd, null);
+  call('utimensat', 'times', fd, null, null, 0);
 }
 
 /**

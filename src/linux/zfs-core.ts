@@ -1,4 +1,5 @@
-import { attemptForeign, lastErrno } from './libc.ts';
+import { errnoLeft } from './direct-calls.ts';
+import { attemptForeign } from './libc.ts';
 import { bindAll, NvList, type NvObject, takeNvList } from './nvlist.ts';
 import { failed, nameOf, ZfsError } from './zfs-error.ts';
 
@@ -192,10 +193,13 @@ export function promoteDataset(name: string): void {
  * @throws ZfsError where that can't be told: taken for an absence, it would have things destroyed that are there
  */
 export function datasetExists(name: string): boolean {
-  if (natives().exists(name) as boolean) return true;
-  const errno = lastErrno();
-  if (errno === ENOENT) return false;
-  throw failed(errno, 'look at', name);
+  for (let attempt = 1; ; attempt++) {
+    if (natives().exists(name) as boolean) return true;
+    const errno = errnoLeft();
+    if (errno === ENOENT) return false;
+    // Of a pool that is suspended, or left by V8 in between; that does not happen each time.
+    if (errno !== EAGAIN || attempt === 3) throw failed(errno, 'look at', name);
+  }
 }
 
 /**

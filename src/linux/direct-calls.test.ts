@@ -1,0 +1,62 @@
+import { mkdtempSync, rmdirSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { constants, tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, expect, test } from 'vitest';
+import { type SystemCallName, systemCall } from './direct-calls.ts';
+import { attempt } from './libc.ts';
+
+/** The kernel's own answer is told, and the same as by the C library. */
+
+const AT_FDCWD = -100;
+const directory = mkdtempSync(join(tmpdir(), 'coppice-test-calls-'));
+afterAll(() => rmdirSync(directory));
+
+test('an error is the one of the call, whatever is in errno when that could be read', () => {
+  const { EAGAIN, EEXIST } = constants.errno;
+  const koffi = createRequire(import.meta.url)('koffi') as { errno: () => number };
+  const { errno } = koffi;
+  koffi.errno = () => EAGAIN;
+  try {
+    expect(attempt('mkdirat', directory, AT_FDCWD, directory, 0o700)).toBe(-EEXIST);
+  } finally {
+    koffi.errno = errno;
+  }
+});
+
+const text = '/proc/self/status';
+const calls: ReadonlyArray<readonly [name: SystemCallName, ...values: unknown[]]> = [
+  ['close', -1],
+  ['mkdirat', AT_FDCWD, directory, 0o700],
+  ['unlinkat', AT_FDCWD, directory, 0],
+  ['renameat2', AT_FDCWD, directory, AT_FDCWD, '/proc/x', 1],
+  ['linkat', AT_FDCWD, directory, AT_FDCWD, '/proc/x', 0],
+  ['openat2', AT_FDCWD, `${directory}/none`, Buffer.alloc(24), 24],
+  ['openat2', AT_FDCWD, directory, Buffer.alloc(24), 23],
+  ['statx', AT_FDCWD, text, 0, 0x7ff, Buffer.alloc(256)],
+  ['statx', AT_FDCWD, `${directory}/none`, 0, 0x7ff, Buffer.alloc(256)],
+  ['lgetxattr', directory, 'user.none', Buffer.alloc(8), 8],
+  ['lsetxattr', text, 'user.none', 'x', 1, 0],
+  ['lseek', 0, 0, 99],
+  ['ioctl', 1, 0x1234, Buffer.alloc(8)],
+  ['ioctlValue', 1, 0x1234, 1],
+  ['fcntl', -1, 1, 0],
+  ['fallocate', -1, 0, 0, 1],
+  ['umount2', directory, 8],
+  ['getrandom', Buffer.alloc(8), 8, 0],
+  ['getrandom', Buffer.alloc(8), 8, 0xff],
+  ['sendto', -1, Buffer.alloc(1), 1, 0, null, 0],
+  ['socket', -1, -1, -1],
+  ['fsopen', 'no-such-file-system', 1],
+  ['fsconfig', -1, 6, null, null, 0],
+];
+
+test.each(calls.map(([name, ...values]) => ({ name, values })))(
+  '$name answers as by the C library',
+  ({ name, values }) => {
+    const [direct, library] = [systemCall(name), systemCall(name, false)];
+    const answer = Number(direct.run(direct.number, ...values));
+    expect(answer).toBe(Number(library.run(library.number, ...values)));
+    expect(answer).not.toBe(-constants.errno.ENOSYS);
+  },
+);
