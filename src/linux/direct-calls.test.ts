@@ -1,16 +1,17 @@
-import { mkdtempSync, rmdirSync } from 'node:fs';
+import { closeSync, constants as modes, openSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { constants, tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { constants } from 'node:os';
 import { afterAll, expect, test } from 'vitest';
+import { scratchDirectory } from '../../test/support/devices.ts';
 import { type SystemCallName, systemCall } from './direct-calls.ts';
 import { attempt } from './libc.ts';
 
 /** The kernel's own answer is told, and the same as by the C library. */
 
 const AT_FDCWD = -100;
-const directory = mkdtempSync(join(tmpdir(), 'coppice-test-calls-'));
-afterAll(() => rmdirSync(directory));
+const directory = scratchDirectory('calls');
+const opened = openSync(directory, modes.O_RDONLY | modes.O_DIRECTORY);
+afterAll(() => closeSync(opened));
 
 test('an error is the one of the call, whatever is in errno when that could be read', () => {
   const { EAGAIN, EEXIST } = constants.errno;
@@ -47,6 +48,8 @@ const calls: ReadonlyArray<readonly [name: SystemCallName, ...values: unknown[]]
   ['getrandom', Buffer.alloc(8), 8, 0xff],
   ['sendto', -1, Buffer.alloc(1), 1, 0, null, 0],
   ['socket', -1, -1, -1],
+  ['utimensat', opened, '', null, 0x1000],
+  ['utimensat', -1, '', null, 0x1000],
   ['fsopen', 'no-such-file-system', 1],
   ['fsconfig', -1, 6, null, null, 0],
 ];

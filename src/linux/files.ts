@@ -294,7 +294,8 @@ export function flush(fd: number): void {
 
 /** Sets the times of an open file or directory to now. */
 export function touch(fd: number): void {
-  call('utimensat', 'times', fd, null, null, 0);
+  const AT_EMPTY_PATH = 0x1000;
+  call('utimensat', 'times', fd, '', null, AT_EMPTY_PATH);
 }
 
 /**

@@ -41,6 +41,7 @@ export function observeCalls(observe: CallObserver | undefined): void {
 }
 
 const systemCalls = new Map<string, SystemCall>();
+let close: SystemCall | undefined;
 
 /**
  * Closes a descriptor that was opened here. After any failure but EBADF it is closed, too, and must not be closed again. Changes
@@ -52,8 +53,6 @@ export function closeDescriptor(fd: number): void {
   const result = close.run(close.number, fd);
   if (result === -EBADF) throw new SystemError(EBADF, 'close', String(fd));
 }
-
-let close: SystemCall | undefined;
 
 /**
  * One system call. Returns what it returned; @throws SystemError when that is negative.
