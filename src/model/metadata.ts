@@ -1,4 +1,5 @@
 import { isName } from './names.ts';
+import { isSettings, type Settings } from './settings.ts';
 
 /**
  * What a pool, a volume, a snapshot and an unfinished rollback say about themselves: JSON in one extended attribute of the
@@ -13,7 +14,26 @@ export const rememberedAncestors = 16;
 /** A disk, or a directory with files. */
 export type VolumeKind = 'block' | 'tree';
 
-export type Consistency = 'none' | 'sync' | 'freeze' | 'application' | 'cold';
+/** The weakest first. */
+export const consistencies = ['none', 'sync', 'freeze', 'application', 'cold'] as const;
+
+/**
+ * What a snapshot was taken of. `none`: whatever had reached the disk; `sync`: what was written before the call is in it; `freeze`: the
+ * writers were stopped meanwhile; `application`: each application was asked to be ready for it in its own way; `cold`: they were
+ * not running.
+ */
+export type Consistency = (typeof consistencies)[number];
+
+/** What was done with one application for a snapshot, and what a start from it has to do. */
+export interface ApplicationState {
+  /** As it is set for the volume: the setting without "quiesce.". */
+  readonly name: string;
+  readonly level: Consistency;
+  /** What a start from the snapshot does before the application is ready: `none` where it was at rest, else such as `WAL`. */
+  readonly recovery: string;
+  /** What a person or a restore wants to know: short names and values. */
+  readonly details: Readonly<Record<string, string>>;
+}
 
 /** One step of a lineage: the name is the one at the time; the id stays true when the ancestor is renamed. */
 export interface Ancestor {
@@ -44,6 +64,7 @@ export interface VolumeMetadata {
   readonly removal?: string;
   /** The mark of the request that made it, by which whoever retries knows his own work. */
   readonly request?: string;
+  readonly settings?: Settings;
 }
 
 /**
@@ -81,6 +102,8 @@ export interface SnapshotMetadata {
   readonly removal?: string;
   /** The mark of the request that took it, or whose rollback it undoes. */
   readonly request?: string;
+  /** The applications that were held still for it, in the order in which they were. */
+  readonly applications?: readonly ApplicationState[];
 }
 
 /** Written before the exchange of a rollback, so that recovery can tell whether it happened and finish it. */
@@ -178,13 +201,15 @@ export function decodeMetadata(bytes: Buffer): Metadata | undefined {
         isAdoptedFile(fields['adopted']) &&
         isStringOrAbsent(fields['payloadId']) &&
         isStringOrAbsent(fields['request']) &&
-        isIdOrAbsent(fields['removal'])
+        isIdOrAbsent(fields['removal']) &&
+        isSettings(fields['settings'])
         ? (value as VolumeMetadata)
         : undefined;
     case 'snapshot':
       return isIdOrAbsent(fields['group']) &&
         isIdOrAbsent(fields['removal']) &&
-        isStringOrAbsent(fields['request'])
+        isStringOrAbsent(fields['request']) &&
+        areApplications(fields['applications'])
         ? (value as SnapshotMetadata)
         : undefined;
     case 'rollback':
@@ -260,6 +285,18 @@ function isBacking(value: unknown): boolean {
     (type === 'zpool' && Array.isArray(devices) && devices.every((each) => typeof each === 'string')) ||
     (type === 'loop' && typeof file === 'string') ||
     (type === 'device' && typeof device === 'string')
+  );
+}
+
+function areApplications(value: unknown): boolean {
+  if (value === undefined) return true;
+  return (
+    Array.isArray(value) &&
+    value.every((each) => {
+      if (!hasStrings(each, ['name', 'level', 'recovery'])) return false;
+      const { details } = each as Record<string, unknown>;
+      return isSettings(details) && details !== undefined;
+    })
   );
 }
 
