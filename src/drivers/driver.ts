@@ -54,7 +54,7 @@ export interface Driver extends Disposable {
    */
   create(staged: Held, bytes: number, identity: string, blockBytes?: number): void;
   /** An empty directory tree in a staged place. Absent where there are none. */
-  createTree?(staged: Held): void;
+  createTree?(staged: Held, identity: string, options: TreeOptions): void;
   /** A writable copy that shares all blocks with its source. */
   clone(source: Held, staged: Held, request: CloneRequest): ClonedPayload;
   /** A read-only copy of what the source holds at this instant. Flush first. */
@@ -82,7 +82,10 @@ export interface Driver extends Disposable {
   isEmpty(held: Held): boolean;
   /** What the size of this disk is a multiple of, where that is not the same for all. */
   sizeUnitOf?(held: Held): number;
-  /** The size of the disk in bytes, as it is now; of a tree, that of what is in it. */
+  /**
+   * The size of the disk in bytes, as it is now; of a tree, that of what is in it, or 0 where the storage doesn't count that.
+   * @throws CoppiceError damaged when it is gone
+   */
   size(held: Held): number;
   inspect(held: Held): PayloadState | undefined;
   /** What lies in the data and is not in its snapshots and clones, each as a sentence names it. */
@@ -93,7 +96,7 @@ export interface Driver extends Disposable {
   recallUsage(held: Held): CachedUsage | undefined;
   rememberUsage(held: Held, usage: CachedUsage): void;
   /** What is mounted somewhere in these places. */
-  mounts(held: readonly Held[]): ReadonlyArray<{ readonly path: string; readonly source: string }>;
+  mounts(held: readonly Held[]): readonly MountedPart[];
   /** Processes and devices that have the disk open. */
   holders(held: readonly Held[]): Holders;
   /** The path that a virtual machine monitor opens, from the pool's own path; of a tree, that of the directory. */
@@ -110,6 +113,19 @@ export interface Driver extends Disposable {
   space(): Space;
   /** Waits until deleted data is really freed; false where the kernel can't. */
   settle(): boolean;
+}
+
+/** How a new tree is to be kept. */
+export interface TreeOptions {
+  /** Directories in it whose files are overwritten in place, as paths from it. */
+  readonly nodatacow?: readonly string[];
+  /** The size of the blocks that its files are kept in, where the storage lets it be chosen. */
+  readonly blockBytes?: number;
+}
+
+export interface MountedPart {
+  readonly path: string;
+  readonly source: string;
 }
 
 export interface Space {
@@ -162,7 +178,8 @@ export interface ClonedPayload {
 }
 
 export interface PayloadState {
-  readonly bytes: number;
+  /** Absent of a tree, where the storage doesn't count what is in it. */
+  readonly bytes?: number;
   readonly readOnly: boolean;
   /** It is as Coppice makes it, and not a copy that other tools have made, of which there are no snapshots. */
   readonly isWhole: boolean;
@@ -195,8 +212,10 @@ export interface SnapshotRecord {
   readonly name: string;
   /** Undefined: something that is not ours, or whose metadata can't be read. */
   readonly metadata: Metadata | undefined;
-  /** Undefined: the disk is not there. */
+  /** Undefined: the disk is not there, or it is a tree and the storage doesn't count what is in it. */
   readonly bytes: number | undefined;
+  /** It is a directory tree, and it is there. Says nothing where the size tells that. */
+  readonly isTree?: true;
   /** Bytes of the blocks that the disk refers to. */
   readonly allocatedBytes: number | undefined;
   /** How many times larger its data would be without compression; absent where the storage doesn't tell. */
@@ -244,6 +263,7 @@ export interface DriverInfo {
 export type Capability =
   | 'blockVolumes'
   | 'treeVolumes'
+  | 'nodatacow'
   | 'constantTimeClone'
   | 'snapshots'
   | 'sameInstantSnapshots'

@@ -68,7 +68,7 @@ export function problemsOf(
 ): string[] {
   if (!state)
     return [
-      `The disk of ${name} is gone, or something else stands in its place; if it has a snapshot, roll back to it.`,
+      `The ${metadata.kind === 'tree' ? 'directory' : 'disk'} of ${name} is gone, or something else stands in its place; if it has a snapshot, roll back to it.`,
     ];
   if (!state.isWhole) return [plainDirectory(name)];
   const problems = foreignData(name, metadata, state);
@@ -127,10 +127,11 @@ function problemsOfListed(
 
 function strangersIn(
   context: Context,
-  { name, held }: Pick<HeldVolume, 'name' | 'metadata' | 'held'>,
+  { name, metadata, held }: Pick<HeldVolume, 'name' | 'metadata' | 'held'>,
 ): Problem[] {
   // What stands in the place of the data is told by the disk that is missing then.
-  const strangers = context.driver.strangers(held).filter((stranger) => stranger !== 'data');
+  const data = metadata.kind === 'tree' ? 'active' : 'data';
+  const strangers = context.driver.strangers(held).filter((stranger) => stranger !== data);
   return strangers.map((stranger) => ({
     severity: stranger === 'snapshots' ? 'error' : 'warning',
     subject: name,

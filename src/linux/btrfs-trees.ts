@@ -64,3 +64,43 @@ export function* treeItems(
     }
   }
 }
+
+export interface RangeItem extends TreeItem {
+  readonly object: bigint;
+  readonly type: number;
+}
+
+/** All items of the subvolume that the descriptor lies in, in the order of their keys: object, type, offset. */
+export function* treeRange(fd: number): Generator<RangeItem> {
+  const start = keyBytes + 8;
+  const request = Buffer.allocUnsafeSlow(start + manyItems).fill(0, 0, start);
+  let from = { object: 256n, type: 0, offset: 0n };
+  for (;;) {
+    request.fill(0, 0, start);
+    request.writeBigUInt64LE(from.object, 8);
+    request.writeBigUInt64LE(lastObject, 16);
+    request.writeBigUInt64LE(from.offset, 24);
+    request.writeBigUInt64LE(largest, 32);
+    request.writeBigUInt64LE(largest, 48);
+    request.writeUInt32LE(from.type, 56);
+    request.writeUInt32LE(0xff, 60);
+    request.writeUInt32LE(0xffff_ffff, 64);
+    request.writeBigUInt64LE(BigInt(manyItems), keyBytes);
+    call('ioctl', 'TREE_SEARCH_V2', fd, TREE_SEARCH_V2, request);
+    const count = request.readUInt32LE(64);
+    if (count === 0) return;
+    for (let index = 0, at = start; index < count; index++) {
+      const object = request.readBigUInt64LE(at + 8);
+      const offset = request.readBigUInt64LE(at + 16);
+      const type = request.readUInt32LE(at + 24);
+      const dataStart = at + headerBytes;
+      at = dataStart + request.readUInt32LE(at + 28);
+      from =
+        offset === largest ? { object, type: type + 1, offset: 0n } : { object, type, offset: offset + 1n };
+      yield { object, type, offset, data: request.subarray(dataStart, at) };
+    }
+  }
+}
+
+/** The numbers above it are for what the file system keeps for itself. */
+const lastObject = 0xffff_ffff_ffff_ff00n;

@@ -109,15 +109,33 @@ function executable(): bigint | undefined {
 function makeExecutable(): bigint | undefined {
   const code = machineCode[process.arch];
   if (!code) return undefined;
-  const [page, readWrite, readExecute, privateAndAnonymous] = [4096, 3, 5, 0x22];
-  const map = library.func('void *mmap(void *, size_t, int, int, int, int64_t)');
+  const [page, readExecute] = [4096, 5];
   const protect = library.func('int mprotect(void *, size_t, int)');
-  const address = map(null, page, readWrite, privateAndAnonymous, -1, 0) as bigint | null;
-  const failed = 0xffff_ffff_ffff_ffffn;
-  if (address === null || BigInt.asUintN(64, address) === failed) return undefined;
+  const address = mapMemory(page);
+  if (address === undefined) return undefined;
   new Uint8Array(koffi.view(address, page)).set(Buffer.from(code.join(''), 'hex'));
   // Some hosts allow no process to make its own code; then V8 does without, too.
   return protect(address, page, readExecute) === 0 ? address : undefined;
+}
+
+export interface FixedMemory {
+  readonly address: bigint;
+  readonly bytes: Buffer;
+}
+
+/** Memory that never moves, and is there as long as the process, for calls that are given a place to write to inside of what they read. */
+export function fixedMemory(bytes: number): FixedMemory {
+  const address = mapMemory(bytes);
+  if (address === undefined) throw new Error(`There are no ${bytes} bytes of memory.`);
+  return { address, bytes: Buffer.from(koffi.view(address, bytes)) };
+}
+
+function mapMemory(bytes: number): bigint | undefined {
+  const [readWrite, privateAndAnonymous] = [3, 0x22];
+  const map = library.func('void *mmap(void *, size_t, int, int, int, int64_t)');
+  const address = map(null, bytes, readWrite, privateAndAnonymous, -1, 0) as bigint | null;
+  const failed = 0xffff_ffff_ffff_ffffn;
+  return address === null || BigInt.asUintN(64, address) === failed ? undefined : address;
 }
 
 /** Not in the C library, or only in a new one. Their numbers are the same on all processors. */

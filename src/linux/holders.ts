@@ -127,9 +127,18 @@ function openFileOf(pid: string, pathOf: (status: BigIntStats) => string | undef
   return undefined;
 }
 
-function commandOf(pid: string): string {
+export function commandOf(pid: string): string {
   const words = readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0').filter(Boolean);
   return words.length > 0 ? words.join(' ').slice(0, 120) : readFileSync(`/proc/${pid}/comm`, 'utf8').trim();
+}
+
+/** Loop devices whose backing file lies on one of these devices. */
+export function loopsOnDevices(wanted: ReadonlyMap<bigint, string>): FoundHolder[] {
+  return loopNames().flatMap((name) => {
+    const file = fileUnderLoop(`/dev/${name}`);
+    const path = file && wanted.get(file.device);
+    return path === undefined ? [] : [{ command: `loop device /dev/${name}`, path }];
+  });
 }
 
 function loopNames(): string[] {

@@ -1,4 +1,4 @@
-import { readFileSync, realpathSync } from 'node:fs';
+import { readdirSync, readFileSync, readlinkSync, realpathSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { hasErrno } from './libc.ts';
 
@@ -15,7 +15,37 @@ export interface Mount {
 
 /** All mounts that this process sees, in the order in which they were made. */
 export function readMounts(): Mount[] {
-  return readFileSync('/proc/self/mountinfo', 'utf8')
+  return parseMounts(readFileSync('/proc/self/mountinfo', 'utf8'));
+}
+
+export interface NamespacedMount extends Mount {
+  /** A process that sees it, where this one does not. */
+  readonly namespace: number | undefined;
+}
+
+/** The same for all mount namespaces that a process is in. `complete` is false where some can't be looked into, as without root. */
+export function mountsOfAllNamespaces(): { readonly mounts: NamespacedMount[]; readonly complete: boolean } {
+  const mounts: NamespacedMount[] = readMounts().map((mount) => ({ ...mount, namespace: undefined }));
+  const seen = new Set([readlinkSync('/proc/self/ns/mnt')]);
+  let complete = true;
+  for (const pid of readdirSync('/proc')) {
+    if (!/^\d+$/.test(pid)) continue;
+    try {
+      const namespace = readlinkSync(`/proc/${pid}/ns/mnt`);
+      if (seen.has(namespace)) continue;
+      const theirs = parseMounts(readFileSync(`/proc/${pid}/mountinfo`, 'utf8'));
+      seen.add(namespace);
+      mounts.push(...theirs.map((mount) => ({ ...mount, namespace: Number(pid) })));
+    } catch (error) {
+      if (hasErrno(error, 'EACCES', 'EPERM')) complete = false;
+      else if (!hasErrno(error, 'ENOENT', 'ESRCH', 'EINVAL')) throw error; // it has ended meanwhile
+    }
+  }
+  return { mounts, complete };
+}
+
+function parseMounts(text: string): Mount[] {
+  return text
     .split('\n')
     .filter(Boolean)
     .map((line) => {

@@ -45,7 +45,8 @@ const all: readonly Backend[] = [
     name: 'btrfs',
     capabilities: {
       blockVolumes: true,
-      treeVolumes: 'Tree volumes are not built yet.',
+      treeVolumes: true,
+      nodatacow: true,
       constantTimeClone: true,
       snapshots: true,
       sameInstantSnapshots:
@@ -77,6 +78,7 @@ const all: readonly Backend[] = [
     capabilities: {
       blockVolumes: true,
       treeVolumes: 'xfs has no snapshots of directories, so there can be no tree volumes on it.',
+      nodatacow: 'xfs overwrites in place what is not shared; there is nothing to choose.',
       constantTimeClone:
         'xfs copies the list of all extents, so clones, snapshots and rollbacks of a fragmented disk take longer the more extents it has.',
       snapshots: true,
@@ -109,6 +111,8 @@ const all: readonly Backend[] = [
     capabilities: {
       blockVolumes: true,
       treeVolumes: true,
+      nodatacow:
+        'ZFS never overwrites in place; what makes it fast for a database is the size of its records (--block-size).',
       constantTimeClone: true,
       snapshots: true,
       sameInstantSnapshots: true,

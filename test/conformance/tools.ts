@@ -25,7 +25,8 @@ export const btrfsTools: Tools = {
     const flags = access === 'readonly' ? ['-r'] : [];
     runProgram('btrfs', ['subvolume', 'snapshot', ...flags, dirname(disk), dirname(target)]);
   },
-  nest: noTrees,
+  nest: (pool, name) =>
+    void runProgram('btrfs', ['subvolume', 'create', join(pool, 'volumes', name, 'active', 'nested')]),
   setLabel: (pool, label) => void runProgram('btrfs', ['filesystem', 'label', pool, label]),
   usedBytes(pool) {
     runProgram('sync', ['--file-system', '--', pool]);

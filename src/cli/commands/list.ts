@@ -45,7 +45,7 @@ export const listCommand: Command<CliContext> = buildCommand<Flags, [], CliConte
           rows,
           [
             { title: 'SNAPSHOT', value: (row) => row.reference, shortens: true },
-            { title: 'SIZE', value: (row) => size(row.bytes), align: 'right', givesWay: 3 },
+            { title: 'SIZE', value: (row) => size(row), align: 'right', givesWay: 3 },
             { title: 'CONSISTENCY', value: (row) => row.consistency ?? '-', givesWay: 1 },
             { title: 'REASON', value: (row) => row.reason ?? '-', givesWay: 2 },
             { title: 'CREATED', value: (row) => when(row.created), givesWay: 4 },
@@ -69,7 +69,7 @@ export const listCommand: Command<CliContext> = buildCommand<Flags, [], CliConte
             value: (row) => (row.kind === 'tree' ? `${row.type} (tree)` : row.type),
             givesWay: 4,
           },
-          { title: 'SIZE', value: (row) => size(row.bytes), align: 'right', givesWay: 5 },
+          { title: 'SIZE', value: (row) => size(row), align: 'right', givesWay: 5 },
           { title: 'SNAPSHOTS', value: (row) => String(row.snapshots), align: 'right', givesWay: 2 },
           { title: 'ORIGIN', value: (row) => originOf(row), givesWay: 3, shortens: true },
           { title: 'CREATED', value: (row) => when(row.created), givesWay: 1 },
@@ -85,8 +85,9 @@ function originOf({ origin }: VolumeSummary): string {
   return origin.snapshot ? `${origin.name}@${origin.snapshot}` : origin.name;
 }
 
-function size(bytes: number | undefined): string {
-  return bytes === undefined ? 'missing' : formatSize(bytes);
+function size({ bytes, kind }: Pick<VolumeSummary, 'bytes' | 'kind'>): string {
+  if (bytes !== undefined) return formatSize(bytes);
+  return kind === 'tree' ? '-' : 'missing';
 }
 
 /** Local time, to the minute, in an order that sorts. */

@@ -1,4 +1,5 @@
 import { buildCommand, type Command } from '@stricli/core';
+import type { VolumeDetails } from '../../engine/operations/list.ts';
 import { printable } from '../../model/printable.ts';
 import { formatSize } from '../../model/sizes.ts';
 import { print, reporting } from '../command.ts';
@@ -25,10 +26,7 @@ export const showCommand: Command<CliContext> = buildCommand<PoolFlags, [string]
         properties([
           ['Name', details.name],
           ['Type', details.kind === 'tree' ? `${details.type} (directory tree)` : details.type],
-          [
-            'Size',
-            details.bytes === undefined ? 'missing' : `${formatSize(details.bytes)} (${details.bytes} bytes)`,
-          ],
+          ['Size', size(details)],
           ['Path', details.path],
           ['Created', details.created],
           ['Made by', details.method],
@@ -56,3 +54,9 @@ export const showCommand: Command<CliContext> = buildCommand<PoolFlags, [string]
     );
   }),
 });
+
+/** Of a directory tree, whose size nobody has counted, there is none; that it is gone is a problem, which is told as such. */
+function size({ bytes, kind }: VolumeDetails): string | undefined {
+  if (bytes !== undefined) return `${formatSize(bytes)} (${bytes} bytes)`;
+  return kind === 'tree' ? undefined : 'missing';
+}

@@ -24,13 +24,13 @@ import type { Payload } from '../directory/payload.ts';
 import { diskPath, type HeldDirectory, openUnlessForeign } from '../directory/places.ts';
 import type { ClonedPayload, CloneRequest, DriverInfo, PayloadState, PayloadUsage } from '../driver.ts';
 import { destroyData } from './destroy.ts';
+import { identityAttribute } from './identity.ts';
 import { givingWay } from './pace.ts';
 import { settleDeleted } from './settle.ts';
+import { subvolumeTrees } from './tree.ts';
 import { volumesInTree } from './volumes-in-tree.ts';
 
 /** The data of an entry is a subvolume, so that snapshots cost the same whatever is in it. */
-
-const identityAttribute = 'user.coppice.volume';
 
 /**
  * With more extents than this, a clone by subvolume snapshot is faster than one by reflink. Measured by `npm run bench -- --only
@@ -47,7 +47,8 @@ const info: DriverInfo = {
   sizeUnit,
   capabilities: {
     blockVolumes: true,
-    treeVolumes: 'Tree volumes are not built yet.',
+    treeVolumes: true,
+    nodatacow: true,
     constantTimeClone: true,
     snapshots: true,
     sameInstantSnapshots:
@@ -62,29 +63,32 @@ const info: DriverInfo = {
 export const subvolumePayload: Payload = {
   info,
   listVolumes: volumesInTree,
-  create(entry, bytes, identity) {
-    using disk = createEmptyDisk(entry, identity);
-    resizeFile(disk.fd, bytes);
+  disks: {
+    create(entry, bytes, identity) {
+      using disk = createEmptyDisk(entry, identity);
+      resizeFile(disk.fd, bytes);
+    },
+    clone,
+    snapshot(source, entry, access) {
+      using data = openDirectoryAt(source, 'data');
+      snapshotData(data.fd, entry, access);
+    },
+    uuid(entry) {
+      if (!statusIfAny(entry, 'data')) return undefined;
+      using data = openDirectoryAt(entry, 'data');
+      return subvolumeInfo(data.fd).uuid;
+    },
+    inspect,
+    leftOut(entry) {
+      using data = openUnlessForeign(entry, 'data');
+      if (!data || statusAt(data.fd, '').inode !== firstInode) return [];
+      return nestedSubvolumes(data.fd).map((nested) => `the subvolume ${nested.name}`);
+    },
+    usage: exactUsage,
   },
-  clone,
-  snapshot(source, entry, access) {
-    using data = openDirectoryAt(source, 'data');
-    snapshotData(data.fd, entry, access);
-  },
+  trees: subvolumeTrees,
   destroy: destroyData,
   givingWay,
-  uuid(entry) {
-    if (!statusIfAny(entry, 'data')) return undefined;
-    using data = openDirectoryAt(entry, 'data');
-    return subvolumeInfo(data.fd).uuid;
-  },
-  inspect,
-  leftOut(entry) {
-    using data = openUnlessForeign(entry, 'data');
-    if (!data || statusAt(data.fd, '').inode !== firstInode) return [];
-    return nestedSubvolumes(data.fd).map((nested) => `the subvolume ${nested.name}`);
-  },
-  usage: exactUsage,
   commit: commitTransaction,
   settle: settleDeleted,
 };

@@ -2,7 +2,7 @@ import { type ItemKey, itemTypes, type NamedItem, readNames } from '../../linux/
 import { isDirectory, mountIdOf, regularFileOn, statusAt, statusIfAny } from '../../linux/files.ts';
 import { hasErrno } from '../../linux/libc.ts';
 import { decodeMetadata, type Metadata } from '../../model/metadata.ts';
-import { diskPath, metadataAttribute } from '../directory/places.ts';
+import { diskPath, metadataAttribute, treeName } from '../directory/places.ts';
 import { volumeRecordOf } from '../directory/records.ts';
 import { parseUsage, usageAttribute } from '../directory/usage-cache.ts';
 import type { CachedUsage, VolumeRecord } from '../driver.ts';
@@ -32,6 +32,7 @@ class Entry {
   metadata: Metadata | undefined = undefined;
   measured: CachedUsage | undefined = undefined;
   hasData = false;
+  hasTree = false;
   /** The inode of the directory of its snapshots. */
   snapshotsInode: number | undefined = undefined;
   snapshots = 0;
@@ -103,6 +104,8 @@ function readEntry(entry: Entry, item: NamedItem): void {
     else if (item.is(usageAttribute)) entry.measured = parseUsage(item.value);
   } else if (item.is('data')) {
     entry.hasData = item.target === 'subvolume';
+  } else if (item.is(treeName)) {
+    entry.hasTree = item.target === 'subvolume';
   } else if (item.is('snapshots')) {
     const { target } = item;
     if (typeof target === 'number') entry.snapshotsInode = target;
@@ -123,6 +126,13 @@ function countSnapshots(volumes: number, entries: readonly Entry[]): void {
 /** What is mounted over something is in no tree, so that is looked for. */
 function recordFrom(volumes: number, entry: Entry, mount: number | undefined): VolumeRecord | undefined {
   const { name, metadata, measured, snapshots } = entry;
+  if (metadata?.type === 'volume' && metadata.kind === 'tree') {
+    // What is in a tree is not counted, so there is nothing to ask it for.
+    if (!entry.hasTree || entry.isOdd || hidesSnapshots(volumes, entry))
+      return volumeRecordOf(volumes, name, 'usage');
+    const nothingCounted = { bytes: undefined, allocatedBytes: undefined };
+    return { name, metadata, ...nothingCounted, isTree: true, measured, snapshots };
+  }
   const isWhole = metadata && entry.hasData && !entry.isOdd && !hidesSnapshots(volumes, entry);
   const disk = isWhole ? regularFileOn(mount, volumes, `${name}/${diskPath}`) : undefined;
   if (!disk) return volumeRecordOf(volumes, name, 'usage');

@@ -3,11 +3,9 @@ import { countExtents, reflink } from '../../linux/extents.ts';
 import {
   closingOnFailure,
   descriptorPath,
-  exchangeAt,
   type FileStatus,
   flush,
   isRegularFile,
-  moveAt,
   openAt,
   openDirectoryAt,
   resizeFile,
@@ -74,15 +72,6 @@ export function keepOwner(
 ): void {
   if (source.uid !== fresh.uid || source.gid !== fresh.gid) fchownSync(disk, source.uid, source.gid);
   if ((source.mode & 0o7777) !== 0o600) fchmodSync(disk, source.mode & 0o7777);
-}
-
-export function exchangeData(volume: number, staged: number): void {
-  exchangeAt(volume, 'data', staged, 'data');
-}
-
-/** @throws SystemError EEXIST when the volume has data by now */
-export function adoptData(volume: number, staged: number): void {
-  moveAt(staged, 'data', volume, 'data');
 }
 
 /** @throws CoppiceError busy while a hypervisor is told the size, which it will set: what is added meanwhile would be cut off again */

@@ -1,8 +1,8 @@
 import { findHolders } from '../../linux/holders.ts';
 import { readMounts } from '../../linux/mounts.ts';
-import type { Held, Holders, Place } from '../driver.ts';
+import type { Held, Holders, MountedPart, Place } from '../driver.ts';
 import { probeDisk } from './disk.ts';
-import { diskPath, type HeldDirectory } from './places.ts';
+import { diskPath, type HeldDirectory, treeName } from './places.ts';
 
 /** The kernel says whether a disk is open; only then all processes are looked through for who it is. */
 export function holdersOf(held: readonly HeldDirectory[], pool: string): Holders {
@@ -20,10 +20,7 @@ export function holdersOf(held: readonly HeldDirectory[], pool: string): Holders
 }
 
 /** What is mounted somewhere in these places. */
-export function mountsOn(
-  held: readonly Held[],
-  pool: string,
-): Array<{ readonly path: string; readonly source: string }> {
+export function mountsOn(held: readonly Held[], pool: string): MountedPart[] {
   const places = held.map((entry) => `${pool}/${placePath(entry.place)}/`);
   return readMounts()
     .filter(({ mountPoint }) => places.some((place) => mountPoint.startsWith(place)))
@@ -33,6 +30,11 @@ export function mountsOn(
 /** The path of the disk in a place. */
 export function pathOf({ place }: Held, pool: string): string {
   return `${pool}/${placePath(place)}/${diskPath}`;
+}
+
+/** The path of the tree in a place. */
+export function treePath({ place }: Held, pool: string): string {
+  return `${pool}/${placePath(place)}/${treeName}`;
 }
 
 /** From the pool's own directory. */

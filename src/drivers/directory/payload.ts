@@ -2,19 +2,25 @@ import type {
   ClonedPayload,
   CloneRequest,
   DriverInfo,
+  Holders,
+  MountedPart,
   PayloadState,
   PayloadUsage,
+  TreeOptions,
   VolumeRecord,
 } from '../driver.ts';
 import type { Scope } from './discard.ts';
 import type { HeldDirectory } from './places.ts';
 
 /**
- * What a file system does in its own way with the data of an entry: something named `data` in the entry's directory that holds the
- * disk. Entries are open directories.
+ * What a file system does in its own way with the data of entries: something named `data` in the entry's directory that holds the
+ * disk or, of a directory tree, the tree itself, named `active`.
  */
 export interface Payload {
   readonly info: DriverInfo;
+  readonly disks: DiskPayload;
+  /** Absent where there are no trees. */
+  readonly trees?: TreePayload;
 
   /**
    * All volumes with all details in fewer calls than one for each. Where it can't (it may need root), undefined: then they are
@@ -22,23 +28,39 @@ export interface Payload {
    */
   listVolumes?(volumes: number): VolumeRecord[] | undefined;
 
-  create(entry: number, bytes: number, identity: string): void;
-  clone(source: HeldDirectory, staged: HeldDirectory, request: CloneRequest): ClonedPayload;
-  /** A copy of what the source holds at this instant. */
-  snapshot(source: number, entry: number, access: 'readonly' | 'writable'): void;
-  /** Destroys the data of an entry, if there is any. Can be interrupted at any point and run again. */
+  /** Destroys the data of an entry, if there is any, of whichever kind. Can be interrupted at any point and run again. */
   destroy(entry: number, scope: Scope): void;
 
   /** See the driver's; absent where nobody is held up. */
   givingWay?(root: number): () => void;
 
+  commit(root: number): void;
+  settle(root: number): boolean;
+}
+
+/** The same for one kind of data. Entries are open directories. */
+interface EntryPayload {
+  clone(source: HeldDirectory, staged: HeldDirectory, request: CloneRequest): ClonedPayload;
+  /** A copy of what the source holds at this instant. */
+  snapshot(source: number, entry: number, access: 'readonly' | 'writable'): void;
   /** What tells the data of one entry from that of another, and stays with it through an exchange. */
   uuid(entry: number): string | undefined;
   inspect(entry: number): PayloadState | undefined;
   leftOut(entry: number): readonly string[];
+}
+
+export interface DiskPayload extends EntryPayload {
+  create(entry: number, bytes: number, identity: string): void;
   /** Walks every extent. */
   usage(entry: number): PayloadUsage;
+}
 
-  commit(root: number): void;
-  settle(root: number): boolean;
+export interface TreePayload extends EntryPayload {
+  create(entry: number, identity: string, options: TreeOptions): void;
+  usage(entry: number, accuracy: 'cheap' | 'exact'): PayloadUsage;
+  /** @throws CoppiceError damaged when it is gone */
+  requireTree(entry: number): void;
+  writeOut(entry: number): void;
+  mounts(held: readonly HeldDirectory[], pool: string): readonly MountedPart[];
+  holders(held: readonly HeldDirectory[], pool: string): Holders;
 }

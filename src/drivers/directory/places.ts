@@ -17,7 +17,7 @@ import {
 } from '../../linux/files.ts';
 import { type LockMode, lock } from '../../linux/locks.ts';
 import { randomId } from '../../linux/random.ts';
-import { decodeMetadata, encodeMetadata, type Metadata } from '../../model/metadata.ts';
+import { decodeMetadata, encodeMetadata, type Metadata, type VolumeKind } from '../../model/metadata.ts';
 import type { Held, Place } from '../driver.ts';
 import { lockPool } from './pool-lock.ts';
 
@@ -28,6 +28,8 @@ import { lockPool } from './pool-lock.ts';
 
 export const metadataAttribute = 'user.coppice';
 export const diskPath = 'data/disk.raw';
+/** The data of a tree: the directory itself. */
+export const treeName = 'active';
 export const areas = { volumes: 0o711, '.staging': 0o700, '.tombstones': 0o700 } as const;
 
 /** An open and locked directory of the pool. The lock goes with the descriptor. */
@@ -38,6 +40,8 @@ export class HeldDirectory implements Held {
   /** As it was when it was locked. New files in an entry that was just staged have the same owner. */
   readonly status: FileStatus;
   place: Place;
+  /** Whether it has a disk or a tree, once that is known. */
+  kind: VolumeKind | undefined;
   /** Its disk, once something was cloned from it: opened for that once, and closed with it. */
   source: OpenSource | undefined;
 
@@ -103,8 +107,9 @@ export class Places implements Disposable {
 
   /** What is in a place, and is neither its data nor the directory of its snapshots. */
   strangers(held: HeldDirectory): string[] {
+    const ours = [kindOf(held) === 'tree' ? treeName : 'data', 'snapshots'];
     return readdirSync(descriptorPath(held.fd)).filter((name) => {
-      const status = name === 'data' || name === 'snapshots' ? statusIfAny(held.fd, name) : undefined;
+      const status = ours.includes(name) ? statusIfAny(held.fd, name) : undefined;
       return !(status && isDirectory(status));
     });
   }
@@ -151,7 +156,9 @@ export class Places implements Disposable {
     const bytes = readAttribute(held.fd, metadataAttribute);
     if (!bytes) return undefined;
     if (!this.#lastRead?.bytes.equals(bytes)) this.#lastRead = { bytes, metadata: decodeMetadata(bytes) };
-    return this.#lastRead.metadata;
+    const { metadata } = this.#lastRead;
+    if (metadata?.type === 'volume') held.kind = metadata.kind;
+    return metadata;
   }
 
   peek(place: Place): Metadata | undefined {
@@ -240,6 +247,19 @@ function lockedIfThere(fd: number): FileStatus | undefined {
   if (!lock(fd, 'exclusive', false)) return undefined;
   const status = statusAt(fd, '');
   return status.links > 0 ? status : undefined;
+}
+
+/** What it says of itself or, of a snapshot, what its volume does; what is half made or half gone is looked into. */
+export function kindOf(held: HeldDirectory): VolumeKind {
+  if (held.kind) return held.kind;
+  const { place } = held;
+  held.kind =
+    place.area === 'snapshots'
+      ? kindOf(place.volume as HeldDirectory)
+      : statusIfAny(held.fd, treeName)
+        ? 'tree'
+        : 'block';
+  return held.kind;
 }
 
 /** The directory, unless there is none, or something else stands there. */

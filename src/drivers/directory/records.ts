@@ -11,7 +11,7 @@ import { hasErrno } from '../../linux/libc.ts';
 import { decodeMetadata } from '../../model/metadata.ts';
 import type { Name } from '../../model/names.ts';
 import type { RecordDetail, SnapshotRecord, VolumeRecord } from '../driver.ts';
-import { diskPath, metadataAttribute, openUnlessForeign } from './places.ts';
+import { diskPath, metadataAttribute, openUnlessForeign, treeName } from './places.ts';
 import { parseUsage, usageAttribute } from './usage-cache.ts';
 
 /**
@@ -70,6 +70,7 @@ function recordOf(
     bytes: status?.bytes,
     allocatedBytes: status?.allocatedBytes,
     measured,
+    ...(!status && bytes && isDirectoryAt(directory, `${name}/${treeName}`) && { isTree: true as const }),
   };
 }
 

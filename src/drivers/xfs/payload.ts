@@ -35,6 +35,7 @@ const info: DriverInfo = {
   capabilities: {
     blockVolumes: true,
     treeVolumes: 'xfs has no snapshots of directories, so there can be no tree volumes on it.',
+    nodatacow: 'xfs overwrites in place what is not shared; there is nothing to choose.',
     constantTimeClone:
       'xfs copies the list of all extents, so clones, snapshots and rollbacks of a fragmented disk take longer the more extents it has.',
     snapshots: true,
@@ -49,25 +50,27 @@ const info: DriverInfo = {
 export function filePayload(root: number): Payload {
   return {
     info,
-    create(entry, bytes, identity) {
-      using disk = createEmptyDisk(entry, identity);
-      resizeFile(disk.fd, bytes);
+    disks: {
+      create(entry, bytes, identity) {
+        using disk = createEmptyDisk(entry, identity);
+        resizeFile(disk.fd, bytes);
+      },
+      clone,
+      snapshot: (source, entry, access) => copy(root, source, entry, access),
+      uuid(entry) {
+        const status = statusIfAny(entry, 'data');
+        return status && (readMark(entry)?.uuid ?? `inode-${status.inode}`);
+      },
+      inspect,
+      leftOut(entry) {
+        using data = openUnlessForeign(entry, 'data');
+        if (!data) return [];
+        const others = readdirSync(descriptorPath(data.fd)).filter((name) => name !== diskName);
+        return others.map((name) => `the file or directory ${name}`);
+      },
+      usage: exactUsage,
     },
-    clone,
-    snapshot: (source, entry, access) => copy(root, source, entry, access),
     destroy: destroyData,
-    uuid(entry) {
-      const status = statusIfAny(entry, 'data');
-      return status && (readMark(entry)?.uuid ?? `inode-${status.inode}`);
-    },
-    inspect,
-    leftOut(entry) {
-      using data = openUnlessForeign(entry, 'data');
-      if (!data) return [];
-      const others = readdirSync(descriptorPath(data.fd)).filter((name) => name !== diskName);
-      return others.map((name) => `the file or directory ${name}`);
-    },
-    usage: exactUsage,
     commit,
     settle,
   };

@@ -40,6 +40,8 @@ export const info: DriverInfo = {
   capabilities: {
     blockVolumes: true,
     treeVolumes: true,
+    nodatacow:
+      'ZFS never overwrites in place; what makes it fast for a database is the size of its records (--block-size).',
     constantTimeClone: true,
     snapshots: true,
     sameInstantSnapshots: true,

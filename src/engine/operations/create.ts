@@ -1,3 +1,4 @@
+import type { TreeOptions } from '../../drivers/driver.ts';
 import { randomId } from '../../linux/random.ts';
 import { CoppiceError } from '../../model/errors.ts';
 import type { VolumeKind, VolumeMetadata } from '../../model/metadata.ts';
@@ -17,6 +18,11 @@ export interface CreateOptions extends Marked {
   readonly bytes?: number;
   /** The size of the blocks that the disk is kept in, in bytes, where the pool lets it be chosen. */
   readonly blockBytes?: number;
+  /**
+   * Only of a directory tree on btrfs: directories to make in it whose files are overwritten in place. They have no checksums and no
+   * compression, and each block is copied once after each snapshot.
+   */
+  readonly nodatacow?: readonly string[];
 }
 
 export interface Created {
@@ -37,6 +43,7 @@ export function create(context: Context, nameText: string, options: CreateOption
   const kind = asked === undefined ? 'tree' : 'block';
   if (kind === 'tree') requireCapability(context, 'treeVolumes', `create ${name}`);
   requireBlockSize(context, name, options.blockBytes);
+  if (options.nodatacow?.length) requireCapability(context, 'nodatacow', `create ${name}`);
   const unit = Math.max(context.driver.info.sizeUnit, options.blockBytes ?? 0);
   const mark = requestMark(options);
   const bytes = asked === undefined ? 0 : roundSize(checkSize(asked), unit);
@@ -44,7 +51,7 @@ export function create(context: Context, nameText: string, options: CreateOption
   requireSpace(context, `create ${name}`, 0);
   return staging(context, (staged) => {
     const id = randomId();
-    if (kind === 'tree') context.driver.createTree?.(staged);
+    if (kind === 'tree') context.driver.createTree?.(staged, id, treeOptions(options));
     else context.driver.create(staged, bytes, id, options.blockBytes);
     const metadata: VolumeMetadata = {
       type: 'volume',
@@ -69,15 +76,30 @@ export function create(context: Context, nameText: string, options: CreateOption
 }
 
 /** The size of a disk; undefined for a directory tree. @throws CoppiceError invalid_argument */
-function askedSize(name: string, { kind = 'block', bytes, blockBytes }: CreateOptions): number | undefined {
+function askedSize(name: string, { kind = 'block', bytes, nodatacow }: CreateOptions): number | undefined {
   const fail = (why: string): CoppiceError =>
     new CoppiceError('invalid_argument', `Could not create ${name}: ${why}.`);
   if (!['block', 'tree'].includes(kind))
     throw fail(`there is no kind of volume "${kind}"; it is "block" or "tree"`);
   if (kind === 'block' && bytes === undefined) throw fail('say how large the disk is to be');
-  if (kind === 'tree' && (bytes !== undefined || blockBytes !== undefined))
-    throw fail('a directory tree has no size and no blocks of a size; leave them out');
+  if (kind === 'tree' && bytes !== undefined) throw fail('a directory tree has no size; leave it out');
+  if (kind === 'block' && nodatacow !== undefined)
+    throw fail('only directories of a tree can be made nodatacow; leave it out');
+  if (nodatacow) checkDirectories(nodatacow, fail);
   return bytes;
+}
+
+/** Paths from the tree, which can't lead out of it. */
+function checkDirectories(paths: readonly string[], fail: (why: string) => CoppiceError): void {
+  for (const path of paths) {
+    const isInside = path.split('/').every((name) => !['', '.', '..'].includes(name) && name.length < 256);
+    if (!isInside || path.includes('\0') || path.length > 1024)
+      throw fail(`"${path}" must be a directory in the tree, such as postgres or var/lib/postgres`);
+  }
+}
+
+function treeOptions({ nodatacow, blockBytes }: CreateOptions): TreeOptions {
+  return { ...(nodatacow && { nodatacow }), ...(blockBytes !== undefined && { blockBytes }) };
 }
 
 /** @throws CoppiceError unsupported, invalid_argument */

@@ -12,7 +12,7 @@ export interface VolumeSummary {
   readonly type: 'template' | 'volume' | 'foreign';
   /** Only of a volume or template that is a directory and not a disk. */
   readonly kind?: 'tree';
-  /** Bytes of the disk, or of what is in the directory; absent when it is not there. */
+  /** Bytes of the disk, or of what is in the directory where the storage counts that; absent when it is not there. */
   readonly bytes?: number;
   readonly id?: string;
   /** ISO 8601, UTC. */
@@ -27,7 +27,10 @@ export interface SnapshotSummary {
   /** `VOLUME@NAME`. */
   readonly reference: string;
   readonly name: string;
+  /** Of a directory tree it is only there where the storage counts what is in it. */
   readonly bytes?: number;
+  /** It is a directory and not a disk, and its size is not counted. */
+  readonly kind?: 'tree';
   readonly created?: string;
   readonly consistency?: Consistency;
   readonly reason?: 'user' | 'rollback';
@@ -124,6 +127,7 @@ function summarizeSnapshots(volume: string, records: readonly SnapshotRecord[]):
       reference: `${volume}@${record.name}`,
       name: record.name,
       ...(record.bytes !== undefined && { bytes: record.bytes }),
+      ...(record.isTree && { kind: 'tree' as const }),
       ...(record.metadata?.type === 'snapshot' && {
         created: record.metadata.created,
         consistency: record.metadata.consistency,

@@ -48,7 +48,7 @@ export function usage(
   control: Control,
 ): UsageReport {
   const named = references.length > 0;
-  if (!named && !options.exact) return { usages: everything(context).map(({ usage }) => usage) };
+  if (!named && !options.exact) return { usages: everything(context).flatMap(({ usage }) => usage ?? []) };
   const wanted = named ? references.map(parseReference) : everything(context).map((each) => each.reference);
   const settled = options.exact ? context.driver.settle() : undefined;
   const measureOne = named ? measure : measureIfWhole;
@@ -107,7 +107,8 @@ function remember(context: Context, held: Held, usage: { exclusiveBytes: number;
 
 interface Measured {
   readonly reference: Reference;
-  readonly usage: Usage;
+  /** Absent of a directory tree whose storage doesn't count what is in it: it is measured when it is named, or all are. */
+  readonly usage: Usage | undefined;
 }
 
 /**
@@ -126,14 +127,15 @@ function everything(context: Context): Measured[] {
       ];
     })
     .filter((each) => each !== undefined)
-    .sort((a, b) => (a.usage.reference < b.usage.reference ? -1 : 1));
+    .sort((a, b) => (formatReference(a.reference) < formatReference(b.reference) ? -1 : 1));
 }
 
 function known(
   reference: Reference,
-  { bytes, allocatedBytes, measured, compressRatio }: SnapshotRecord,
+  { bytes, allocatedBytes, measured, compressRatio, isTree }: SnapshotRecord,
   otherwise: CachedUsage | undefined,
 ): Measured | undefined {
+  if (isTree && bytes === undefined) return { reference, usage: undefined };
   if (bytes === undefined || allocatedBytes === undefined) return undefined;
   const usage = {
     reference: formatReference(reference),
