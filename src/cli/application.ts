@@ -7,6 +7,7 @@ import { completionCommand } from './commands/completion.ts';
 import { createCommand } from './commands/create.ts';
 import { doctorCommand } from './commands/doctor.ts';
 import { exportCommand } from './commands/export.ts';
+import { getCommand } from './commands/get.ts';
 import { growCommand } from './commands/grow.ts';
 import { importCommand } from './commands/import.ts';
 import { listCommand } from './commands/list.ts';
@@ -22,6 +23,7 @@ import { renameCommand } from './commands/rename.ts';
 import { rollbackCommand } from './commands/rollback.ts';
 import { sealCommand } from './commands/seal.ts';
 import { serveCommand } from './commands/serve.ts';
+import { setCommand } from './commands/set.ts';
 import { showCommand } from './commands/show.ts';
 import { snapshotCommand } from './commands/snapshot.ts';
 import { tokenCreateCommand } from './commands/token/create.ts';
@@ -68,6 +70,8 @@ FIRST STEPS
     adopt: adoptCommand,
     create: createCommand,
     clone: cloneCommand,
+    set: setCommand,
+    get: getCommand,
     snapshot: snapshotCommand,
     rollback: rollbackCommand,
     list: listCommand,

@@ -36,8 +36,3 @@ export async function makeQuiescer(name: string, value: string): Promise<Quiesce
     `There is no way to quiesce "${kind}"; there is ${Object.keys(kinds).join(', ')}.${didYouMean(kind, Object.keys(kinds))}`,
   );
 }
-
-/** Whether a volume declares any application. */
-export function declaresQuiescers(settings: Settings | undefined): boolean {
-  return settings !== undefined && Object.keys(settings).some((name) => name.startsWith('quiesce.'));
-}

@@ -27,6 +27,8 @@ export interface Driver extends Disposable {
   /** The names of what is in a place and was not made by Coppice, also where it stands in the place of something that was. */
   strangers(held: Held): readonly string[];
 
+  /** The user to whom a place belongs, and who can change what it says of itself. Absent where that is only root. */
+  ownerOf?(held: Held): number;
   /** What somebody else has made in a volume and would lose with it, each as a sentence names it. Absent where there is none. */
   othersIn?(held: Held): readonly string[];
 

@@ -123,8 +123,19 @@ const methodArguments: Readonly<Record<string, readonly Argument[]>> = {
   ],
   snapshot: [
     several('references'),
-    options({ name: 'string', consistency: 'string', frozenUntil: 'number', ...marked, ...durability }),
+    options({
+      name: 'string',
+      consistency: 'string',
+      allowWeaker: 'boolean',
+      heldStill: 'string',
+      frozenUntil: 'number',
+      ...marked,
+      ...durability,
+      ...long,
+    }),
   ],
+  set: [required('volume', 'string'), required('changes', 'object'), options(durability)],
+  settings: [required('volume', 'string')],
   rollback: [
     required('reference', 'string'),
     options({ force: 'boolean', dryRun: 'boolean', ...marked, ...durability }),

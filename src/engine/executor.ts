@@ -82,7 +82,8 @@ export function perform<N extends OperationName>(
   try {
     const result = performQuietly(context, name, args, control);
     if (!(result instanceof Promise)) {
-      tell();
+      // What changes something says what it has changed.
+      if (result !== undefined) tell();
       return result;
     }
     return result.then((value) => {

@@ -11,7 +11,9 @@ import { remove } from './operations/remove.ts';
 import { rename } from './operations/rename.ts';
 import { rollback } from './operations/rollback.ts';
 import { seal } from './operations/seal.ts';
+import { set, settings } from './operations/settings.ts';
 import { snapshot } from './operations/snapshot.ts';
+import type { snapshotAtRest } from './operations/snapshot-at-rest.ts';
 import { snapshotTogether } from './operations/snapshot-together.ts';
 import { tombstones } from './operations/tombstones.ts';
 import { tree } from './operations/tree.ts';
@@ -38,6 +40,9 @@ export interface Operations {
   readonly clone: typeof clone;
   readonly snapshot: typeof snapshot;
   readonly snapshotTogether: typeof snapshotTogether;
+  readonly snapshotAtRest: typeof snapshotAtRest;
+  readonly set: typeof set;
+  readonly settings: typeof settings;
   readonly rollback: typeof rollback;
   readonly rename: typeof rename;
   readonly grow: typeof grow;
@@ -73,6 +78,10 @@ export const operations: Operations = {
   // Loaded when they are wanted: what runs programs and hashes would slow down the start of every other command.
   import: async (...args) => (await import('./operations/import.ts')).importImage(...args),
   adopt: async (...args) => (await import('./operations/adopt.ts')).adopt(...args),
+  snapshotAtRest: async (...args) =>
+    (await import('./operations/snapshot-at-rest.ts')).snapshotAtRest(...args),
+  set,
+  settings,
   export: async (...args) => (await import('./operations/export.ts')).exportImage(...args),
   sweep,
   commit: (context) => context.driver.commit(),
@@ -88,7 +97,13 @@ export type OperationArguments<N extends OperationName> = Parameters<WithoutCont
 export type OperationResult<N extends OperationName> = ReturnType<WithoutContext<Operations[N]>>;
 
 /** These take as long as their data, report progress and can be cancelled. */
-export const longOperations: ReadonlySet<OperationName> = new Set(['import', 'adopt', 'export']);
+export const longOperations: ReadonlySet<OperationName> = new Set([
+  'import',
+  'adopt',
+  'export',
+  'snapshotAtRest',
+  'set',
+]);
 
 /** These go from one thing to the next, report each, and have no time in between in which a signal could reach them. */
 export const countingOperations: ReadonlySet<OperationName> = new Set(['remove', 'usage']);
@@ -102,6 +117,8 @@ export const changes: ReadonlySet<OperationName> = new Set([
   'clone',
   'snapshot',
   'snapshotTogether',
+  'snapshotAtRest',
+  'set',
   'rollback',
   'rename',
   'grow',

@@ -1,5 +1,6 @@
 import { setImmediate as turn } from 'node:timers/promises';
 import { CoppiceError } from '../model/errors.ts';
+import type { Settings } from '../model/settings.ts';
 import { checkArguments, checkMethods, functionArguments } from './arguments.ts';
 import { type Attribution, auditSetup } from './audit.ts';
 import type { PoolHandle } from './context.ts';
@@ -16,7 +17,9 @@ import type { SnapshotSummary, VolumeDetails, VolumeSummary } from './operations
 import type { Removed, RemoveOptions } from './operations/remove.ts';
 import type { RollbackOptions, RolledBack } from './operations/rollback.ts';
 import type { Sealed, SealOptions } from './operations/seal.ts';
+import type { SettingChanges } from './operations/settings.ts';
 import type { SnapshotOptions } from './operations/snapshot.ts';
+import type { TakenAtRest } from './operations/snapshot-at-rest.ts';
 import type { SnapshotGroup } from './operations/snapshot-together.ts';
 import type { Tombstone } from './operations/tombstones.ts';
 import type { TreeNode } from './operations/tree.ts';
@@ -195,16 +198,40 @@ export class Pool implements AsyncDisposable {
    * Takes an immutable snapshot: `VOLUME@NAME`, or `VOLUME` for the given name or one made from the time. The volume may be in
    * use. Of a list, all snapshots are taken or none, and they appear in one step.
    */
-  snapshot(reference: string, options?: SnapshotOptions & Durability): Promise<Snapshotted>;
-  snapshot(references: readonly string[], options?: SnapshotOptions & Durability): Promise<SnapshotGroup>;
+  snapshot(reference: string, options?: SnapshotOptions & Durability & LongOptions): Promise<Snapshotted>;
   snapshot(
+    references: readonly string[],
+    options?: SnapshotOptions & Durability & LongOptions,
+  ): Promise<SnapshotGroup>;
+  async snapshot(
     references: string | readonly string[],
-    options: SnapshotOptions & Durability = {},
+    options: SnapshotOptions & Durability & LongOptions = {},
   ): Promise<Snapshotted | SnapshotGroup> {
-    const { durability, ...rest } = options;
-    return typeof references === 'string'
-      ? this.#runner.run('snapshot', [references, rest], { durability, by: this.#by })
-      : this.#runner.run('snapshotTogether', [references, rest], { durability, by: this.#by });
+    const { durability, signal, onProgress, ...rest } = options;
+    const run = { durability, by: this.#by };
+    const atRest = (all: readonly string[]): Promise<TakenAtRest> =>
+      this.#runner.run('snapshotAtRest', [all, rest], { ...run, signal, onProgress });
+    // Most need nobody to be brought to rest; who does says so by returning nothing, and takes time of its own.
+    if (typeof references === 'string') {
+      const taken = await this.#runner.run('snapshot', [references, rest], run);
+      if (taken) return taken;
+      const { snapshots, heldMilliseconds } = await atRest([references]);
+      return { ...(snapshots[0] as Snapshotted), heldMilliseconds };
+    }
+    const taken = await this.#runner.run('snapshotTogether', [references, rest], run);
+    return taken ?? { group: '', ...(await atRest(references)) };
+  }
+
+  /** Changes what is set for a volume; null takes a setting away. Returns what is set then. */
+  set(volume: string, changes: SettingChanges, options: Durability = {}): Promise<Settings> {
+    return this.#runner.exclusive([volume], () =>
+      this.#runner.run('set', [volume, changes], { ...options, by: this.#by }),
+    );
+  }
+
+  /** What is set for a volume. */
+  settings(volume: string): Promise<Settings> {
+    return this.#runner.run('settings', [volume]);
   }
 
   /** Puts a volume back to `VOLUME@SNAPSHOT`. The replaced state is kept as a snapshot, which `undo` in the result names. */

@@ -1,9 +1,16 @@
+import { declaresQuiescers } from '../consistency/declared.ts';
 import type { Driver, Held } from '../drivers/driver.ts';
 import { hasErrno } from '../linux/libc.ts';
 import { monotonicMilliseconds } from '../linux/monotonic.ts';
 import { randomId } from '../linux/random.ts';
 import { CoppiceError } from '../model/errors.ts';
-import type { Consistency, SnapshotMetadata } from '../model/metadata.ts';
+import {
+  type ApplicationState,
+  type Consistency,
+  consistencies,
+  type SnapshotMetadata,
+  type VolumeMetadata,
+} from '../model/metadata.ts';
 import type { Name } from '../model/names.ts';
 import type { Context } from './context.ts';
 import type { HeldVolume } from './holding.ts';
@@ -19,35 +26,69 @@ export interface Snapshotted {
   readonly name: string;
   readonly id: string;
   readonly consistency: Consistency;
+  /** The applications that were held still for it; absent where there were none. */
+  readonly applications?: readonly ApplicationState[];
+  /** Milliseconds for which they were. */
+  readonly heldMilliseconds?: number;
+  /** Why it is weaker than what was wanted, which was allowed. */
+  readonly weaker?: string;
   /** ISO 8601, UTC. */
   readonly created: string;
 }
 
-/** What the writers were doing when it was taken. */
+/** What its caller has done himself. */
 export interface Stillness {
-  /** What the caller has made sure of before; `sync` when absent. */
-  readonly consistency?: Exclude<Consistency, 'none'>;
+  /** What he has made sure of: then the applications of the volume are left alone. */
+  readonly heldStill?: 'freeze' | 'application' | 'cold';
   /** Monotonic milliseconds until which that holds (`process.hrtime`). What is not complete by then is not taken. */
   readonly frozenUntil?: number;
 }
 
-/** What a snapshot says of itself because it was asked to. */
-export type Claims = Stillness & Marked;
+/** How consistent a snapshot is to be. */
+export interface WantedLevel {
+  /** When absent, what the volume's setting `consistency` says; else `application` where it declares one, and `sync` where not. */
+  readonly consistency?: Consistency;
+  /** Where the level can't be reached, take one that reaches less. It says of itself which it has reached. */
+  readonly allowWeaker?: boolean;
+}
+
+export type Claims = WantedLevel & Stillness & Marked;
 
 /** @throws CoppiceError invalid_argument when there is no such level, or the mark is none */
-export function checkClaims({ consistency = 'sync', ...marked }: Claims): void {
+export function checkClaims({ consistency, heldStill, ...marked }: Claims): void {
   requestMark(marked);
-  if (levels.includes(consistency)) return;
-  throw new CoppiceError(
+  const levels: readonly string[] = consistencies;
+  if (consistency !== undefined && !levels.includes(consistency)) throw noSuchLevel(consistency);
+  if (heldStill !== undefined && !['freeze', 'application', 'cold'].includes(heldStill))
+    throw noSuchLevel(heldStill);
+}
+
+function noSuchLevel(level: string): CoppiceError {
+  return new CoppiceError(
     'invalid_argument',
-    `A snapshot can't be "${consistency}": its consistency is one of ${levels.join(', ')}.`,
+    `A snapshot can't be "${level}": its consistency is one of ${consistencies.join(', ')}.`,
   );
 }
 
-const levels: ReadonlyArray<Consistency> = ['sync', 'freeze', 'application', 'cold'];
+/** The level that a snapshot of a volume is to reach. */
+export function levelOf({ settings }: VolumeMetadata, { consistency, heldStill }: Claims): Consistency {
+  const declared = settings?.['consistency'];
+  const own = consistencies.find((level) => level === declared);
+  return heldStill ?? consistency ?? own ?? (declaresQuiescers(settings) ? 'application' : 'sync');
+}
+
+/** Whether somebody else must be brought to rest for it, which takes time of its own. */
+export function needsRest(level: Consistency, { heldStill }: Claims): boolean {
+  return heldStill === undefined && level !== 'none' && level !== 'sync';
+}
+
+/** What a snapshot says of itself. */
+export type Said = Pick<SnapshotMetadata, 'consistency' | 'applications'> & Marked;
 
 /** @throws CoppiceError io_error when the writers may be writing again */
-export function requireStill({ frozenUntil = Number.POSITIVE_INFINITY }: Stillness): void {
+export function requireStill({
+  frozenUntil = Number.POSITIVE_INFINITY,
+}: Pick<Stillness, 'frozenUntil'>): void {
   if (monotonicMilliseconds() <= frozenUntil) return;
   throw new CoppiceError(
     'io_error',
@@ -57,6 +98,7 @@ export function requireStill({ frozenUntil = Number.POSITIVE_INFINITY }: Stillne
 
 export interface WantedSnapshot {
   readonly volume: HeldVolume;
+  readonly said: Said;
   /** Without one it gets one from the time. */
   readonly name: Name | undefined;
 }
@@ -70,16 +112,16 @@ export function takeAtOnce(
   context: Context,
   take: NonNullable<Driver['snapshotTogether']>,
   wanted: readonly WantedSnapshot[],
-  claims: Claims,
+  claims: Stillness,
   group?: string,
 ): Snapshotted[] {
   const created = new Date();
   const names = numbered(timestampName('snap', created));
   for (let generated = names.next().value; ; ) {
-    const members = wanted.map(({ volume, name = generated }) => ({
+    const members = wanted.map(({ volume, said, name = generated }) => ({
       volume,
       name,
-      metadata: snapshotMetadata(volume, created, claims, group === undefined ? {} : { group }),
+      metadata: snapshotMetadata(volume, created, said, group === undefined ? {} : { group }),
     }));
     requireStill(claims);
     try {
@@ -101,11 +143,11 @@ export function describeSnapshot(
   staged: Held,
   volume: HeldVolume,
   created: Date,
-  claims: Claims,
+  said: Said,
   group?: string,
 ): SnapshotMetadata {
   const generation = context.driver.inspect(staged)?.createdIn ?? '0';
-  const metadata = snapshotMetadata(volume, created, claims, {
+  const metadata = snapshotMetadata(volume, created, said, {
     generation,
     ...(group !== undefined && { group }),
   });
@@ -116,7 +158,7 @@ export function describeSnapshot(
 function snapshotMetadata(
   volume: HeldVolume,
   created: Date,
-  { consistency = 'sync', ...marked }: Claims,
+  { consistency, applications, ...marked }: Said,
   more: Partial<SnapshotMetadata>,
 ): SnapshotMetadata {
   return {
@@ -127,6 +169,7 @@ function snapshotMetadata(
     consistency,
     reason: 'user',
     generation: '0',
+    ...(applications && applications.length > 0 && { applications }),
     ...requestMark(marked),
     ...more,
   };
@@ -135,7 +178,15 @@ function snapshotMetadata(
 export function summarize(
   volume: HeldVolume,
   name: Name,
-  { id, consistency, created }: SnapshotMetadata,
+  { id, consistency, created, applications }: SnapshotMetadata,
 ): Snapshotted {
-  return { reference: `${volume.name}@${name}`, volume: volume.name, name, id, consistency, created };
+  return {
+    reference: `${volume.name}@${name}`,
+    volume: volume.name,
+    name,
+    id,
+    consistency,
+    ...(applications && { applications }),
+    created,
+  };
 }

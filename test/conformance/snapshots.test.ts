@@ -37,7 +37,7 @@ conformance('snapshots', (suite) => {
     const { pool } = suite;
     const { name } = await suite.volume();
     const later = monotonicMilliseconds() + 60_000;
-    const still = { consistency: 'freeze', frozenUntil: later } as const;
+    const still = { heldStill: 'freeze', frozenUntil: later } as const;
     expect(await pool.snapshot(`${name}@one`, still)).toMatchObject({ consistency: 'freeze' });
     const other = await suite.volume();
     const group = await pool.snapshot([`${name}@two`, `${other.name}@two`], still);
@@ -45,10 +45,10 @@ conformance('snapshots', (suite) => {
     const levels = async (): Promise<unknown> =>
       (await pool.listSnapshots(name)).map(({ consistency }) => consistency);
     expect(await levels()).toEqual(['freeze', 'freeze']);
-    const past = { consistency: 'freeze', frozenUntil: monotonicMilliseconds() - 1 } as const;
+    const past = { heldStill: 'freeze', frozenUntil: monotonicMilliseconds() - 1 } as const;
     await refusal(() => pool.snapshot(`${name}@late`, past), 'io_error');
     await refusal(() => pool.snapshot([`${name}@late`, `${other.name}@late`], past), 'io_error');
-    const wrong = { consistency: 'none' } as unknown as { consistency: 'sync' };
+    const wrong = { heldStill: 'none' } as unknown as { heldStill: 'cold' };
     await refusal(() => pool.snapshot(`${name}@none`, wrong), 'invalid_argument');
     expect(await levels()).toHaveLength(2);
   });

@@ -1,14 +1,25 @@
 import { buildCommand, type Command } from '@stricli/core';
 import type { Frozen } from '../../consistency/freeze-guest.ts';
 import type { SnapshotGroup } from '../../engine/operations/snapshot-together.ts';
-import type { Stillness } from '../../engine/taking.ts';
+import type { Snapshotted, Stillness } from '../../engine/taking.ts';
 import { CoppiceError } from '../../model/errors.ts';
+import { type Consistency, consistencies } from '../../model/metadata.ts';
 import { print, reporting } from '../command.ts';
-import { type CliContext, optionalText, type PoolFlags, poolFlags, withExamples, word } from '../context.ts';
+import {
+  type CliContext,
+  optionalText,
+  type PoolFlags,
+  poolFlags,
+  toggle,
+  withExamples,
+  word,
+} from '../context.ts';
 import { named as listed } from '../names.ts';
 
 interface Flags extends PoolFlags {
   readonly name?: string;
+  readonly consistency?: Consistency;
+  readonly allowWeaker: boolean;
   readonly freeze?: string;
   readonly freezeTimeout?: string;
 }
@@ -21,6 +32,7 @@ export const snapshotCommand: Command<CliContext> = buildCommand<Flags, string[]
       'coppice snapshot vm-1@before-upgrade',
       'coppice snapshot vm-1',
       'coppice snapshot vm-1 vm-2 vm-3 --name before-upgrade',
+      'coppice snapshot crypt@before --consistency application',
       'coppice snapshot vm-1 --freeze qemu-ga:/run/vm-1/qga.sock',
     ),
   },
@@ -28,6 +40,14 @@ export const snapshotCommand: Command<CliContext> = buildCommand<Flags, string[]
     flags: {
       ...poolFlags,
       name: optionalText('NAME', 'The name of the snapshot, for each volume without one'),
+      consistency: {
+        kind: 'enum',
+        values: consistencies,
+        optional: true,
+        brief:
+          'What it is to reach: none, sync (what was written before is in it), freeze (the writers are stopped meanwhile), application (as declared by "coppice set VOLUME quiesce..."), cold (not running); the setting of the volume when absent',
+      },
+      allowWeaker: toggle('Take a weaker one where that level cannot be reached, and say so'),
       freeze: optionalText(
         'TARGET',
         'Freeze the file systems of the guest meanwhile, by its agent: qemu-ga:SOCKET',
@@ -45,7 +65,11 @@ export const snapshotCommand: Command<CliContext> = buildCommand<Flags, string[]
   },
   func: reporting(async (context, flags: Flags, ...references: string[]) => {
     const { withPool, warnOfSpace } = await import('../session.ts');
-    const named = flags.name === undefined ? {} : { name: flags.name };
+    const named = {
+      ...(flags.name !== undefined && { name: flags.name }),
+      ...(flags.consistency !== undefined && { consistency: flags.consistency }),
+      ...(flags.allowWeaker && { allowWeaker: true }),
+    };
     const frozen = await freezer(flags);
     const [reference = '', ...others] = references;
     await withPool(context, flags, async (pool) => {
@@ -58,7 +82,7 @@ export const snapshotCommand: Command<CliContext> = buildCommand<Flags, string[]
           context,
           flags,
           { ...taken, ...how },
-          () => `Took snapshot ${taken.reference}.${frozenFor(how)}`,
+          () => `Took snapshot ${taken.reference}.${frozenFor(how)}${reachedBy(taken)}`,
         );
       } else {
         const { result: group, ...how } = await frozen(
@@ -92,9 +116,20 @@ async function freezer({ freeze, freezeTimeout }: Flags): Promise<Freezer> {
   const options = freezeTimeout === undefined ? {} : { timeoutMilliseconds: milliseconds(freezeTimeout) };
   return (take, undo) =>
     freezeGuest(target, options, {
-      take: (frozenUntil) => take({ consistency: 'freeze', frozenUntil }),
+      take: (frozenUntil) => take({ heldStill: 'freeze', frozenUntil }),
       undo,
     });
+}
+
+/** What each application was brought to, and what a start from the snapshot rests on. */
+function reachedBy({ consistency, applications = [], heldMilliseconds, weaker }: Snapshotted): string {
+  const lines = applications.map(
+    ({ name, level, recovery }) =>
+      `${name}: ${level}; ${recovery === 'none' ? 'a start from it needs no recovery' : `a start from it recovers by ${recovery}`}.`,
+  );
+  const held = heldMilliseconds === undefined ? [] : [`Held for ${heldMilliseconds} ms.`];
+  const warning = weaker === undefined ? [] : [`It is only "${consistency}": ${weaker}`];
+  return [...lines, ...(lines.length > 0 ? held : []), ...warning].map((line) => `\n${line}`).join('');
 }
 
 function milliseconds(seconds: string): number {

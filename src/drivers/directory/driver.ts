@@ -41,6 +41,7 @@ export function directoryDriver(root: number, path: string, payload: Payload): D
     listEntries: (area) => places.listEntries(area),
     foreign: () => readdirSync(descriptorPath(root)).filter((name) => !(name in areas)),
     label: (place) => `${path}/${placePath(place)}`,
+    ownerOf: (held) => directory(held).status.uid,
     strangers: (held) => places.strangers(directory(held)),
     hold: (place: Place, mode: LockMode, wait: boolean) => places.hold(place, mode, wait),
     exists: (place) => places.exists(place),

@@ -8,14 +8,25 @@ import { explaining } from '../failures.ts';
 import { beginGroup, commitGroup, forgetGroup, type Group } from '../groups.ts';
 import { type HeldVolume, holdVolume, requireUnsealed } from '../holding.ts';
 import { inLockOrder } from '../order.ts';
-import { numbered, publishIfFree, publishSnapshot, requireFreeSnapshot, timestampName } from '../publish.ts';
+import {
+  abandon,
+  numbered,
+  publishIfFree,
+  publishSnapshot,
+  requireFreeSnapshot,
+  timestampName,
+} from '../publish.ts';
+import { requestMark } from '../request-mark.ts';
 import { requireSpace } from '../space.ts';
 import {
-  type Claims,
   checkClaims,
   describeSnapshot,
+  levelOf,
+  needsRest,
   requireStill,
+  type Said,
   type Snapshotted,
+  type Stillness,
   summarize,
   takeAtOnce,
 } from '../taking.ts';
@@ -31,24 +42,24 @@ export interface SnapshotGroup {
   readonly sameInstant: boolean;
 }
 
-interface Member {
+export interface Member {
   readonly reference: Reference;
   readonly volume: HeldVolume;
 }
 
-interface StagedMember extends Member {
+export interface StagedMember extends Member {
   readonly staged: Held;
 }
 
 /**
  * Takes snapshots of several volumes: all of them, or none. They appear in one step. Those without a name get the same one, from
- * the time.
+ * the time. Nothing is done, and nothing returned, where an application has to be brought to rest for one: see `snapshotAtRest`.
  */
 export function snapshotTogether(
   context: Context,
   texts: readonly string[],
   options: SnapshotOptions,
-): SnapshotGroup {
+): SnapshotGroup | undefined {
   if (texts.length === 0)
     throw new CoppiceError('invalid_argument', 'There is nothing to take a snapshot of: name a volume.');
   checkClaims(options);
@@ -56,35 +67,71 @@ export function snapshotTogether(
   const references = withName(texts, options);
   requireSpace(context, `snapshot ${references.length} volumes`, 0);
   using locks = new DisposableStack();
-  const members = inLockOrder(references).map((text) => hold(context, text, locks));
+  const members = holdMembers(context, references, locks);
+  if (members.some(({ volume }) => needsRest(levelOf(volume.metadata, options), options))) return undefined;
   const take = context.driver.snapshotTogether;
-  for (const { reference, volume } of members)
-    if (reference.snapshot && !take) requireFreeSnapshot(context, volume, reference.snapshot);
-  for (const { reference, volume } of members) of(reference, () => context.driver.writeOut(volume.held));
-  if (take) return takeWithoutGroup(context, take, references, members, options);
-  using group = beginGroup(context, 'snapshot');
+  const mark = requestMark(options);
+  const saidOf = ({ volume }: Member): Said => ({
+    consistency: levelOf(volume.metadata, options),
+    ...mark,
+  });
+  for (const member of members)
+    of(member.reference, () => {
+      if (saidOf(member).consistency !== 'none') context.driver.writeOut(member.volume.held);
+    });
+  if (take) return takeWithoutGroup(context, take, references, members, saidOf, options);
   const staged: StagedMember[] = [];
   try {
     for (const member of members) staged.push({ ...member, staged: locks.use(context.driver.stage()) });
-    const { created, apartMilliseconds } = takeAll(context, staged);
+    const { created, apartMilliseconds } = takeAll(context, staged, () => false);
+    requireStill(options);
+    const { group, taken } = publishGroup(context, staged, created, saidOf);
+    return {
+      group,
+      snapshots: inOrder(references, members, taken),
+      apartMilliseconds,
+      sameInstant: context.driver.info.capabilities.sameInstantSnapshots === true,
+    };
+  } catch (error) {
+    for (const each of staged) abandon(context, each.staged);
+    throw error;
+  }
+}
+
+/** In the order of the locks, each once. Where a name has to be free beforehand, it is looked for. */
+export function holdMembers(
+  context: Context,
+  references: readonly string[],
+  locks: DisposableStack,
+): readonly Member[] {
+  const members = inLockOrder(references).map((text) => hold(context, text, locks));
+  for (const { reference, volume } of members)
+    if (reference.snapshot && !context.driver.snapshotTogether)
+      requireFreeSnapshot(context, volume, reference.snapshot);
+  return members;
+}
+
+/** Describes and publishes copies that were taken: all, in one step, or none. */
+export function publishGroup(
+  context: Context,
+  staged: readonly StagedMember[],
+  created: Date,
+  saidOf: (member: Member) => Said,
+): { readonly group: string; readonly taken: readonly Snapshotted[] } {
+  using group = beginGroup(context, 'snapshot');
+  try {
     const described = staged.map((member) =>
       of(member.reference, () =>
-        describeSnapshot(context, member.staged, member.volume, created, options, group.id),
+        describeSnapshot(context, member.staged, member.volume, created, saidOf(member), group.id),
       ),
     );
-    requireStill(options);
     const names = publishAll(context, staged, created);
     commitGroup(context, group);
     forgetGroup(context, group);
     const taken = staged.map(({ volume }, index) =>
       summarize(volume, names[index] as Name, described[index] as SnapshotMetadata),
     );
-    return {
-      group: group.id,
-      snapshots: inOrder(references, members, taken),
-      apartMilliseconds,
-      sameInstant: context.driver.info.capabilities.sameInstantSnapshots === true,
-    };
+    return { group: group.id, taken };
   } catch (error) {
     undo(context, group, staged);
     throw error;
@@ -92,15 +139,20 @@ export function snapshotTogether(
 }
 
 /** Where the storage takes them all in one step, there is no group that could be half there. */
-function takeWithoutGroup(
+export function takeWithoutGroup(
   context: Context,
   take: NonNullable<Driver['snapshotTogether']>,
   references: readonly string[],
   members: readonly Member[],
-  claims: Claims,
+  saidOf: (member: Member) => Said,
+  claims: Stillness,
 ): SnapshotGroup {
   const group = randomId();
-  const wanted = members.map(({ reference, volume }) => ({ volume, name: reference.snapshot }));
+  const wanted = members.map((member) => ({
+    volume: member.volume,
+    name: member.reference.snapshot,
+    said: saidOf(member),
+  }));
   const taken = explaining(`snapshot ${references.join(', ')}`, () =>
     takeAtOnce(context, take, wanted, claims, group),
   );
@@ -108,7 +160,7 @@ function takeWithoutGroup(
 }
 
 /** As they were asked for, and each once. */
-function inOrder(
+export function inOrder(
   references: readonly string[],
   members: readonly Member[],
   taken: readonly Snapshotted[],
@@ -127,14 +179,18 @@ function hold(context: Context, text: string, locks: DisposableStack): Member {
 }
 
 /** All in a row: what else takes time comes before and after, so that they lie as close to each other as they can. */
-function takeAll(
+export function takeAll(
   context: Context,
   members: readonly StagedMember[],
+  isWritable: (member: StagedMember) => boolean,
 ): { readonly created: Date; readonly apartMilliseconds: number } {
   const created = new Date();
   const began = performance.now();
-  for (const { reference, volume, staged } of members)
-    of(reference, () => context.driver.snapshot(volume.held, staged));
+  for (const member of members)
+    of(member.reference, () => {
+      if (isWritable(member)) context.driver.stageRollback(member.volume.held, member.staged);
+      else context.driver.snapshot(member.volume.held, member.staged);
+    });
   return { created, apartMilliseconds: Math.round((performance.now() - began) * 1000) / 1000 };
 }
 
@@ -168,6 +224,6 @@ function undo(context: Context, group: Group, members: readonly StagedMember[]):
 }
 
 /** A failure says which of the volumes it is about. */
-function of<T>(reference: Reference, step: () => T): T {
+export function of<T>(reference: Reference, step: () => T): T {
   return explaining(`snapshot ${formatReference(reference)}`, step);
 }

@@ -3,12 +3,16 @@ import { parseName, parseReference } from '../../model/names.ts';
 import type { Context } from '../context.ts';
 import { holdVolume, requireUnsealed } from '../holding.ts';
 import { publishNumbered, publishSnapshot, requireFreeSnapshot, staging, timestampName } from '../publish.ts';
+import { requestMark } from '../request-mark.ts';
 import { requireSpace } from '../space.ts';
 import {
   type Claims,
   checkClaims,
   describeSnapshot,
+  levelOf,
+  needsRest,
   requireStill,
+  type Said,
   type Snapshotted,
   summarize,
   takeAtOnce,
@@ -21,13 +25,14 @@ export interface SnapshotOptions extends Claims {
 
 /**
  * Takes an immutable snapshot of a volume, which may be in use: what reached the disk before the call is in it, in the order in
- * which it was flushed, as after a power cut. Without a name it gets one from the time.
+ * which it was flushed, as after a power cut. Without a name it gets one from the time. Where an application has to be brought to rest
+ * for it, nothing is done, and nothing returned: that is for `snapshotAtRest`, which takes time of its own.
  */
 export function snapshot(
   context: Context,
   referenceText: string,
   options: SnapshotOptions = {},
-): Snapshotted {
+): Snapshotted | undefined {
   checkClaims(options);
   requireStill(options);
   const reference = parseReference(withName([referenceText], options)[0] ?? '');
@@ -35,17 +40,20 @@ export function snapshot(
   using volume = holdVolume(context, reference.volume, 'shared');
   requireUnsealed(volume, `snapshot ${volume.name}`);
   const { snapshot: name } = reference;
+  const level = levelOf(volume.metadata, options);
+  if (needsRest(level, options)) return undefined;
+  const said: Said = { consistency: level, ...requestMark(options) };
   const take = context.driver.snapshotTogether;
   if (take) {
-    context.driver.writeOut(volume.held);
-    return takeAtOnce(context, take, [{ volume, name }], options)[0] as Snapshotted;
+    if (level !== 'none') context.driver.writeOut(volume.held);
+    return takeAtOnce(context, take, [{ volume, name, said }], options)[0] as Snapshotted;
   }
   if (name) requireFreeSnapshot(context, volume, name);
-  context.driver.writeOut(volume.held);
+  if (level !== 'none') context.driver.writeOut(volume.held);
   return staging(context, (staged) => {
     context.driver.snapshot(volume.held, staged);
     const created = new Date();
-    const metadata = describeSnapshot(context, staged, volume, created, options);
+    const metadata = describeSnapshot(context, staged, volume, created, said);
     // Nobody has seen it yet: a claim that is not true is never there, not even if we die now.
     requireStill(options);
     const generated = timestampName('snap', created);

@@ -74,7 +74,7 @@ export async function takeStill<T extends { readonly reference: string }>(
   handler: HandlerContext,
   freeze: GuestFreeze | undefined,
   pool: Pool,
-  take: (claims: Pick<SnapshotOptions, 'consistency' | 'frozenUntil'>) => Promise<T>,
+  take: (claims: Pick<SnapshotOptions, 'heldStill' | 'frozenUntil'>) => Promise<T>,
 ): Promise<T> {
   if (!freeze) return await take({});
   const { guestAgentSocket, timeout } = freeze;
@@ -84,7 +84,7 @@ export async function takeStill<T extends { readonly reference: string }>(
     { kind: 'qemu-ga', socket },
     { signal: context.stopping, ...(timeoutMilliseconds && { timeoutMilliseconds }) },
     {
-      take: (frozenUntil) => take({ consistency: 'freeze', frozenUntil }),
+      take: (frozenUntil) => take({ heldStill: 'freeze', frozenUntil }),
       undo: ({ reference }) => pool.remove(reference),
     },
   );

@@ -1,0 +1,50 @@
+import { makeQuiescer } from '../../consistency/quiescers.ts';
+import { CoppiceError } from '../../model/errors.ts';
+import { consistencies } from '../../model/metadata.ts';
+import { parseVolumeName } from '../../model/names.ts';
+import { checkSetting, longestSettings, type Settings } from '../../model/settings.ts';
+import type { Context } from '../context.ts';
+import { holdVolume, requireUnsealed } from '../holding.ts';
+
+/** Names with their new values; null takes a setting away. */
+export type SettingChanges = Readonly<Record<string, string | null>>;
+
+/** What is set for a volume. */
+export function settings(context: Context, nameText: string): Settings {
+  using volume = holdVolume(context, parseVolumeName(nameText), 'shared');
+  return volume.metadata.settings ?? {};
+}
+
+/** Changes what is set for a volume: all that is given, or nothing. Returns what is set then. */
+export async function set(context: Context, nameText: string, changes: SettingChanges): Promise<Settings> {
+  const name = parseVolumeName(nameText);
+  for (const [key, value] of Object.entries(changes)) if (value !== null) await checkValue(key, value);
+  using volume = holdVolume(context, name, 'exclusive');
+  requireUnsealed(volume, `change the settings of ${name}`);
+  const { settings: before = {}, ...metadata } = volume.metadata;
+  const kept = Object.entries({ ...before, ...changes }).filter(
+    (entry): entry is [string, string] => entry[1] !== null,
+  );
+  const after = Object.fromEntries(kept);
+  if (JSON.stringify(after).length > longestSettings) {
+    throw new CoppiceError(
+      'invalid_argument',
+      `The settings of ${name} would be longer than the ${longestSettings} bytes that its metadata has for them; shorten them.`,
+    );
+  }
+  context.driver.write(volume.held, kept.length > 0 ? { ...metadata, settings: after } : metadata);
+  return after;
+}
+
+/** @throws CoppiceError invalid_argument unless those who will use it understand it */
+async function checkValue(key: string, value: string): Promise<void> {
+  checkSetting(key, value);
+  const [family, ...rest] = key.split('.');
+  if (family === 'quiesce' && key !== 'quiesce.order') {
+    await using quiescer = await makeQuiescer(rest.join('.'), value);
+    void quiescer;
+  }
+  const levels: readonly string[] = consistencies;
+  if (family === 'consistency' && !levels.includes(value))
+    throw new CoppiceError('invalid_argument', `"${value}" is no level; it is one of ${levels.join(', ')}.`);
+}
