@@ -99,6 +99,11 @@ export interface Driver extends Disposable {
   rememberUsage(held: Held, usage: CachedUsage): void;
   /** What is mounted somewhere in these places. */
   mounts(held: readonly Held[]): readonly MountedPart[];
+  /**
+   * Has whatever is a mount of the tree in one place show that of another, with no moment in between in which it shows none. Absent
+   * where the storage mounts its trees itself.
+   */
+  switchMounts?(from: Held, to: Held): void;
   /** Processes and devices that have the disk open. */
   holders(held: readonly Held[]): Holders;
   /** The path that a virtual machine monitor opens, from the pool's own path; of a tree, that of the directory. */
@@ -128,6 +133,8 @@ export interface TreeOptions {
 export interface MountedPart {
   readonly path: string;
   readonly source: string;
+  /** `switchMounts` has it follow the tree. */
+  readonly isSwitched?: true;
 }
 
 export interface Space {

@@ -1,10 +1,20 @@
-import type { Held, Holders } from '../drivers/driver.ts';
+import type { Held, Holders, MountedPart } from '../drivers/driver.ts';
 import type { Blocker } from '../model/errors.ts';
 import type { Context } from './context.ts';
 
 /** What is mounted on a volume would be cut off with it. No force helps: the kernel would unmount it without a word. */
 export function mountBlockers(context: Context, held: readonly Held[]): Blocker[] {
-  return context.driver.mounts(held).map(({ path, source }) => ({
+  return blockersOf(context.driver.mounts(held));
+}
+
+/** The same for what puts another tree in the place of one: where that can be, mounts of it follow. */
+export function stuckMountBlockers(context: Context, held: readonly Held[]): Blocker[] {
+  const mounts = context.driver.mounts(held);
+  return blockersOf(context.driver.switchMounts ? mounts.filter((mount) => !mount.isSwitched) : mounts);
+}
+
+function blockersOf(mounts: readonly MountedPart[]): Blocker[] {
+  return mounts.map(({ path, source }) => ({
     kind: 'mounted',
     what: `${source} is mounted on ${path}`,
     remedy: `unmount it with "umount ${path}"`,

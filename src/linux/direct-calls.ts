@@ -60,6 +60,9 @@ const calls = {
   lseek: { parameters: 'int, int64_t, int', x64: 8, arm64: 62 },
   lsetxattr: { parameters: 'const char *, const char *, const char *, size_t, int', x64: 189, arm64: 6 },
   mkdirat: { parameters: 'int, const char *, unsigned int', x64: 258, arm64: 34 },
+  mount_setattr: { parameters: 'int, const char *, unsigned int, void *, size_t', x64: 442, arm64: 442 },
+  move_mount: { parameters: 'int, const char *, int, const char *, unsigned int', x64: 429, arm64: 429 },
+  open_tree: { parameters: 'int, const char *, unsigned int', x64: 428, arm64: 428 },
   openat2: { parameters: 'int, const char *, void *, size_t', x64: 437, arm64: 437 },
   renameat2: { parameters: 'int, const char *, int, const char *, unsigned int', x64: 316, arm64: 276 },
   sendto: { parameters: 'int, const void *, size_t, int, const void *, unsigned int', x64: 44, arm64: 206 },
@@ -139,7 +142,15 @@ function mapMemory(bytes: number): bigint | undefined {
 }
 
 /** Not in the C library, or only in a new one. Their numbers are the same on all processors. */
-const unnamed: readonly string[] = ['openat2', 'fsopen', 'fsconfig', 'fsmount'];
+const unnamed: readonly string[] = [
+  'openat2',
+  'fsopen',
+  'fsconfig',
+  'fsmount',
+  'mount_setattr',
+  'move_mount',
+  'open_tree',
+];
 /** Those that return more than an int. */
 const long: readonly string[] = ['fgetxattr', 'lgetxattr', 'getrandom', 'sendto', 'lseek'];
 

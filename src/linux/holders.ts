@@ -1,4 +1,5 @@
 import { type BigIntStats, readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs';
+import { printable } from '../model/printable.ts';
 import { hasErrno } from './libc.ts';
 import { fileUnderLoop } from './loops.ts';
 import { loopBackingFile } from './mounts.ts';
@@ -129,7 +130,9 @@ function openFileOf(pid: string, pathOf: (status: BigIntStats) => string | undef
 
 export function commandOf(pid: string): string {
   const words = readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0').filter(Boolean);
-  return words.length > 0 ? words.join(' ').slice(0, 120) : readFileSync(`/proc/${pid}/comm`, 'utf8').trim();
+  const text = words.length > 0 ? words.join(' ') : readFileSync(`/proc/${pid}/comm`, 'utf8').trim();
+  // Anybody can call his process anything, and a program that is given as an argument has lines.
+  return printable(text.replaceAll(/\s+/g, ' ')).slice(0, 120);
 }
 
 /** Loop devices whose backing file lies on one of these devices. */

@@ -37,6 +37,8 @@ export type Trait =
   | 'groupsInSteps'
   /** What somebody has open can be taken away from under him. */
   | 'removesOpenSnapshots'
+  /** Other mounts of a tree follow it. */
+  | 'switchesMounts'
   /** That what is freed is given back to the device can be ended by a remount. */
   | 'discardChangesWhileMounted';
 
@@ -60,6 +62,7 @@ const all: readonly Backend[] = [
       wholeExtents: true,
       wholeDirectories: true,
       copiesDiffer: true,
+      switchesMounts: true,
       discardChangesWhileMounted: true,
       directories: true,
       files: true,
@@ -92,6 +95,7 @@ const all: readonly Backend[] = [
       wholeExtents: 'xfs frees blocks one by one.',
       wholeDirectories:
         'A snapshot on xfs is a copy of the disk alone; a rollback that would lose more is refused.',
+      switchesMounts: 'There are no trees on xfs.',
       copiesDiffer: 'On xfs a copy of a directory is as good as the original.',
       discardChangesWhileMounted: 'xfs takes it from its first mount, and ignores it later.',
       directories: true,
@@ -124,6 +128,7 @@ const all: readonly Backend[] = [
     traits: {
       wholeExtents: 'ZFS frees blocks one by one.',
       wholeDirectories: 'A disk on ZFS is a block device, and nothing lies beside it.',
+      switchesMounts: 'ZFS mounts a tree itself; another mount of one stands in the way.',
       copiesDiffer: 'A pool on ZFS is no directory that could be copied.',
       directories: 'A pool on ZFS is no directory, so nothing can be planted in it.',
       files: 'Disks on ZFS are block devices.',

@@ -2,7 +2,7 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Pool } from '../../src/index.ts';
 import { runProgram } from '../../src/linux/programs.ts';
-import { disk, overwrite, overwritten } from './content.ts';
+import { disk, noise, overwrite, overwritten } from './content.ts';
 import { originalsIn } from './state.ts';
 
 /** What crash tests find in a pool before they interrupt something. */
@@ -23,6 +23,22 @@ export async function makeVolume(pool: Pool): Promise<void> {
   await pool.snapshot('vm@s2', { durability: 'deferred' });
   overwrite(path, 'third');
   await pool.sync();
+}
+
+/** A directory tree with a snapshot, which was changed since. */
+export async function makeTree(pool: Pool): Promise<void> {
+  await pool.create('tree', { kind: 'tree', durability: 'deferred' });
+  const path = await pool.diskPath('tree');
+  mkdirSync(join(path, 'deep'));
+  for (const [name, content] of treeFiles('first')) writeFileSync(join(path, name), content, { flush: true });
+  await pool.snapshot('tree@s1', { durability: 'deferred' });
+  for (const [name, content] of treeFiles('second'))
+    writeFileSync(join(path, name), content, { flush: true });
+  await pool.sync();
+}
+
+export function treeFiles(seed: string): Array<readonly [name: string, content: Buffer]> {
+  return ['a', 'deep/b'].map((name) => [name, noise(`${seed} ${name}`, 100_000)] as const);
 }
 
 /** Clones of `base`, each overwritten with its own name. */

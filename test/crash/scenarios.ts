@@ -5,8 +5,19 @@ import type { Pool } from '../../src/index.ts';
 import { runProgram } from '../../src/linux/programs.ts';
 import { type FileSystem, fileSystems } from '../conformance/backends.ts';
 import { diskBytes, extended, overwrite, overwritten } from './content.ts';
-import { base, first, makeChain, makeDisks, makeOriginals, makeVolume, second, third } from './making.ts';
-import { line, originalsIn, readState, type State, withLines, without } from './state.ts';
+import {
+  base,
+  first,
+  makeChain,
+  makeDisks,
+  makeOriginals,
+  makeTree,
+  makeVolume,
+  second,
+  third,
+  treeFiles,
+} from './making.ts';
+import { line, originalsIn, readState, type State, treeBytes, withLines, without } from './state.ts';
 
 /**
  * The operations that crash tests interrupt, each with what was there before, what must be there once it has returned, and, where
@@ -254,6 +265,51 @@ export const scenarios: readonly Scenario[] = [
     call: (pool) => ['adopt', originalsIn(pool.path), { removeOriginals: true }],
     after: (before) => without(before, 'originals/a.raw', 'originals/b.raw'),
     between: (before) => [without(before, 'originals/a.raw'), without(before, 'originals/b.raw')],
+  },
+  {
+    name: 'create a directory tree',
+    needs: 'treeVolumes',
+    call: () => ['create', 'new', { kind: 'tree', nodatacow: ['postgres'] }],
+    after: (before) => withLines(before, line('new', 'volume', treeBytes([]))),
+  },
+  {
+    name: 'snapshot of a directory tree',
+    needs: 'treeVolumes',
+    prepare: makeTree,
+    call: () => ['snapshot', 'tree@s2'],
+    after: (before) => withLines(before, line('tree@s2', 'user', treeBytes(treeFiles('second')))),
+  },
+  {
+    name: 'rollback of a directory tree',
+    needs: 'treeVolumes',
+    prepare: makeTree,
+    call: () => ['rollback', 'tree@s1', {}],
+    after: (before) =>
+      withLines(
+        without(before, 'tree'),
+        line('tree', 'volume', treeBytes(treeFiles('first'))),
+        line('tree@pre-rollback', 'rollback', treeBytes(treeFiles('second'))),
+      ),
+  },
+  {
+    name: 'clone of a directory tree',
+    needs: 'treeVolumes',
+    prepare: makeTree,
+    call: () => ['clone', 'tree@s1', 'copy', {}],
+    after: (before) => withLines(before, line('copy', 'volume', treeBytes(treeFiles('first')))),
+  },
+  {
+    name: 'remove a directory tree with its snapshots',
+    needs: 'treeVolumes',
+    prepare: makeTree,
+    call: () => ['remove', 'tree', { withSnapshots: true }],
+    after: (before) => without(before, 'tree', 'tree@s1'),
+  },
+  {
+    name: 'change the settings of a volume',
+    prepare: makeVolume,
+    call: () => ['set', 'vm', { consistency: 'none' }],
+    after: (before) => before,
   },
   {
     name: 'usage --exact',

@@ -1,4 +1,4 @@
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect } from 'vitest';
 import { metadataAttribute } from '../../src/drivers/directory/places.ts';
@@ -56,12 +56,30 @@ export function original(file: string, content: Buffer): string {
 async function describe(pool: Pool, reference: string, kind: string): Promise<string> {
   const name = timeless(reference);
   try {
-    const content = readFileSync(await pool.diskPath(reference));
+    const content = contentOf(await pool.diskPath(reference));
     return `${name} ${kind} ${content.length} ${digest(content)}`;
   } catch (error) {
     if (!(error instanceof CoppiceError && error.code === 'damaged')) throw error;
     return `${name} ${kind} gone`;
   }
+}
+
+/** Of a disk every byte; of a directory tree every path, and every byte of its files. */
+function contentOf(path: string): Buffer {
+  if (!statSync(path).isDirectory()) return readFileSync(path);
+  const files = readdirSync(path, { recursive: true, encoding: 'utf8' }).sort();
+  return treeBytes(
+    files.flatMap((file) =>
+      statSync(join(path, file)).isFile() ? [[file, readFileSync(join(path, file))]] : [],
+    ),
+  );
+}
+
+/** What `line` takes for a directory tree: its files, in the order of their names. */
+export function treeBytes(files: ReadonlyArray<readonly [name: string, content: Buffer]>): Buffer {
+  return Buffer.concat(
+    files.flatMap(([name, content]) => [Buffer.from(`${name}\0${content.length}\0`), content]),
+  );
 }
 
 function timeless(reference: string): string {

@@ -2,7 +2,8 @@ import { statSync } from 'node:fs';
 import { relative } from 'node:path';
 import { findUsersOfDevices } from '../../linux/device-users.ts';
 import { descriptorPath, statusIfAny } from '../../linux/files.ts';
-import { type Mount, mountOf, mountsOfAllNamespaces } from '../../linux/mounts.ts';
+import { cloneMount, replaceMount } from '../../linux/mount-moves.ts';
+import { type Mount, mountOf, mountsOfAllNamespaces, type NamespacedMount } from '../../linux/mounts.ts';
 import { placePath, treePath } from '../directory/holders.ts';
 import { type HeldDirectory, treeName } from '../directory/places.ts';
 import type { Holders, MountedPart } from '../driver.ts';
@@ -20,28 +21,76 @@ export function treeHolders(held: readonly HeldDirectory[], pool: string): Holde
 
 /** Where trees, or parts of them, are mounted, and what is mounted in them there; in whichever mount namespace. */
 export function treeMounts(held: readonly HeldDirectory[], pool: string): MountedPart[] {
-  const poolMount = mountOf(pool);
-  if (!poolMount) return [];
-  const { mounts } = mountsOfAllNamespaces();
+  const all = mountsOfTrees(pool);
+  if (!all) return [];
   return held.flatMap((entry) => {
-    const root = rootOf(poolMount, `${pool}/${placePath(entry.place)}/${treeName}`);
-    const own = mounts.filter(
-      (mount) => mount.fileSystem === poolMount.fileSystem && isAtOrBelow(mount.root, root),
-    );
-    const inside = mounts.filter((mount) =>
-      own.some(
-        (each) => each.namespace === mount.namespace && mount.mountPoint.startsWith(`${each.mountPoint}/`),
-      ),
-    );
-    return [...own, ...inside].map(({ mountPoint, source, namespace }) => ({
-      path: mountPoint,
-      source: namespace === undefined ? source : `${source} (in the mount namespace of process ${namespace})`,
-    }));
+    const { own, inside } = all.of(entry);
+    const isRoot = process.geteuid?.() === 0;
+    return [...own, ...inside].map((mount): MountedPart => {
+      const { mountPoint, source, namespace, root } = mount;
+      const hasOthersIn = inside.some((other) => other.mountPoint.startsWith(`${mountPoint}/`));
+      const isUppermost = all.uppermostAt(mountPoint) === mount;
+      const canFollow =
+        isRoot && namespace === undefined && root === all.rootOf(entry) && isUppermost && !hasOthersIn;
+      return {
+        path: mountPoint,
+        source:
+          namespace === undefined ? source : `${source} (in the mount namespace of process ${namespace})`,
+        ...(canFollow && own.includes(mount) && { isSwitched: true }),
+      };
+    });
   });
 }
 
+/** The mounts that can follow, in this namespace: of `from`'s tree, wherever that lies by now, to `to`'s. */
+export function switchMounts(from: HeldDirectory, to: HeldDirectory, pool: string): void {
+  const all = mountsOfTrees(pool);
+  if (!all) return;
+  const root = all.rootOf(from);
+  for (const { mountPoint, namespace, options, root: mounted } of all.of(from).own) {
+    if (namespace !== undefined || mounted !== root) continue;
+    using tree = cloneMount(treePath(to, pool), options);
+    replaceMount(tree, mountPoint);
+  }
+}
+
+interface TreeMounts {
+  /** The one that whoever looks there sees, in this namespace. */
+  uppermostAt(mountPoint: string): NamespacedMount | undefined;
+  rootOf(entry: HeldDirectory): string;
+  of(entry: HeldDirectory): { readonly own: NamespacedMount[]; readonly inside: NamespacedMount[] };
+}
+
+/** One look at all mounts, for several trees. */
+function mountsOfTrees(pool: string): TreeMounts | undefined {
+  const poolMount = mountOf(pool);
+  if (!poolMount) return undefined;
+  const { mounts } = mountsOfAllNamespaces();
+  const rootOf = (entry: HeldDirectory): string =>
+    rootIn(poolMount, `${pool}/${placePath(entry.place)}/${treeName}`);
+  return {
+    rootOf,
+    uppermostAt: (mountPoint) =>
+      mounts.findLast((mount) => mount.namespace === undefined && mount.mountPoint === mountPoint),
+    of(entry) {
+      const root = rootOf(entry);
+      const own = mounts.filter(
+        (mount) => mount.fileSystem === poolMount.fileSystem && isAtOrBelow(mount.root, root),
+      );
+      const isInside = (mount: NamespacedMount): boolean =>
+        own.some(
+          (each) =>
+            each !== mount &&
+            each.namespace === mount.namespace &&
+            mount.mountPoint.startsWith(`${each.mountPoint}/`),
+        );
+      return { own, inside: mounts.filter((mount) => !own.includes(mount) && isInside(mount)) };
+    },
+  };
+}
+
 /** The path of a directory of the pool within its file system, as mountinfo names it. */
-export function rootOf(poolMount: Mount, path: string): string {
+function rootIn(poolMount: Mount, path: string): string {
   const inside = relative(poolMount.mountPoint, path);
   return `${poolMount.root === '/' ? '' : poolMount.root}/${inside}`;
 }

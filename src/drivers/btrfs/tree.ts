@@ -16,7 +16,7 @@ import { openUnlessForeign, treeName } from '../directory/places.ts';
 import { identityAttribute } from './identity.ts';
 import { makeNodatacow } from './nodatacow.ts';
 import { treeUsage } from './tree-usage.ts';
-import { treeHolders, treeMounts } from './tree-users.ts';
+import { switchMounts, treeHolders, treeMounts } from './tree-users.ts';
 
 /** The data of a directory tree is a subvolume, and nothing is beside it. */
 export const subvolumeTrees: TreePayload = {
@@ -78,6 +78,7 @@ export const subvolumeTrees: TreePayload = {
 
   usage: treeUsage,
   mounts: treeMounts,
+  switchMounts,
   holders: treeHolders,
 };
 

@@ -101,6 +101,11 @@ export function directoryDriver(root: number, path: string, payload: Payload): D
       const within = held.filter(isTree).map(directory);
       return [...mountsOn(held, path), ...(within.length > 0 ? treePayload().mounts(within, path) : [])];
     },
+    ...(trees && {
+      switchMounts(from: Held, to: Held) {
+        if (isTree(to)) trees.switchMounts(directory(from), directory(to), path);
+      },
+    }),
     holders(held) {
       const [ofDisks, within] = [held.filter((each) => !isTree(each)), held.filter(isTree)].map((each) =>
         each.map(directory),

@@ -62,5 +62,6 @@ export interface TreePayload extends EntryPayload {
   requireTree(entry: number): void;
   writeOut(entry: number): void;
   mounts(held: readonly HeldDirectory[], pool: string): readonly MountedPart[];
+  switchMounts(from: HeldDirectory, to: HeldDirectory, pool: string): void;
   holders(held: readonly HeldDirectory[], pool: string): Holders;
 }

@@ -2,7 +2,7 @@ import type { Held } from '../../drivers/driver.ts';
 import { type Blocker, blockedBy, CoppiceError } from '../../model/errors.ts';
 import type { RollbackIntent, SnapshotMetadata } from '../../model/metadata.ts';
 import { formatReference, type Name, parseSnapshotReference } from '../../model/names.ts';
-import { mountBlockers, openBlockers } from '../blockers.ts';
+import { openBlockers, stuckMountBlockers } from '../blockers.ts';
 import type { Context } from '../context.ts';
 import { busy } from '../failures.ts';
 import { type HeldVolume, holdSnapshot, holdVolume, requireUnsealed } from '../holding.ts';
@@ -10,6 +10,7 @@ import { nestedIn, problemsOf, problemsOfSnapshot } from '../problems.ts';
 import { abandon, publishNumbered, staging, timestampName } from '../publish.ts';
 import { type Marked, requestMark } from '../request-mark.ts';
 import { requireSpace } from '../space.ts';
+import { removeStale } from '../stale-files.ts';
 import { volumesOf } from '../visible.ts';
 
 /** The mark goes to the snapshot that keeps the replaced state. */
@@ -52,7 +53,7 @@ export function rollback(context: Context, referenceText: string, options: Rollb
   context.driver.size(target); // a snapshot that has lost its disk is nothing to go back to
   requireKeepable(context, volume);
   const blockers = [
-    ...mountBlockers(context, [volume.held]),
+    ...stuckMountBlockers(context, [volume.held]),
     ...(options.force ? [] : openBlockers(context, [volume.held])),
   ];
   const warnings = problemsOfSnapshot(context, volume, formatReference(reference), target);
@@ -63,7 +64,11 @@ export function rollback(context: Context, referenceText: string, options: Rollb
   };
   if (options.dryRun) return { ...result, blockers };
   if (blockers.length > 0) throw blockedBy(`Could not ${action}`, blockers);
-  const kept = exchange(context, volume, target, reference.snapshot, mark);
+  const kept = exchange(context, volume, target, {
+    snapshot: reference.snapshot,
+    mark,
+    force: options.force ?? false,
+  });
   return { ...result, ...(kept !== undefined && { undo: `${volume.name}@${kept}` }) };
 }
 
@@ -77,17 +82,23 @@ function requireKeepable(context: Context, { name, metadata, held }: HeldVolume)
   if (problem !== undefined) throw new CoppiceError('damaged', problem);
 }
 
+interface Exchange {
+  readonly snapshot: Name;
+  readonly mark: Marked;
+  readonly force: boolean;
+}
+
 function exchange(
   context: Context,
   volume: HeldVolume,
   target: Held,
-  snapshot: Name,
-  mark: Marked,
+  { snapshot, mark, force }: Exchange,
 ): Name | undefined {
   using staged = context.driver.stage();
   let exchanged = false;
   try {
     context.driver.stageRollback(target, staged);
+    removeStale(context, volume, staged);
     // A payload that somebody deleted can be rolled back too: there is nothing to keep then.
     if (!context.driver.payloadUuid(volume.held)) {
       context.driver.adopt(volume.held, staged);
@@ -97,6 +108,8 @@ function exchange(
     const intent = announce(context, volume, staged, snapshot, mark);
     context.driver.exchange(volume.held, staged);
     exchanged = true;
+    context.driver.switchMounts?.(staged, volume.held);
+    if (!force) requireUnused(context, volume, staged);
     return keepReplaced(context, volume.held, staged, intent);
   } catch (error) {
     // What was replaced lies in the staged entry now. If it can't go back either, it stays there, and the next opening of the pool keeps it.
@@ -105,9 +118,21 @@ function exchange(
   }
 }
 
+/**
+ * Somebody may have opened what is replaced between the first look and the exchange; since then nobody can. What he writes would be
+ * lost. Of a disk the first look has been the last moment: who has one open is seen by a lease, which is not taken twice.
+ * @throws CoppiceError blocked
+ */
+function requireUnused(context: Context, volume: HeldVolume, staged: Held): void {
+  if (volume.metadata.kind !== 'tree' || !context.driver.switchMounts) return;
+  const blockers = openBlockers(context, [staged]);
+  if (blockers.length > 0) throw blockedBy(`Could not roll back ${volume.name}`, blockers);
+}
+
 function takenBack(context: Context, volume: Held, staged: Held): boolean {
   try {
     context.driver.exchange(volume, staged);
+    context.driver.switchMounts?.(staged, volume);
     return true;
   } catch {
     return false;
@@ -123,6 +148,7 @@ export function recoverRollback(context: Context, staged: Held, intent: Rollback
   }
   using volume = findById(context, intent);
   if (!volume) return false;
+  context.driver.switchMounts?.(staged, volume.held);
   keepReplaced(context, volume.held, staged, intent);
   return true;
 }
@@ -142,8 +168,10 @@ export function finishRollbacksOf(context: Context, volume: HeldVolume): void {
     if (held === 'busy') throw busy(volume.name);
     if (held === 'absent') continue;
     using staged = held;
-    if (context.driver.payloadUuid(staged) === intent.replacedUuid)
+    if (context.driver.payloadUuid(staged) === intent.replacedUuid) {
+      context.driver.switchMounts?.(staged, volume.held);
       keepReplaced(context, volume.held, staged, intent);
+    }
   }
 }
 
