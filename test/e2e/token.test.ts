@@ -1,7 +1,7 @@
 import { chmodSync, readdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { parseExpiry } from '../../src/server/auth/expiry.ts';
+import { parseExpiry } from '../../src/model/expiry.ts';
 import { addGrant, readGrants, revokeGrant } from '../../src/server/auth/tokens.ts';
 import { scratchDirectory } from '../support/devices.ts';
 import { coppice, type Ran, shell } from './command.ts';

@@ -43,7 +43,7 @@ export const tokenCreateCommand: Command<CliContext> = buildCommand<Flags, [stri
   func: reporting(async (context, flags: Flags, name: string) => {
     const { addGrant, defaultTokenFile } = await import('../../../server/auth/tokens.ts');
     const { isScope, scopes } = await import('../../../server/auth/scopes.ts');
-    const { parseExpiry } = await import('../../../server/auth/expiry.ts');
+    const { parseExpiry } = await import('../../../model/expiry.ts');
     const { scope, pool, expires, certificate, file = defaultTokenFile } = flags;
     if (scope === undefined)
       throw new CoppiceError(

@@ -1,4 +1,4 @@
-import { CoppiceError } from '../../model/errors.ts';
+import { CoppiceError } from './errors.ts';
 
 const hour = 60 * 60 * 1000;
 
