@@ -21,7 +21,15 @@ export type ErrorCode = (typeof errorCodes)[number];
 
 /** Why an operation can't happen now, naming what stands in the way. */
 export interface Blocker {
-  readonly kind: 'open' | 'snapshots' | 'mounted' | 'sealed' | 'volumes' | 'source' | 'unknown_holders';
+  readonly kind:
+    | 'open'
+    | 'snapshots'
+    | 'mounted'
+    | 'sealed'
+    | 'volumes'
+    | 'source'
+    | 'unknown_holders'
+    | 'held';
   /** What blocks: a process, a path, a snapshot, a volume. */
   readonly what: string;
   /** What to do about it. */

@@ -31,6 +31,16 @@ const examples: readonly Metadata[] = [
     generation: '7',
     group: '6f1c0f9e-5a4e-4b0e-9d55-0c8f6f5b7a11',
     removal: '0d7c9f4a-98a1-4f3c-8a43-5b2f1f0f9a22',
+    hold: { at: 'a', reason: 'r' },
+    expires: 'e',
+    verified: {
+      at: 'a',
+      result: 'failed',
+      checks: [
+        { name: 'n', result: 'passed' },
+        { name: 'm', result: 'failed', message: 'w' },
+      ],
+    },
   },
   {
     type: 'rollback',
@@ -67,7 +77,7 @@ describe('metadata', () => {
   test.each(examples)(
     'of $type with any required field missing or of another type is not taken',
     (metadata) => {
-      const optional = new Set(['sealed', 'adopted', 'group', 'removal']);
+      const optional = new Set(['sealed', 'adopted', 'group', 'removal', 'hold', 'expires', 'verified']);
       for (const field of Object.keys(metadata).filter((each) => !optional.has(each))) {
         for (const wrong of [undefined, null, {}, true])
           expect(decode({ ...metadata, [field]: wrong }), `${field}: ${String(wrong)}`).toBeUndefined();
@@ -116,6 +126,13 @@ describe('metadata', () => {
               'string',
               'number',
             ]);
+          if (decoded?.type === 'snapshot') {
+            expect(['undefined', 'string']).toContain(typeof decoded.expires);
+            expect(['undefined', 'string']).toContain(typeof decoded.hold?.reason);
+            if (decoded.hold) expect(typeof decoded.hold.at).toBe('string');
+            if (decoded.verified) expect(['passed', 'failed']).toContain(decoded.verified.result);
+            for (const check of decoded.verified?.checks ?? []) expect(typeof check.name).toBe('string');
+          }
           if (decoded?.type === 'pool') expect(typeof decoded.backing.type).toBe('string');
         }
       }),

@@ -86,14 +86,40 @@ export function payloadIdOf(metadata: VolumeMetadata): string {
   return metadata.payloadId ?? metadata.id;
 }
 
+/** `rollback`: the state that a rollback replaced; `policy`: a schedule asked for it, and its policy removes it again. */
+export type SnapshotReason = 'user' | 'rollback' | 'policy';
+
+/** Somebody wants a snapshot to stay, whatever else is said of it. */
+export interface Hold {
+  /** ISO 8601, UTC. */
+  readonly at: string;
+  readonly reason?: string;
+}
+
+/** Whether what is in a snapshot was proven to be good. */
+export interface Verification {
+  /** ISO 8601, UTC: when the last of the checks ended. */
+  readonly at: string;
+  /** `passed`: every check has. */
+  readonly result: 'passed' | 'failed';
+  readonly checks: readonly VerificationCheck[];
+}
+
+export interface VerificationCheck {
+  /** What was looked at, as it is called by who has looked: `starts`, `amcheck`. */
+  readonly name: string;
+  readonly result: 'passed' | 'failed';
+  /** What a person wants to know of it; short, because all metadata has to fit into one attribute. */
+  readonly message?: string;
+}
+
 export interface SnapshotMetadata {
   readonly type: 'snapshot';
   readonly id: string;
   readonly volumeId: string;
   readonly created: string;
   readonly consistency: Consistency;
-  /** `rollback`: the state that a rollback replaced. */
-  readonly reason: 'user' | 'rollback';
+  readonly reason: SnapshotReason;
   /** The storage's own order of creation; the clock may jump, this does not. */
   readonly generation: string;
   /** The group that it was taken with. As long as that is not committed, the snapshot is not there for anybody. */
@@ -104,6 +130,11 @@ export interface SnapshotMetadata {
   readonly request?: string;
   /** The applications that were held still for it, in the order in which they were. */
   readonly applications?: readonly ApplicationState[];
+  /** Neither a policy nor a person removes it before it is released. */
+  readonly hold?: Hold;
+  /** ISO 8601, UTC: from when policies remove it, whoever has taken it. */
+  readonly expires?: string;
+  readonly verified?: Verification;
 }
 
 /** Written before the exchange of a rollback, so that recovery can tell whether it happened and finish it. */
@@ -158,6 +189,8 @@ export interface PoolMetadata {
   readonly madeDirectory?: string;
   /** The group that was begun last: who reads the whole pool sees by it whether one was begun meanwhile. */
   readonly lastGroup?: string;
+  /** ISO 8601, UTC: when policies were applied, the last time and one that is at least a day before it. They witness that the clock goes on. */
+  readonly policyRuns?: readonly string[];
 }
 
 export type Backing =
@@ -209,7 +242,10 @@ export function decodeMetadata(bytes: Buffer): Metadata | undefined {
       return isIdOrAbsent(fields['group']) &&
         isIdOrAbsent(fields['removal']) &&
         isStringOrAbsent(fields['request']) &&
-        areApplications(fields['applications'])
+        areApplications(fields['applications']) &&
+        isHold(fields['hold']) &&
+        isStringOrAbsent(fields['expires']) &&
+        isVerification(fields['verified'])
         ? (value as SnapshotMetadata)
         : undefined;
     case 'rollback':
@@ -224,7 +260,8 @@ export function decodeMetadata(bytes: Buffer): Metadata | undefined {
       return typeof fields['format'] === 'number' &&
         isBacking(fields['backing']) &&
         isStringOrAbsent(fields['madeDirectory']) &&
-        isStringOrAbsent(fields['lastGroup'])
+        isStringOrAbsent(fields['lastGroup']) &&
+        areStringsOrAbsent(fields['policyRuns'])
         ? (value as PoolMetadata)
         : undefined;
     default:
@@ -257,6 +294,10 @@ function isLineage(value: unknown): boolean {
 
 function isStringOrAbsent(value: unknown): boolean {
   return value === undefined || typeof value === 'string';
+}
+
+function areStringsOrAbsent(value: unknown): boolean {
+  return value === undefined || (Array.isArray(value) && value.every((each) => typeof each === 'string'));
 }
 
 /** It is looked for among the entries of the pool, so it must be no path. */
@@ -298,6 +339,28 @@ function areApplications(value: unknown): boolean {
       return isSettings(details) && details !== undefined;
     })
   );
+}
+
+function isHold(value: unknown): boolean {
+  if (value === undefined) return true;
+  return hasStrings(value, ['at']) && isStringOrAbsent((value as Record<string, unknown>)['reason']);
+}
+
+function isVerification(value: unknown): boolean {
+  if (value === undefined) return true;
+  if (!hasStrings(value, ['at', 'result'])) return false;
+  const { result, checks } = value as Record<string, unknown>;
+  return isVerdict(result) && Array.isArray(checks) && checks.every(isCheck);
+}
+
+function isCheck(value: unknown): boolean {
+  if (!hasStrings(value, ['name', 'result'])) return false;
+  const { result, message } = value as Record<string, unknown>;
+  return isVerdict(result) && isStringOrAbsent(message);
+}
+
+function isVerdict(value: unknown): boolean {
+  return value === 'passed' || value === 'failed';
 }
 
 function hasNumber(value: unknown, field: string): boolean {

@@ -61,7 +61,8 @@ export function toSnapshot(pool: string, snapshot: SnapshotSummary): Snapshot {
     ...timeField('createTime', snapshot.created),
     ...(snapshot.bytes !== undefined && { sizeBytes: BigInt(snapshot.bytes) }),
     consistency: snapshot.consistency ? consistencies[snapshot.consistency] : Consistency.UNSPECIFIED,
-    reason: snapshot.reason ? reasons[snapshot.reason] : SnapshotReason.UNSPECIFIED,
+    // A newer version may have taken it for a reason that is not known here.
+    reason: (snapshot.reason && reasons[snapshot.reason]) ?? SnapshotReason.UNSPECIFIED,
     group: snapshot.group ?? '',
   });
 }
@@ -156,7 +157,11 @@ const consistencies: Readonly<Record<ConsistencyText, Consistency>> = {
   cold: Consistency.COLD,
 };
 
-const reasons = { user: SnapshotReason.USER, rollback: SnapshotReason.ROLLBACK } as const;
+const reasons: Readonly<Record<string, SnapshotReason>> = {
+  user: SnapshotReason.USER,
+  rollback: SnapshotReason.ROLLBACK,
+  policy: SnapshotReason.POLICY,
+};
 
 const severities = {
   ok: Severity.OK,

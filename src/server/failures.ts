@@ -132,6 +132,7 @@ const blockerKinds: Readonly<Record<Blocker['kind'], BlockerKind>> = {
   volumes: BlockerKind.VOLUMES,
   source: BlockerKind.SOURCE,
   unknown_holders: BlockerKind.UNKNOWN_HOLDERS,
+  held: BlockerKind.HELD,
 };
 
 export function toBlocker({ kind, what, remedy }: Blocker): {

@@ -1,6 +1,6 @@
 import type { Held, SnapshotRecord, VolumeRecord } from '../../drivers/driver.ts';
 import { CoppiceError } from '../../model/errors.ts';
-import type { Ancestor, Consistency } from '../../model/metadata.ts';
+import type { Ancestor, Consistency, Hold, SnapshotReason, Verification } from '../../model/metadata.ts';
 import { parseName, parseReference } from '../../model/names.ts';
 import type { Context } from '../context.ts';
 import { holdSnapshot, holdVolume } from '../holding.ts';
@@ -33,11 +33,17 @@ export interface SnapshotSummary {
   readonly kind?: 'tree';
   readonly created?: string;
   readonly consistency?: Consistency;
-  readonly reason?: 'user' | 'rollback';
+  readonly reason?: SnapshotReason;
   /** The id of the group that it was taken with, which its other members have too. */
   readonly group?: string;
   /** The mark of the request that took it, or whose rollback it undoes. */
   readonly request?: string;
+  /** Somebody wants it to stay. */
+  readonly hold?: Hold;
+  /** ISO 8601, UTC: from when policies remove it. */
+  readonly expires?: string;
+  /** Whether it was proven to be good. */
+  readonly verified?: Verification;
 }
 
 /** All volumes and templates, sorted by name. What Coppice did not make is listed as `foreign` and never touched. */
@@ -134,6 +140,9 @@ function summarizeSnapshots(volume: string, records: readonly SnapshotRecord[]):
         reason: record.metadata.reason,
         ...(record.metadata.group !== undefined && { group: record.metadata.group }),
         ...(record.metadata.request !== undefined && { request: record.metadata.request }),
+        ...(record.metadata.hold && { hold: record.metadata.hold }),
+        ...(record.metadata.expires !== undefined && { expires: record.metadata.expires }),
+        ...(record.metadata.verified && { verified: record.metadata.verified }),
       }),
     }));
 }

@@ -125,8 +125,19 @@ export function sameEntry(a: Listed | undefined, b: Listed | undefined): boolean
     sameVolume(a.volume, b.volume) &&
     a.snapshots.every((each, index) => {
       const other = b.snapshots[index];
-      return each.name === other?.name && each.created === other.created;
+      return each.name === other?.name && each.created === other.created && sameMarks(each, other);
     })
+  );
+}
+
+/** What is said of a snapshot later. */
+function sameMarks(a: SnapshotSummary, b: SnapshotSummary): boolean {
+  return (
+    a.expires === b.expires &&
+    a.hold?.at === b.hold?.at &&
+    a.hold?.reason === b.hold?.reason &&
+    a.verified?.at === b.verified?.at &&
+    a.verified?.result === b.verified?.result
   );
 }
 
