@@ -65,6 +65,26 @@ export interface VolumeMetadata {
   /** The mark of the request that made it, by which whoever retries knows his own work. */
   readonly request?: string;
   readonly settings?: Settings;
+  /** Changes that are being tried, the outermost first. */
+  readonly guards?: readonly GuardRecord[];
+}
+
+/** A change that is being tried: what to go back to if it fails, and who sees to that as long as he lives. */
+export interface GuardRecord {
+  readonly id: string;
+  /** The name of the snapshot, which may not be there yet: then nothing has been changed. */
+  readonly snapshot: string;
+  readonly since: string;
+  readonly keeper: Keeper;
+}
+
+/** A process, told from every other that had or will have its number. */
+export interface Keeper {
+  readonly pid: number;
+  /** When it was started, in ticks since the start of the machine. */
+  readonly started: string;
+  /** The id of that start of the machine. */
+  readonly boot: string;
 }
 
 /**
@@ -86,8 +106,11 @@ export function payloadIdOf(metadata: VolumeMetadata): string {
   return metadata.payloadId ?? metadata.id;
 }
 
-/** `rollback`: the state that a rollback replaced; `policy`: a schedule asked for it, and its policy removes it again. */
-export type SnapshotReason = 'user' | 'rollback' | 'policy';
+/**
+ * `rollback`: the state that a rollback replaced; `policy`: a schedule asked for it, and its policy removes it again; `guard`: what a change
+ * that is tried can be undone to.
+ */
+export type SnapshotReason = 'user' | 'rollback' | 'policy' | 'guard';
 
 /** Somebody wants a snapshot to stay, whatever else is said of it. */
 export interface Hold {
@@ -235,7 +258,8 @@ export function decodeMetadata(bytes: Buffer): Metadata | undefined {
         isStringOrAbsent(fields['payloadId']) &&
         isStringOrAbsent(fields['request']) &&
         isIdOrAbsent(fields['removal']) &&
-        isSettings(fields['settings'])
+        isSettings(fields['settings']) &&
+        areGuards(fields['guards'])
         ? (value as VolumeMetadata)
         : undefined;
     case 'snapshot':
@@ -326,6 +350,19 @@ function isBacking(value: unknown): boolean {
     (type === 'zpool' && Array.isArray(devices) && devices.every((each) => typeof each === 'string')) ||
     (type === 'loop' && typeof file === 'string') ||
     (type === 'device' && typeof device === 'string')
+  );
+}
+
+/** Their snapshots become names of directories. */
+function areGuards(value: unknown): boolean {
+  if (value === undefined) return true;
+  return (
+    Array.isArray(value) &&
+    value.every((each) => {
+      if (!hasStrings(each, ['id', 'snapshot', 'since'])) return false;
+      const { snapshot, keeper } = each as Record<string, unknown>;
+      return isName(String(snapshot)) && hasStrings(keeper, ['started', 'boot']) && hasNumber(keeper, 'pid');
+    })
   );
 }
 

@@ -161,6 +161,7 @@ const reasons: Readonly<Record<string, SnapshotReason>> = {
   user: SnapshotReason.USER,
   rollback: SnapshotReason.ROLLBACK,
   policy: SnapshotReason.POLICY,
+  guard: SnapshotReason.GUARD,
 };
 
 const severities = {

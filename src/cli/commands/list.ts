@@ -2,6 +2,7 @@ import { buildCommand, type Command } from '@stricli/core';
 import type { VolumeSummary } from '../../engine/operations/list.ts';
 import { formatSize } from '../../model/sizes.ts';
 import { nothingYet, printList, reporting } from '../command.ts';
+import { consistencyOf } from '../consistency-text.ts';
 import { type CliContext, type PoolFlags, poolFlags, withExamples } from '../context.ts';
 import { table } from '../table.ts';
 import { lineWidth } from '../terminal.ts';
@@ -46,7 +47,7 @@ export const listCommand: Command<CliContext> = buildCommand<Flags, [], CliConte
           [
             { title: 'SNAPSHOT', value: (row) => row.reference, shortens: true },
             { title: 'SIZE', value: (row) => size(row), align: 'right', givesWay: 3 },
-            { title: 'CONSISTENCY', value: (row) => row.consistency ?? '-', givesWay: 1 },
+            { title: 'CONSISTENCY', value: (row) => consistencyOf(row), givesWay: 1 },
             { title: 'REASON', value: (row) => row.reason ?? '-', givesWay: 2 },
             { title: 'CREATED', value: (row) => when(row.created), givesWay: 4 },
           ],

@@ -3,6 +3,7 @@ import type { VolumeDetails } from '../../engine/operations/list.ts';
 import { printable } from '../../model/printable.ts';
 import { formatSize } from '../../model/sizes.ts';
 import { print, reporting } from '../command.ts';
+import { consistencyOf } from '../consistency-text.ts';
 import { type CliContext, type PoolFlags, poolFlags, withExamples, word } from '../context.ts';
 import { properties } from '../table.ts';
 
@@ -44,7 +45,7 @@ export const showCommand: Command<CliContext> = buildCommand<PoolFlags, [string]
               'Snapshots:',
               ...details.snapshotList.map((entry) =>
                 printable(
-                  `  ${entry.name}  ${entry.created ?? ''}  ${entry.consistency ?? ''}${entry.reason === 'rollback' ? '  kept by a rollback' : ''}${entry.group === undefined ? '' : `  group ${entry.group}`}`,
+                  `  ${entry.name}  ${entry.created ?? ''}  ${consistencyOf(entry)}${entry.reason === 'rollback' ? '  kept by a rollback' : ''}${entry.group === undefined ? '' : `  group ${entry.group}`}`,
                 ),
               ),
             ]

@@ -1,6 +1,13 @@
 import type { Held, SnapshotRecord, VolumeRecord } from '../../drivers/driver.ts';
 import { CoppiceError } from '../../model/errors.ts';
-import type { Ancestor, Consistency, Hold, SnapshotReason, Verification } from '../../model/metadata.ts';
+import type {
+  Ancestor,
+  ApplicationState,
+  Consistency,
+  Hold,
+  SnapshotReason,
+  Verification,
+} from '../../model/metadata.ts';
 import { parseName, parseReference } from '../../model/names.ts';
 import type { Context } from '../context.ts';
 import { holdSnapshot, holdVolume } from '../holding.ts';
@@ -33,6 +40,8 @@ export interface SnapshotSummary {
   readonly kind?: 'tree';
   readonly created?: string;
   readonly consistency?: Consistency;
+  /** The applications that were held still for it, and what a start from it has to do. */
+  readonly applications?: readonly ApplicationState[];
   readonly reason?: SnapshotReason;
   /** The id of the group that it was taken with, which its other members have too. */
   readonly group?: string;
@@ -138,6 +147,7 @@ function summarizeSnapshots(volume: string, records: readonly SnapshotRecord[]):
         created: record.metadata.created,
         consistency: record.metadata.consistency,
         reason: record.metadata.reason,
+        ...(record.metadata.applications && { applications: record.metadata.applications }),
         ...(record.metadata.group !== undefined && { group: record.metadata.group }),
         ...(record.metadata.request !== undefined && { request: record.metadata.request }),
         ...(record.metadata.hold && { hold: record.metadata.hold }),
