@@ -64,6 +64,8 @@ const calls = {
   move_mount: { parameters: 'int, const char *, int, const char *, unsigned int', x64: 429, arm64: 429 },
   open_tree: { parameters: 'int, const char *, unsigned int', x64: 428, arm64: 428 },
   openat2: { parameters: 'int, const char *, void *, size_t', x64: 437, arm64: 437 },
+  pidfd_open: { parameters: 'int, unsigned int', x64: 434, arm64: 434 },
+  pidfd_send_signal: { parameters: 'int, int, void *, unsigned int', x64: 424, arm64: 424 },
   renameat2: { parameters: 'int, const char *, int, const char *, unsigned int', x64: 316, arm64: 276 },
   sendto: { parameters: 'int, const void *, size_t, int, const void *, unsigned int', x64: 44, arm64: 206 },
   socket: { parameters: 'int, int, int', x64: 41, arm64: 198 },
@@ -150,6 +152,8 @@ const unnamed: readonly string[] = [
   'mount_setattr',
   'move_mount',
   'open_tree',
+  'pidfd_open',
+  'pidfd_send_signal',
 ];
 /** Those that return more than an int. */
 const long: readonly string[] = ['fgetxattr', 'lgetxattr', 'getrandom', 'sendto', 'lseek'];

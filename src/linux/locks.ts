@@ -5,6 +5,7 @@ export type LockMode = 'shared' | 'exclusive';
 const LOCK_SH = 1;
 const LOCK_EX = 2;
 const LOCK_NB = 4;
+const LOCK_UN = 8;
 
 /**
  * The kernel's advisory lock on an open file description: other processes and other descriptors of this one respect it, and it
@@ -19,4 +20,9 @@ export function lock(fd: number, mode: LockMode, wait: boolean): boolean {
     if (hasErrno(error, 'EWOULDBLOCK', 'EAGAIN')) return false;
     throw error;
   }
+}
+
+/** Gives it back, also for other processes that have got the same open file description. */
+export function unlock(fd: number): void {
+  call('flock', 'unlock', fd, LOCK_UN);
 }

@@ -1,0 +1,94 @@
+import { readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs';
+import { constants } from 'node:os';
+import { attempt, hasErrno, SystemError } from './libc.ts';
+import { mountOf } from './mounts.ts';
+import { isEnded, type RunningProcess, readProcesses } from './processes.ts';
+
+export interface FileSystemUser extends RunningProcess {
+  /** What it has of the file system, as /proc shows it. */
+  readonly path: string;
+}
+
+/**
+ * All processes that have something of the file system, or btrfs subvolume, of a directory: open, mapped, as their program, or as their
+ * working or root directory; in whatever namespace, because devices are compared and not names. Not this process.
+ * `complete` is false when some could not be looked into, as without root.
+ */
+export function findFileSystemUsers(directory: string): {
+  readonly users: FileSystemUser[];
+  readonly complete: boolean;
+} {
+  const device = statSync(directory, { bigint: true }).dev;
+  const mapped = deviceInMaps(mountOf(directory)?.fileSystem ?? '');
+  let complete = true;
+  const users = readProcesses().flatMap((found): FileSystemUser[] => {
+    if (found.pid === process.pid || found.isKernelThread || isEnded(found)) return [];
+    try {
+      const path = useOf(found.pid, device, mapped);
+      return path === undefined ? [] : [{ ...found, path }];
+    } catch (error) {
+      // The first one is never the application, and in a container may be out of sight.
+      if (hasErrno(error, 'EACCES', 'EPERM')) complete &&= found.pid === 1;
+      else if (!hasErrno(error, 'ENOENT', 'ESRCH')) throw error; // it has ended meanwhile
+      return [];
+    }
+  });
+  return { users, complete };
+}
+
+function useOf(pid: number, device: bigint, mapped: string): string | undefined {
+  const root = `/proc/${pid}`;
+  const descriptors = readdirSync(`${root}/fd`).map((name) => `${root}/fd/${name}`);
+  for (const link of ['cwd', 'root', 'exe'].map((name) => `${root}/${name}`).concat(descriptors))
+    if (liesOn(link, device)) return readlinkSync(link);
+  return mappingOn(root, device, mapped);
+}
+
+/**
+ * The table of mappings shows the device of the whole file system where btrfs shows everywhere else that of the subvolume, so each that
+ * could be meant is looked at by its link.
+ */
+function mappingOn(root: string, device: bigint, mapped: string): string | undefined {
+  for (const line of readFileSync(`${root}/maps`, 'latin1').split('\n')) {
+    const [range, , , lineDevice] = line.split(' ', 4);
+    if (lineDevice !== mapped || range === undefined) continue;
+    const link = `${root}/map_files/${withoutZeros(range)}`;
+    if (liesOn(link, device)) return readlinkSync(link);
+  }
+  return undefined;
+}
+
+function withoutZeros(range: string): string {
+  return range
+    .split('-')
+    .map((address) => BigInt(`0x${address}`).toString(16))
+    .join('-');
+}
+
+/** `MAJOR:MINOR` as the table of mappings writes it. */
+function deviceInMaps(fileSystem: string): string {
+  const [major = 0, minor = 0] = fileSystem.split(':').map(Number);
+  return [major, minor].map((number) => number.toString(16).padStart(2, '0')).join(':');
+}
+
+const AT_FDCWD = -100;
+const AT_STATX_DONT_SYNC = 0x4000;
+const status = new Uint32Array(64);
+
+/**
+ * Asks for the device alone: then the kernel asks no server, such as that of a FUSE file system, which may hang, or be one of those
+ * that are stopped already.
+ */
+function liesOn(link: string, device: bigint): boolean {
+  const result = attempt('statx', link, AT_FDCWD, link, AT_STATX_DONT_SYNC, 0, status);
+  const { EACCES, EPERM } = constants.errno;
+  if (result === -EACCES || result === -EPERM) throw new SystemError(-result, 'statx', link);
+  const [major = 0, minor = 0] = status.subarray(34, 36);
+  return result === 0 && deviceNumber(major, minor) === device;
+}
+
+/** As stat(2) puts it together, from linux/kdev_t.h. */
+function deviceNumber(major: number, minor: number): bigint {
+  const [high, low] = [BigInt(major), BigInt(minor)];
+  return ((high & ~0xfffn) << 32n) | ((high & 0xfffn) << 8n) | ((low & ~0xffn) << 12n) | (low & 0xffn);
+}
