@@ -1,7 +1,5 @@
-import { type ChildProcess, spawn } from 'node:child_process';
 import type { Socket } from 'node:net';
-import { fileURLToPath } from 'node:url';
-import { CoppiceError } from '../model/errors.ts';
+import { isReady, startScript } from './script.ts';
 
 export type ThawOutcome = 'thawed' | 'unknown' | 'still trying';
 
@@ -21,22 +19,12 @@ export interface Watchdog {
  * @throws CoppiceError io_error
  */
 export async function startWatchdog(agent: Socket, milliseconds: number): Promise<Watchdog> {
-  const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
-  const script = new URL(`./thaw-watchdog.${extension}`, import.meta.url);
-  const child = spawn(process.execPath, [fileURLToPath(script), String(milliseconds)], {
-    stdio: ['pipe', 'pipe', 'ignore', agent],
-    env: {},
-    cwd: '/',
-    detached: true, // what is sent to our group, as by Ctrl-C, must not end it too
-  });
+  const script = startScript('thaw-watchdog', [String(milliseconds)], [agent]);
+  const { child, ended } = script;
   // Node stops reading what it gives to a child; the answers are still for us.
   agent.resume();
-  const ended = new Promise<number | null>((resolve) => {
-    child.on('exit', resolve);
-    child.on('error', () => resolve(null));
-  });
-  child.stdin?.on('error', () => undefined);
-  await isReady(child, ended);
+  await isReady(script, 'the guest');
+  child.stdout?.destroy();
   child.unref();
   return {
     dismiss: () => void child.stdin?.end('all is well\n'),
@@ -51,15 +39,4 @@ export async function startWatchdog(agent: Socket, milliseconds: number): Promis
       return code === 0 ? 'thawed' : code === 'late' ? 'still trying' : 'unknown';
     },
   };
-}
-
-async function isReady(child: ChildProcess, ended: Promise<unknown>): Promise<void> {
-  const said = new Promise<true>((resolve) => child.stdout?.once('data', () => resolve(true)));
-  if ((await Promise.race([said, ended])) !== true) {
-    throw new CoppiceError(
-      'io_error',
-      'the process that thaws the guest whatever happens could not be started; nothing was frozen.',
-    );
-  }
-  child.stdout?.destroy();
 }

@@ -33,6 +33,7 @@ function isCurrent(): boolean {
     'dist/inventory-worker.js',
     'dist/state-worker.js',
     'dist/thaw-watchdog.js',
+    'dist/release-watchdog.js',
     'dist/types/index.d.ts',
     'dist/types/client/index.d.ts',
   ].map((file) => join(repository, file));
