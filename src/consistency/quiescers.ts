@@ -9,7 +9,9 @@ interface Kind {
   make(name: string, value: string): Quiescer;
 }
 
-const kinds: Readonly<Record<string, () => Promise<Kind>>> = {};
+const kinds: Readonly<Record<string, () => Promise<Kind>>> = {
+  freeze: () => import('./freeze.ts'),
+};
 
 /**
  * The applications that are declared for a volume, in the order in which they are to be held: that of `quiesce.order`, then those that
