@@ -211,7 +211,14 @@ function lockfileHash() {
 /** Asked for by name, it always builds. A folder's own time counts: it is the only trace of a deleted file. */
 function mustBuild(task) {
   const programs = ['cli', 'command-line', 'server', 'index', 'client'];
-  const beside = ['worker', 'inventory-worker', 'state-worker', 'thaw-watchdog', 'release-watchdog'];
+  const beside = [
+    'worker',
+    'inventory-worker',
+    'state-worker',
+    'thaw-watchdog',
+    'release-watchdog',
+    'hook-runner',
+  ];
   const built = [...[...programs, ...beside].map((name) => `dist/${name}.js`), 'dist/types'];
   if (task === tasks.build || !built.every((file) => fs.existsSync(file))) return true;
   const sources = fs.readdirSync('src', { recursive: true }).map((file) => path.join('src', String(file)));

@@ -48,3 +48,42 @@ export async function isReady({ child, ended }: Script, what: string): Promise<v
     `the process that thaws ${what} whatever happens could not be started; nothing was frozen.`,
   );
 }
+
+/** What a script says, in lines of JSON. */
+export class Lines<T> {
+  readonly #waiting: T[] = [];
+  #text = '';
+  #isOver = false;
+  #wake: () => void = () => undefined;
+
+  constructor({ child }: Script) {
+    child.stdout?.on('data', (chunk: Buffer) => {
+      const lines = (this.#text + chunk).split('\n');
+      this.#text = lines.pop() ?? '';
+      this.#waiting.push(...lines.map((line) => JSON.parse(line) as T));
+      this.#wake();
+    });
+    child.stdout?.on('close', () => {
+      this.#isOver = true;
+      this.#wake();
+    });
+  }
+
+  /** Undefined when nothing more will come. @throws what the signal says */
+  async next(signal?: AbortSignal): Promise<T | undefined> {
+    const wake = (): void => this.#wake();
+    signal?.addEventListener('abort', wake);
+    try {
+      for (;;) {
+        signal?.throwIfAborted();
+        const next = this.#waiting.shift();
+        if (next !== undefined || this.#isOver) return next;
+        await new Promise<void>((resolve) => {
+          this.#wake = resolve;
+        });
+      }
+    } finally {
+      signal?.removeEventListener('abort', wake);
+    }
+  }
+}

@@ -34,6 +34,7 @@ function isCurrent(): boolean {
     'dist/state-worker.js',
     'dist/thaw-watchdog.js',
     'dist/release-watchdog.js',
+    'dist/hook-runner.js',
     'dist/types/index.d.ts',
     'dist/types/client/index.d.ts',
   ].map((file) => join(repository, file));
