@@ -1,5 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import type { HookPlan, HookReport } from './hook.ts';
+import type { HookPlan, HookReport } from './hook-process.ts';
 
 /**
  * A process of its own that runs a hook: `PROGRAM pre` when it is told, and then in any case `PROGRAM post`, once: when it is told,
@@ -59,7 +59,7 @@ interface Run {
 }
 
 function run(phase: 'pre' | 'post'): Run {
-  const child = spawn(plan.program, [phase], {
+  const child = spawn(plan.program, plan.words[phase], {
     stdio: ['ignore', 'pipe', 'pipe'],
     env: { ...plan.environment, COPPICE_PHASE: phase },
     cwd: '/',

@@ -4,28 +4,8 @@ import { openTrusted, requireOwn } from '../linux/trusted-path.ts';
 import { CoppiceError } from '../model/errors.ts';
 import type { ApplicationState } from '../model/metadata.ts';
 import { invalidDeclaration, parseDeclaration, secondsOf } from './declaration.ts';
+import { type HookPlan, type Runner, requireSuccess, startRunner } from './hook-process.ts';
 import { type Preparation, type Quiescer, type Scope, type StepLimits, usualLimits } from './quiescer.ts';
-import { Lines, startScript } from './script.ts';
-
-/** What the process that runs a hook is told. */
-export interface HookPlan {
-  readonly program: string;
-  readonly environment: Readonly<Record<string, string>>;
-  /** For `pre`, for the time from its end to the beginning of `post`, and for that: each. */
-  readonly milliseconds: number;
-  /** `pre` has been run by another one, which has died. */
-  readonly isStarted?: boolean;
-}
-
-/** What it answers. */
-export interface HookReport {
-  readonly phase: 'ready' | 'pre' | 'post';
-  /** What is the matter, to go behind the name of the program. */
-  readonly why?: string;
-  readonly output?: string;
-  /** `post` has been run before it was asked for. */
-  readonly isUnasked?: boolean;
-}
 
 /**
  * `quiesce.hook`: a program of the user's own, run as `PROGRAM pre` before the snapshot and as `PROGRAM post` after it. `post` runs
@@ -68,6 +48,7 @@ class HookQuiescer implements Quiescer {
     requireProgram(this.#program, this.name);
     this.#plan = {
       program: this.#program,
+      words: { pre: ['pre'], post: ['post'] },
       milliseconds: this.#timeout,
       environment: {
         PATH: environment.PATH,
@@ -121,42 +102,4 @@ function requireProgram(path: string, name: string): void {
   using file = openTrusted(path, what);
   if (file.status.isFile() && (file.status.mode & 0o111n) !== 0n) return;
   throw new CoppiceError('invalid_argument', `${path} is no program that could be run: make it executable.`);
-}
-
-function requireSuccess(program: string, report: HookReport | undefined): void {
-  if (report && report.why === undefined) return;
-  const {
-    phase = 'pre',
-    why = 'was ended, because the process that runs it has been killed',
-    output = '',
-  } = report ?? {};
-  const words = output === '' ? 'it said nothing' : `it said: ${output}`;
-  throw new CoppiceError('io_error', `${program} ${phase} ${why}; ${words.replace(/\.$/, '')}.`);
-}
-
-interface Runner extends Disposable {
-  /** Undefined when it was killed before it could answer. */
-  ask(phase: 'pre' | 'post', signal: AbortSignal): Promise<HookReport | undefined>;
-}
-
-async function startRunner(plan: HookPlan): Promise<Runner> {
-  const script = startScript('hook-runner', [JSON.stringify(plan)]);
-  const lines = new Lines<HookReport>(script);
-  if ((await lines.next())?.phase !== 'ready') {
-    throw new CoppiceError(
-      'io_error',
-      'The process that runs a hook whatever happens could not be started; nothing was done.',
-    );
-  }
-  script.child.unref();
-  return {
-    async ask(phase, signal) {
-      script.child.stdin?.write(`${phase}\n`);
-      for (;;) {
-        const report = await lines.next(signal);
-        if (!report || report.phase === phase) return report;
-      }
-    },
-    [Symbol.dispose]: () => void script.child.stdin?.end(),
-  };
 }

@@ -138,7 +138,7 @@ const methodArguments: Readonly<Record<string, readonly Argument[]>> = {
   settings: [required('volume', 'string')],
   rollback: [
     required('reference', 'string'),
-    options({ force: 'boolean', dryRun: 'boolean', ...marked, ...durability }),
+    options({ force: 'boolean', dryRun: 'boolean', stop: 'boolean', ...marked, ...durability }),
   ],
   rename: [required('from', 'string'), required('to', 'string'), options(durability)],
   grow: [required('name', 'string'), sizeOptions()],

@@ -134,4 +134,11 @@ function describe(name: OperationName, args: readonly unknown[]): string {
   return [verbs[name] ?? name, ...many].join(' ');
 }
 
-const verbs: Partial<Record<OperationName, string>> = { usage: 'measure', snapshotTogether: 'snapshot' };
+const verbs: Partial<Record<OperationName, string>> = {
+  usage: 'measure',
+  snapshotTogether: 'snapshot',
+  snapshotAtRest: 'snapshot',
+  rollbackStopped: 'rollback',
+  set: 'change the settings of',
+  settings: 'read the settings of',
+};

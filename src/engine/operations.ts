@@ -10,6 +10,7 @@ import { list, listSnapshots, path, show } from './operations/list.ts';
 import { remove } from './operations/remove.ts';
 import { rename } from './operations/rename.ts';
 import { rollback } from './operations/rollback.ts';
+import type { rollbackStopped } from './operations/rollback-stopped.ts';
 import { seal } from './operations/seal.ts';
 import { set, settings } from './operations/settings.ts';
 import { snapshot } from './operations/snapshot.ts';
@@ -44,6 +45,7 @@ export interface Operations {
   readonly set: typeof set;
   readonly settings: typeof settings;
   readonly rollback: typeof rollback;
+  readonly rollbackStopped: typeof rollbackStopped;
   readonly rename: typeof rename;
   readonly grow: typeof grow;
   readonly seal: typeof seal;
@@ -78,6 +80,8 @@ export const operations: Operations = {
   // Loaded when they are wanted: what runs programs and hashes would slow down the start of every other command.
   import: async (...args) => (await import('./operations/import.ts')).importImage(...args),
   adopt: async (...args) => (await import('./operations/adopt.ts')).adopt(...args),
+  rollbackStopped: async (...args) =>
+    (await import('./operations/rollback-stopped.ts')).rollbackStopped(...args),
   snapshotAtRest: async (...args) =>
     (await import('./operations/snapshot-at-rest.ts')).snapshotAtRest(...args),
   set,
@@ -102,6 +106,7 @@ export const longOperations: ReadonlySet<OperationName> = new Set([
   'adopt',
   'export',
   'snapshotAtRest',
+  'rollbackStopped',
   'set',
 ]);
 
@@ -120,6 +125,7 @@ export const changes: ReadonlySet<OperationName> = new Set([
   'snapshotAtRest',
   'set',
   'rollback',
+  'rollbackStopped',
   'rename',
   'grow',
   'seal',

@@ -237,8 +237,9 @@ export class Pool implements AsyncDisposable {
   /** Puts a volume back to `VOLUME@SNAPSHOT`. The replaced state is kept as a snapshot, which `undo` in the result names. */
   rollback(reference: string, options: RollbackOptions & Durability = {}): Promise<RolledBack> {
     const { durability, ...rest } = options;
+    const name = rest.stop ? 'rollbackStopped' : 'rollback';
     return this.#runner.exclusive([reference], () =>
-      this.#runner.run('rollback', [reference, rest], { durability, by: this.#by }),
+      this.#runner.run(name, [reference, rest], { durability, by: this.#by }),
     );
   }
 

@@ -5,6 +5,7 @@ import { type CliContext, type PoolFlags, poolFlags, toggle, withExamples, word 
 interface Flags extends PoolFlags {
   readonly force: boolean;
   readonly dryRun: boolean;
+  readonly stop: boolean;
 }
 
 export const rollbackCommand: Command<CliContext> = buildCommand<Flags, [string], CliContext>({
@@ -14,6 +15,7 @@ export const rollbackCommand: Command<CliContext> = buildCommand<Flags, [string]
       'Puts a volume back to one of its snapshots in one atomic step. Newer snapshots stay. The state that is replaced is kept as a snapshot too, and rolling back to that one undoes this. The volume must not be in use.',
       'coppice rollback vm-1@before-upgrade',
       'coppice rollback vm-1@before-upgrade --dry-run',
+      'coppice rollback crypt@before --stop',
     ),
   },
   parameters: {
@@ -21,6 +23,9 @@ export const rollbackCommand: Command<CliContext> = buildCommand<Flags, [string]
       ...poolFlags,
       force: toggle(
         'Go on although the disk is open; whoever has it open goes on writing to the replaced state, and those writes are lost',
+      ),
+      stop: toggle(
+        'Stop what runs on the volume, as its settings stop.unit or stop.hook say, and start it again afterwards, whatever happens',
       ),
       dryRun: toggle('Say what would happen, and change nothing'),
     },
@@ -32,7 +37,7 @@ export const rollbackCommand: Command<CliContext> = buildCommand<Flags, [string]
   func: reporting(async (context, flags: Flags, reference: string) => {
     const { withPool } = await import('../session.ts');
     const result = await withPool(context, flags, (pool) =>
-      pool.rollback(reference, { force: flags.force, dryRun: flags.dryRun }),
+      pool.rollback(reference, { force: flags.force, dryRun: flags.dryRun, stop: flags.stop }),
     );
     warn(context, [result]);
     print(context, flags, result, () => {

@@ -123,10 +123,7 @@ async function freezer({ freeze, freezeTimeout }: Flags): Promise<Freezer> {
 
 /** What each application was brought to, and what a start from the snapshot rests on. */
 function reachedBy({ consistency, applications = [], heldMilliseconds, weaker }: Snapshotted): string {
-  const lines = applications.map(
-    ({ name, level, recovery }) =>
-      `${name}: ${level}; ${recovery === 'none' ? 'a start from it needs no recovery' : `a start from it recovers by ${recovery}`}.`,
-  );
+  const lines = applications.map(({ name, level, recovery }) => `${name}: ${level}, recovery: ${recovery}.`);
   const held = heldMilliseconds === undefined ? [] : [`Held for ${heldMilliseconds} ms.`];
   const warning = weaker === undefined ? [] : [`It is only "${consistency}": ${weaker}`];
   return [...lines, ...(lines.length > 0 ? held : []), ...warning].map((line) => `\n${line}`).join('');

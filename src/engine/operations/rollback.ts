@@ -18,6 +18,8 @@ export interface RollbackOptions extends Marked {
   /** Go on although somebody has the disk open: he keeps the replaced state, and his later writes are lost. */
   readonly force?: boolean;
   readonly dryRun?: boolean;
+  /** Stop what runs on the volume, as its settings `stop.unit` or `stop.hook` say, and start it again afterwards. */
+  readonly stop?: boolean;
 }
 
 export interface RolledBack {

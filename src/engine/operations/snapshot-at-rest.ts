@@ -1,6 +1,7 @@
 import type { Quiescer, Subject } from '../../consistency/quiescer.ts';
 import { declaredQuiescers, makeQuiescer } from '../../consistency/quiescers.ts';
 import { Rest, type Member as Resting } from '../../consistency/rest.ts';
+import { stopper } from '../../consistency/stop.ts';
 import type { Driver } from '../../drivers/driver.ts';
 import { CoppiceError } from '../../model/errors.ts';
 import {
@@ -135,7 +136,7 @@ async function quiescersFor(
   level: Consistency,
 ): Promise<readonly Quiescer[]> {
   const settings = trustedSettings(context, volume);
-  if (level === 'cold') return [await makeQuiescer('cold', JSON.stringify(settings))];
+  if (level === 'cold') return [stopper(volume.name, settings)];
   const declared = await declaredQuiescers(settings);
   if (level === 'freeze') {
     const freezers = declared.filter((quiescer) => quiescer.level === 'freeze');

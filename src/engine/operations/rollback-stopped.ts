@@ -1,0 +1,60 @@
+import { Rest } from '../../consistency/rest.ts';
+import { stopper } from '../../consistency/stop.ts';
+import { CoppiceError } from '../../model/errors.ts';
+import { parseSnapshotReference } from '../../model/names.ts';
+import type { Context } from '../context.ts';
+import type { Control } from '../control.ts';
+import { holdVolume } from '../holding.ts';
+import { trustedSettings } from '../trusted-settings.ts';
+import { type RollbackOptions, type RolledBack, rollback } from './rollback.ts';
+
+/**
+ * The same as `rollback` while what runs on the volume is stopped, as its settings `stop.unit` or `stop.hook` say. It is started
+ * again whatever happens.
+ * @throws CoppiceError io_error when it could not be stopped, and nothing was rolled back; or when it was, and could not be started
+ */
+export async function rollbackStopped(
+  context: Context,
+  referenceText: string,
+  options: RollbackOptions,
+  control: Control,
+): Promise<RolledBack> {
+  const { volume: name } = parseSnapshotReference(referenceText);
+  const { quiescer, directory } = prepare(context, name);
+  const subject = { volume: name, ...(directory !== undefined && { directory }) };
+  const scope = { subject, together: [subject], sameInstant: true, canAmend: false };
+  // What only looks stops nobody.
+  if (options.dryRun) return rollback(context, referenceText, options);
+  control.report({ step: 'stopping', fraction: 0 });
+  await using rest = await Rest.prepare([{ quiescer, scope }], control.signal);
+  await rest.hold();
+  const result = rollback(context, referenceText, options);
+  context.driver.commit();
+  control.report({ step: 'starting', fraction: 0.5 });
+  try {
+    await rest.release();
+  } catch (error) {
+    const why = error instanceof Error ? error.message : String(error);
+    throw new CoppiceError(
+      'io_error',
+      `${name} was rolled back to ${result.snapshot}, and what runs on it could not be started: ${why}`,
+      { cause: error },
+    );
+  }
+  return result;
+}
+
+function prepare(
+  context: Context,
+  name: Parameters<typeof holdVolume>[1],
+): {
+  readonly quiescer: ReturnType<typeof stopper>;
+  readonly directory: string | undefined;
+} {
+  using volume = holdVolume(context, name, 'shared');
+  const isTree = volume.metadata.kind === 'tree';
+  return {
+    quiescer: stopper(name, trustedSettings(context, volume)),
+    directory: isTree ? context.driver.path(volume.held) : undefined,
+  };
+}
