@@ -9,6 +9,7 @@ import { doctorCommand } from './commands/doctor.ts';
 import { exportCommand } from './commands/export.ts';
 import { getCommand } from './commands/get.ts';
 import { growCommand } from './commands/grow.ts';
+import { guardCommand } from './commands/guard.ts';
 import { importCommand } from './commands/import.ts';
 import { listCommand } from './commands/list.ts';
 import { pathCommand } from './commands/path.ts';
@@ -74,6 +75,7 @@ FIRST STEPS
     get: getCommand,
     snapshot: snapshotCommand,
     rollback: rollbackCommand,
+    guard: guardCommand,
     list: listCommand,
     show: showCommand,
     tree: treeCommand,

@@ -13,14 +13,16 @@ export interface Script {
  * not end it too. Standard input and output are pipes.
  * @param name of a module of this directory; the build puts each beside the bundles
  * @param descriptors the script gets these as 3, 4, and so on
+ * @param beside the module that it lies beside
  */
 export function startScript(
   name: string,
   args: readonly string[],
   descriptors: NonNullable<Exclude<SpawnOptions['stdio'], string>> = [],
+  beside: string = import.meta.url,
 ): Script {
-  const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
-  const script = new URL(`./${name}.${extension}`, import.meta.url);
+  const extension = beside.endsWith('.ts') ? 'ts' : 'js';
+  const script = new URL(`./${name}.${extension}`, beside);
   const child = spawn(process.execPath, [fileURLToPath(script), ...args], {
     stdio: ['pipe', 'pipe', 'ignore', ...descriptors],
     env: {},

@@ -129,6 +129,8 @@ const methodArguments: Readonly<Record<string, readonly Argument[]>> = {
       allowWeaker: 'boolean',
       heldStill: 'string',
       frozenUntil: 'number',
+      expires: 'string',
+      reason: 'string',
       ...marked,
       ...durability,
       ...long,
@@ -136,6 +138,19 @@ const methodArguments: Readonly<Record<string, readonly Argument[]>> = {
   ],
   set: [required('volume', 'string'), required('changes', 'object'), options(durability)],
   settings: [required('volume', 'string')],
+  guard: [
+    required('volume', 'string'),
+    required('change', 'function'),
+    options({
+      consistency: 'string',
+      allowWeaker: 'boolean',
+      timeoutMilliseconds: 'number',
+      signal: 'AbortSignal',
+      within: 'string',
+    }),
+  ],
+  recoverGuard: [required('volume', 'string'), required('what', 'string')],
+  guards: [required('volume', 'string')],
   rollback: [
     required('reference', 'string'),
     options({ force: 'boolean', dryRun: 'boolean', stop: 'boolean', ...marked, ...durability }),

@@ -5,6 +5,7 @@ import { clone } from './operations/clone.ts';
 import { create } from './operations/create.ts';
 import type { exportImage } from './operations/export.ts';
 import { grow } from './operations/grow.ts';
+import { beginGuard, endGuard, guards } from './operations/guard-records.ts';
 import type { importImage } from './operations/import.ts';
 import { list, listSnapshots, path, show } from './operations/list.ts';
 import { remove } from './operations/remove.ts';
@@ -48,6 +49,9 @@ export interface Operations {
   readonly rollbackStopped: typeof rollbackStopped;
   readonly rename: typeof rename;
   readonly grow: typeof grow;
+  readonly beginGuard: typeof beginGuard;
+  readonly endGuard: typeof endGuard;
+  readonly guards: typeof guards;
   readonly seal: typeof seal;
   readonly remove: typeof remove;
   readonly import: typeof importImage;
@@ -75,6 +79,9 @@ export const operations: Operations = {
   rollback,
   rename,
   grow,
+  beginGuard,
+  endGuard,
+  guards,
   seal,
   remove,
   // Loaded when they are wanted: what runs programs and hashes would slow down the start of every other command.
@@ -124,6 +131,8 @@ export const changes: ReadonlySet<OperationName> = new Set([
   'snapshotTogether',
   'snapshotAtRest',
   'set',
+  'beginGuard',
+  'endGuard',
   'rollback',
   'rollbackStopped',
   'rename',

@@ -1,5 +1,6 @@
 import { setImmediate as turn } from 'node:timers/promises';
 import { CoppiceError } from '../model/errors.ts';
+import type { GuardRecord } from '../model/metadata.ts';
 import type { Settings } from '../model/settings.ts';
 import { checkArguments, checkMethods, functionArguments } from './arguments.ts';
 import { type Attribution, auditSetup } from './audit.ts';
@@ -7,11 +8,14 @@ import type { PoolHandle } from './context.ts';
 import { progressOf } from './control.ts';
 import { type Executor, inlineExecutor } from './executor.ts';
 import { explainFailure } from './failures.ts';
+import type { Guarded, GuardOptions, Kept } from './guards/guard.ts';
+import type { Recovered } from './guards/recover.ts';
 import type { Adopted, AdoptOptions } from './operations/adopt.ts';
 import type { Cloned, CloneOptions } from './operations/clone.ts';
 import type { Created, CreateOptions } from './operations/create.ts';
 import type { Exported, ExportOptions } from './operations/export.ts';
 import type { Grown } from './operations/grow.ts';
+import type { GuardState } from './operations/guard-records.ts';
 import type { Imported, ImportOptions } from './operations/import.ts';
 import type { SnapshotSummary, VolumeDetails, VolumeSummary } from './operations/list.ts';
 import type { Removed, RemoveOptions } from './operations/remove.ts';
@@ -227,6 +231,44 @@ export class Pool implements AsyncDisposable {
     return this.#runner.exclusive([volume], () =>
       this.#runner.run('set', [volume, changes], { ...options, by: this.#by }),
     );
+  }
+
+  /**
+   * Tries a change to a volume: takes a snapshot, runs the change, and rolls the volume back if that fails, is given up or takes too
+   * long, also when this process is killed meanwhile.
+   */
+  async guard<T>(
+    volume: string,
+    change: (guarded: Guarded) => Promise<T>,
+    options: GuardOptions = {},
+  ): Promise<Kept<T>> {
+    const { guard } = await import('./guards/guard.ts');
+    return await guard(this, volume, change, options);
+  }
+
+  /** Ends a change that was being tried when whoever tried it died. */
+  async recoverGuard(volume: string, what: 'undo' | 'accept'): Promise<Recovered> {
+    const { recoverGuard } = await import('./guards/recover.ts');
+    return await recoverGuard(this, volume, what);
+  }
+
+  /** The changes to a volume that are being tried, or were when whoever tried them died; the outermost first. */
+  guards(volume: string): Promise<GuardState[]> {
+    return this.#runner.run('guards', [volume]);
+  }
+
+  /** For `guard`. */
+  beginGuard(
+    volume: string,
+    guard: Pick<GuardRecord, 'id' | 'keeper'>,
+    within?: string,
+  ): Promise<GuardRecord> {
+    return this.#runner.run('beginGuard', [volume, guard, within], { by: this.#by });
+  }
+
+  /** For `guard`. */
+  async endGuard(volume: string, id: string): Promise<void> {
+    await this.#runner.run('endGuard', [volume, id], { by: this.#by });
   }
 
   /** What is set for a volume. */

@@ -52,11 +52,40 @@ export interface WantedLevel {
   readonly allowWeaker?: boolean;
 }
 
-export type Claims = WantedLevel & Stillness & Marked;
+/** What it is for. */
+export interface Purpose {
+  /** ISO 8601: from when policies remove it. */
+  readonly expires?: string;
+  /** A policy takes it, and may remove it; or a change is tried that can be undone to it. */
+  readonly reason?: 'policy' | 'guard';
+}
 
-/** @throws CoppiceError invalid_argument when there is no such level, or the mark is none */
-export function checkClaims({ consistency, heldStill, ...marked }: Claims): void {
-  requestMark(marked);
+export type Claims = WantedLevel & Stillness & Marked & Purpose;
+
+/** What metadata has of that. @throws CoppiceError invalid_argument */
+export function purposeOf(claims: Claims): Marked & Purpose {
+  const { expires, reason } = claims;
+  const time = Date.parse(expires ?? '');
+  if (expires !== undefined && !Number.isFinite(time))
+    throw new CoppiceError(
+      'invalid_argument',
+      `"${expires}" is no time that a snapshot could expire at; write it as 2027-01-31T12:00:00Z.`,
+    );
+  return {
+    ...requestMark(claims),
+    ...(expires !== undefined && { expires: new Date(time).toISOString() }),
+    ...((reason === 'policy' || reason === 'guard') && { reason }),
+  };
+}
+
+/** The name of one that is given none. */
+export function generatedName({ reason }: Purpose, created: Date): Name {
+  return timestampName(reason === 'policy' ? 'auto' : 'snap', created);
+}
+
+/** @throws CoppiceError invalid_argument when there is no such level, or the mark or a time is none */
+export function checkClaims({ consistency, heldStill, ...others }: Claims): void {
+  purposeOf(others);
   const levels: readonly string[] = consistencies;
   if (consistency !== undefined && !levels.includes(consistency)) throw noSuchLevel(consistency);
   if (heldStill !== undefined && !['freeze', 'application', 'cold'].includes(heldStill))
@@ -83,7 +112,7 @@ export function needsRest(level: Consistency, { heldStill }: Claims): boolean {
 }
 
 /** What a snapshot says of itself. */
-export type Said = Pick<SnapshotMetadata, 'consistency' | 'applications'> & Marked;
+export type Said = Pick<SnapshotMetadata, 'consistency' | 'applications'> & Marked & Purpose;
 
 /** @throws CoppiceError io_error when the writers may be writing again */
 export function requireStill({
@@ -116,7 +145,7 @@ export function takeAtOnce(
   group?: string,
 ): Snapshotted[] {
   const created = new Date();
-  const names = numbered(timestampName('snap', created));
+  const names = numbered(generatedName(wanted[0]?.said ?? {}, created));
   for (let generated = names.next().value; ; ) {
     const members = wanted.map(({ volume, said, name = generated }) => ({
       volume,
@@ -158,7 +187,7 @@ export function describeSnapshot(
 function snapshotMetadata(
   volume: HeldVolume,
   created: Date,
-  { consistency, applications, ...marked }: Said,
+  { consistency, applications, ...purpose }: Said,
   more: Partial<SnapshotMetadata>,
 ): SnapshotMetadata {
   return {
@@ -170,7 +199,7 @@ function snapshotMetadata(
     reason: 'user',
     generation: '0',
     ...(applications && applications.length > 0 && { applications }),
-    ...requestMark(marked),
+    ...purposeOf(purpose),
     ...more,
   };
 }

@@ -29,7 +29,8 @@ export interface Blocker {
     | 'volumes'
     | 'source'
     | 'unknown_holders'
-    | 'held';
+    | 'held'
+    | 'guard';
   /** What blocks: a process, a path, a snapshot, a volume. */
   readonly what: string;
   /** What to do about it. */

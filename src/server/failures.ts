@@ -133,6 +133,7 @@ const blockerKinds: Readonly<Record<Blocker['kind'], BlockerKind>> = {
   source: BlockerKind.SOURCE,
   unknown_holders: BlockerKind.UNKNOWN_HOLDERS,
   held: BlockerKind.HELD,
+  guard: BlockerKind.GUARD,
 };
 
 export function toBlocker({ kind, what, remedy }: Blocker): {

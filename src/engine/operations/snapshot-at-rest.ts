@@ -14,14 +14,15 @@ import { parseReference } from '../../model/names.ts';
 import type { Context } from '../context.ts';
 import type { Control } from '../control.ts';
 import { holdSnapshot } from '../holding.ts';
-import { abandon, publishNumbered, publishSnapshot, timestampName } from '../publish.ts';
-import { requestMark } from '../request-mark.ts';
+import { abandon, publishNumbered, publishSnapshot } from '../publish.ts';
 import { requireSpace } from '../space.ts';
 import {
   checkClaims,
   describeSnapshot,
+  generatedName,
   levelOf,
   needsRest,
+  purposeOf,
   requireStill,
   type Said,
   type Snapshotted,
@@ -209,25 +210,25 @@ function publishAll(
   const [only, ...others] = staged;
   if (!only || others.length > 0) return publishGroup(context, staged, created, saidOf);
   const { volume, reference } = only;
-  const metadata = describeSnapshot(context, only.staged, volume, created, saidOf(only));
+  const said = saidOf(only);
+  const metadata = describeSnapshot(context, only.staged, volume, created, said);
   const { snapshot: name } = reference;
   if (name) publishSnapshot(context, only.staged, volume, name);
-  const published =
-    name ?? publishNumbered(context, only.staged, volume.held, timestampName('snap', created));
+  const published = name ?? publishNumbered(context, only.staged, volume.held, generatedName(said, created));
   return { taken: [summarize(volume, published, metadata)] };
 }
 
 /** Where the storage takes and names them in one step, they say no more than `sync` until the applications have said that they held. */
 async function takeAndSay(work: Work, take: NonNullable<Driver['snapshotTogether']>): Promise<TakenAtRest> {
   const { context, references, members, rest, options } = work;
-  const mark = requestMark(options);
+  const purpose = purposeOf(options);
   await rest.hold();
   const group = takeWithoutGroup(
     context,
     take,
     references,
     members,
-    () => ({ consistency: 'sync', ...mark }),
+    () => ({ consistency: 'sync', ...purpose }),
     { frozenUntil: rest.until },
   );
   try {
@@ -273,7 +274,7 @@ function sayer(
   { options, members }: Work,
   states: ReadonlyArray<ApplicationState & { readonly volume: string }>,
 ): (member: Member) => Said {
-  const mark = requestMark(options);
+  const purpose = purposeOf(options);
   const sayings = new Map(
     members.map(({ volume }): [string, Said] => {
       const wanted = levelOf(volume.metadata, options);
@@ -285,10 +286,10 @@ function sayer(
           `The snapshot of ${volume.name} would only be "${reached}", and "${wanted}" was wanted; allow a weaker one with --allow-weaker, or see why by "coppice snapshot ${volume.name} --consistency ${reached}".`,
         );
       }
-      return [volume.name, { consistency: reached, applications, ...mark }];
+      return [volume.name, { consistency: reached, applications, ...purpose }];
     }),
   );
-  return ({ volume }) => sayings.get(volume.name) ?? { consistency: 'sync', ...mark };
+  return ({ volume }) => sayings.get(volume.name) ?? { consistency: 'sync', ...purpose };
 }
 
 function weakest(applications: readonly ApplicationState[]): Consistency | undefined {

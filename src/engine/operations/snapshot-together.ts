@@ -16,13 +16,13 @@ import {
   requireFreeSnapshot,
   timestampName,
 } from '../publish.ts';
-import { requestMark } from '../request-mark.ts';
 import { requireSpace } from '../space.ts';
 import {
   checkClaims,
   describeSnapshot,
   levelOf,
   needsRest,
+  purposeOf,
   requireStill,
   type Said,
   type Snapshotted,
@@ -70,10 +70,10 @@ export function snapshotTogether(
   const members = holdMembers(context, references, locks);
   if (members.some(({ volume }) => needsRest(levelOf(volume.metadata, options), options))) return undefined;
   const take = context.driver.snapshotTogether;
-  const mark = requestMark(options);
+  const purpose = purposeOf(options);
   const saidOf = ({ volume }: Member): Said => ({
     consistency: levelOf(volume.metadata, options),
-    ...mark,
+    ...purpose,
   });
   for (const member of members)
     of(member.reference, () => {

@@ -2,15 +2,16 @@ import { CoppiceError } from '../../model/errors.ts';
 import { parseName, parseReference } from '../../model/names.ts';
 import type { Context } from '../context.ts';
 import { holdVolume, requireUnsealed } from '../holding.ts';
-import { publishNumbered, publishSnapshot, requireFreeSnapshot, staging, timestampName } from '../publish.ts';
-import { requestMark } from '../request-mark.ts';
+import { publishNumbered, publishSnapshot, requireFreeSnapshot, staging } from '../publish.ts';
 import { requireSpace } from '../space.ts';
 import {
   type Claims,
   checkClaims,
   describeSnapshot,
+  generatedName,
   levelOf,
   needsRest,
+  purposeOf,
   requireStill,
   type Said,
   type Snapshotted,
@@ -42,7 +43,7 @@ export function snapshot(
   const { snapshot: name } = reference;
   const level = levelOf(volume.metadata, options);
   if (needsRest(level, options)) return undefined;
-  const said: Said = { consistency: level, ...requestMark(options) };
+  const said: Said = { consistency: level, ...purposeOf(options) };
   const take = context.driver.snapshotTogether;
   if (take) {
     if (level !== 'none') context.driver.writeOut(volume.held);
@@ -56,7 +57,7 @@ export function snapshot(
     const metadata = describeSnapshot(context, staged, volume, created, said);
     // Nobody has seen it yet: a claim that is not true is never there, not even if we die now.
     requireStill(options);
-    const generated = timestampName('snap', created);
+    const generated = generatedName(said, created);
     if (name) publishSnapshot(context, staged, volume, name);
     const published = name ?? publishNumbered(context, staged, volume.held, generated);
     return summarize(volume, published, metadata);

@@ -1,0 +1,252 @@
+import type { ChildProcess } from 'node:child_process';
+import { constants } from 'node:os';
+import { buildCommand, type Command } from '@stricli/core';
+import { type Guarded, Undone } from '../../engine/guards/guard.ts';
+import type { Recovered } from '../../engine/guards/recover.ts';
+import type { GuardState } from '../../engine/operations/guard-records.ts';
+import type { Pool } from '../../engine/pool.ts';
+import { CoppiceError } from '../../model/errors.ts';
+import { type Consistency, consistencies } from '../../model/metadata.ts';
+import { note, print, reporting } from '../command.ts';
+import {
+  type CliContext,
+  optionalText,
+  type PoolFlags,
+  poolFlags,
+  toggle,
+  withExamples,
+  word,
+} from '../context.ts';
+import { Shown } from '../failure.ts';
+
+interface Flags extends PoolFlags {
+  readonly check?: string;
+  readonly timeout?: string;
+  readonly consistency?: Consistency;
+  readonly allowWeaker: boolean;
+  readonly recover: boolean;
+  readonly accept: boolean;
+  readonly status: boolean;
+}
+
+/** Names the guard to what it runs, so that another one may be begun in it. */
+const variable = 'COPPICE_GUARD';
+/** As of timeout(1). */
+const timedOut = 124;
+
+export const guardCommand: Command<CliContext> = buildCommand<Flags, [string, ...string[]], CliContext>({
+  docs: {
+    brief: 'Try a change to a volume, and undo it if it fails',
+    fullDescription: withExamples(
+      `Takes a snapshot of a volume, runs a command that changes it, and then a check. If one of them fails, is ended by a signal or takes too long, the volume is rolled back to the snapshot; otherwise the change stays, and so does the snapshot. The exit code is that of what has failed.
+
+What runs on the volume is stopped for the rollback and started after it where the settings stop.unit or stop.hook say how; otherwise nothing may have it open then. A process outside undoes the change also when this command is killed; after a power cut --recover does. One change at a time can be tried on a volume; the command may itself try another within, by the variable ${variable} that it is given.`,
+      'coppice guard crypt -- ./upgrade.sh',
+      'coppice guard crypt --check /usr/local/bin/healthy --timeout 600 -- ./upgrade.sh --all',
+      'coppice guard crypt --status',
+      'coppice guard crypt --recover',
+    ),
+  },
+  parameters: {
+    flags: {
+      ...poolFlags,
+      check: optionalText('COMMAND', 'What must succeed afterwards; its words are split at spaces'),
+      timeout: optionalText('SECONDS', 'Undo the change if command and check take longer'),
+      consistency: {
+        kind: 'enum',
+        values: consistencies,
+        optional: true,
+        brief: 'What the snapshot is to reach; as for any snapshot of the volume when absent',
+      },
+      allowWeaker: toggle('Go on with a weaker snapshot where that can not be reached'),
+      recover: toggle('Undo a change that was under way when whoever tried it was killed, or the power went'),
+      accept: toggle('The same, but leave the change as it is'),
+      status: toggle('Say whether a change is being tried'),
+    },
+    positional: {
+      kind: 'array',
+      minimum: 1,
+      parameter: word('VOLUME -- COMMAND', 'A volume, then what changes it', 'entry'),
+    },
+  },
+  func: reporting(async (context, flags: Flags, volume: string, ...command: string[]) => {
+    const { withPool } = await import('../session.ts');
+    const modes = [flags.recover, flags.accept, flags.status].filter(Boolean).length;
+    if (modes > 1 || (modes === 1) === command.length > 0) {
+      throw new CoppiceError(
+        'invalid_argument',
+        `Say what is to be run, as in "coppice guard ${volume} -- COMMAND", or one of --recover, --accept and --status.`,
+      );
+    }
+    await withPool(context, flags, async (pool) => {
+      if (flags.status) showStatus(context, flags, volume, await pool.guards(volume));
+      else if (modes === 1) {
+        const recovered = await pool.recoverGuard(volume, flags.recover ? 'undo' : 'accept');
+        print(context, flags, recovered, () => describe(volume, recovered));
+      } else await tryChange(context, flags, pool, { volume, command });
+    });
+  }),
+});
+
+interface Change {
+  readonly volume: string;
+  readonly command: readonly string[];
+}
+
+async function tryChange(
+  context: CliContext,
+  flags: Flags,
+  pool: Pool,
+  { volume, command }: Change,
+): Promise<void> {
+  const { process } = context;
+  const within = process.env[variable];
+  const cancelled = new AbortController();
+  // A terminal sends them to the command, too; another sender only to us.
+  const passing = (['SIGINT', 'SIGTERM', 'SIGHUP'] as const).map((signal) => {
+    const cancel = (): void => cancelled.abort();
+    process.on(signal, cancel);
+    return () => process.removeListener(signal, cancel);
+  });
+  try {
+    const kept = await pool.guard(volume, (guarded) => runAll(context, flags, command, guarded), {
+      allowWeaker: flags.allowWeaker,
+      signal: cancelled.signal,
+      ...(flags.consistency !== undefined && { consistency: flags.consistency }),
+      ...(flags.timeout !== undefined && { timeoutMilliseconds: milliseconds(flags.timeout) }),
+      ...(within !== undefined && { within }),
+    });
+    const result = { kept: true, snapshot: kept.snapshot };
+    if (flags.json) print(context, flags, result, () => '');
+    else
+      note(context, `coppice: The change to ${volume} stays; to undo it: coppice rollback ${kept.snapshot}`);
+  } catch (error) {
+    const failure = failureIn(error);
+    if (!failure) throw error;
+    const message = error instanceof Error ? error.message : String(error);
+    throw new Shown(
+      flags.json ? JSON.stringify({ error: errorData(error) }) : `coppice: ${message}`,
+      failure.exitCode,
+    );
+  } finally {
+    for (const stop of passing) stop();
+  }
+}
+
+/** A command that has failed, with what its caller is to be told. */
+class CommandFailed extends Error {
+  readonly exitCode: number;
+
+  constructor(message: string, exitCode: number) {
+    super(message);
+    this.exitCode = exitCode;
+  }
+}
+
+/** What the command or the check has failed with; undefined where it was neither. */
+function failureIn(error: unknown): { readonly exitCode: number } | undefined {
+  const cause = error instanceof Error ? error.cause : undefined;
+  if (cause instanceof CommandFailed) return cause;
+  if (!(error instanceof Undone) || !(cause instanceof CoppiceError)) return undefined;
+  return { exitCode: cause.code === 'cancelled' ? 130 : timedOut };
+}
+
+function errorData(error: unknown): unknown {
+  if (!(error instanceof CoppiceError)) return { message: String(error) };
+  const undone = error instanceof Undone ? { snapshot: error.snapshot, undo: error.undo } : {};
+  return { ...error.toJSON(), ...undone };
+}
+
+async function runAll(
+  { process }: CliContext,
+  { check }: Flags,
+  command: readonly string[],
+  guarded: Guarded,
+): Promise<void> {
+  const env = { ...process.env, [variable]: guarded.id };
+  const started = process.cwd();
+  try {
+    await runOne(command, { env, cwd: started }, guarded);
+    if (check !== undefined) await runOne(check.split(' ').filter(Boolean), { env, cwd: started }, guarded);
+  } finally {
+    // Where this was started may be in what is rolled back now.
+    process.chdir('/');
+  }
+}
+
+interface Surroundings {
+  readonly env: NodeJS.ProcessEnv;
+  readonly cwd: string;
+}
+
+/** @throws CommandFailed */
+async function runOne(
+  words: readonly string[],
+  where: Surroundings,
+  { signal, runs }: Guarded,
+): Promise<void> {
+  const { spawn } = await import('node:child_process');
+  const [program = '', ...args] = words;
+  signal.throwIfAborted();
+  const child = spawn(program, args, { ...where, stdio: 'inherit' });
+  if (child.pid !== undefined) runs(child.pid);
+  const end = (): void => void endIt(child);
+  signal.addEventListener('abort', end);
+  try {
+    await new Promise<void>((resolve, reject) => {
+      child.on('error', (error: NodeJS.ErrnoException) => {
+        const absent = error.code === 'ENOENT';
+        reject(
+          new CommandFailed(
+            absent ? `there is no program ${program}.` : `${program}: ${error.message}`,
+            absent ? 127 : 126,
+          ),
+        );
+      });
+      child.on('exit', (code, name) => {
+        if (code === 0) resolve();
+        else if (signal.aborted) reject(signal.reason);
+        else if (name === null)
+          reject(new CommandFailed(`${program} failed with exit code ${code}.`, code ?? 1));
+        else
+          reject(new CommandFailed(`${program} was ended by ${name}.`, 128 + (constants.signals[name] ?? 0)));
+      });
+    });
+  } finally {
+    signal.removeEventListener('abort', end);
+  }
+}
+
+const grace = 10_000;
+
+async function endIt(child: ChildProcess): Promise<void> {
+  child.kill('SIGTERM');
+  const timer = setTimeout(() => child.kill('SIGKILL'), grace);
+  child.on('exit', () => clearTimeout(timer));
+}
+
+function milliseconds(seconds: string): number {
+  if (/^\d+(\.\d+)?$/.test(seconds) && Number(seconds) > 0) return Number(seconds) * 1000;
+  throw new CoppiceError('invalid_argument', `"${seconds}" is no number of seconds, such as 60 or 0.5.`);
+}
+
+function showStatus(context: CliContext, flags: Flags, volume: string, guards: readonly GuardState[]): void {
+  print(context, flags, guards, () =>
+    guards.length === 0
+      ? `No change to ${volume} is being tried.`
+      : guards
+          .map(({ keeper, since, snapshot, isAlive }) =>
+            isAlive
+              ? `Process ${keeper.pid} has been trying a change since ${since}; it can be undone to ${volume}@${snapshot}.`
+              : `A change was begun at ${since}, and who tried it was killed; undo it with "coppice guard ${volume} --recover", or leave it with --accept.`,
+          )
+          .join('\n'),
+  );
+}
+
+function describe(volume: string, { outcome, snapshot, undo }: Recovered): string {
+  if (outcome === 'nothing') return `Nothing of ${volume} had been changed.`;
+  if (outcome === 'accepted')
+    return `The change to ${volume} stays; to undo it: coppice rollback ${snapshot}`;
+  return `${volume} is back at ${snapshot}.${undo === undefined ? '' : `\nWhat the change had come to is kept in ${undo}.`}`;
+}

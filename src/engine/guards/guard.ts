@@ -1,0 +1,156 @@
+import { declaresStop } from '../../consistency/stop.ts';
+import { randomId } from '../../linux/random.ts';
+import { timeLimit } from '../../linux/time-limit.ts';
+import { CoppiceError } from '../../model/errors.ts';
+import type { Consistency, GuardRecord } from '../../model/metadata.ts';
+import type { Pool } from '../pool.ts';
+import { thisKeeper } from './keeper.ts';
+import { type Supervisor, startSupervisor } from './supervisor.ts';
+
+export interface GuardOptions {
+  /** What the snapshot is to reach; as for any snapshot of the volume when absent. */
+  readonly consistency?: Consistency;
+  readonly allowWeaker?: boolean;
+  /** After which the change counts as failed; never when absent. */
+  readonly timeoutMilliseconds?: number;
+  readonly signal?: AbortSignal;
+  /** The id of the guard that this one is begun in, by what that one runs. */
+  readonly within?: string;
+}
+
+/** What is given to the change that is tried. */
+export interface Guarded {
+  readonly id: string;
+  /** `VOLUME@NAME` of what it can be undone to. */
+  readonly snapshot: string;
+  /** Fires when the time is over, or the caller has given up: what is done then is undone. */
+  readonly signal: AbortSignal;
+  /** Whom to end, before the change is undone, should this process be killed. */
+  runs(pid: number): void;
+}
+
+export interface Kept<T> {
+  readonly result: T;
+  readonly snapshot: string;
+}
+
+/** A change that has failed and was undone. Its cause is why. */
+export class Undone extends CoppiceError {
+  /** `VOLUME@NAME` of what the volume is back at. */
+  readonly snapshot: string;
+  /** `VOLUME@NAME` of what the change had come to; absent where there was nothing to keep. */
+  readonly undo: string | undefined;
+
+  constructor(volume: string, snapshot: string, undo: string | undefined, cause: unknown) {
+    const why = cause instanceof Error ? cause.message.replace(/(?<![.?!])$/, '.') : String(cause);
+    super(
+      'cancelled',
+      `The change to ${volume} has failed, and it is back at ${snapshot}${undo === undefined ? '' : ` (${undo} has what it had come to)`}: ${why}`,
+      { cause },
+    );
+    this.snapshot = snapshot;
+    this.undo = undo;
+  }
+}
+
+/**
+ * Tries a change to a volume: takes a snapshot, runs the change, and rolls the volume back if that fails, is given up, or takes too long.
+ * A process outside sees to that if this one is killed; and after a power cut `recoverGuard` does. What has the volume open must let go
+ * of it before it can be rolled back, or is stopped and started again where the settings say how.
+ * @throws Undone when the change has failed and the volume is back; CoppiceError blocked when it can't be rolled back yet: then the
+ * process outside does it as soon as it can
+ */
+export async function guard<T>(
+  pool: Pool,
+  volume: string,
+  change: (guarded: Guarded) => Promise<T>,
+  options: GuardOptions = {},
+): Promise<Kept<T>> {
+  const id = randomId();
+  const record = await pool.beginGuard(volume, { id, keeper: thisKeeper() }, options.within);
+  const supervisor = await startSupervisor(pool, volume, id).catch(async (error) => {
+    await pool.endGuard(volume, id);
+    throw error;
+  });
+  const snapshot = `${volume}@${record.snapshot}`;
+  try {
+    await begin(pool, snapshot, options);
+  } catch (error) {
+    await pool.endGuard(volume, id);
+    supervisor.dismiss();
+    throw error;
+  }
+  try {
+    const result = await within(options, (signal) =>
+      change({ id, snapshot, signal, runs: (pid) => supervisor.watch(pid) }),
+    );
+    await pool.endGuard(volume, id);
+    supervisor.dismiss();
+    return { result, snapshot };
+  } catch (failure) {
+    throw await undo(pool, volume, { record, supervisor, failure });
+  }
+}
+
+async function begin(pool: Pool, snapshot: string, options: GuardOptions): Promise<void> {
+  const { consistency, allowWeaker = false, signal } = options;
+  await pool.snapshot(snapshot, {
+    allowWeaker,
+    reason: 'guard',
+    ...(consistency !== undefined && { consistency }),
+    ...(signal && { signal }),
+  });
+}
+
+/** A change that goes on after it was told to end is waited for: it could change what was rolled back. */
+async function within<T>(options: GuardOptions, change: (signal: AbortSignal) => Promise<T>): Promise<T> {
+  const { timeoutMilliseconds, signal } = options;
+  const longest = 2 ** 31 - 1;
+  using limit = timeLimit(
+    Math.min(timeoutMilliseconds ?? longest, longest),
+    `it took more than ${(timeoutMilliseconds ?? 0) / 1000} s.`,
+    signal,
+  );
+  const result = await change(limit.signal);
+  limit.signal.throwIfAborted();
+  return result;
+}
+
+interface Failed {
+  readonly record: GuardRecord;
+  readonly supervisor: Supervisor;
+  readonly failure: unknown;
+}
+
+/** Returns what is to be thrown. */
+async function undo(pool: Pool, volume: string, { record, supervisor, failure }: Failed): Promise<unknown> {
+  const snapshot = `${volume}@${record.snapshot}`;
+  try {
+    const { undo: kept } = await rollbackFor(pool, volume, record.snapshot);
+    await pool.endGuard(volume, record.id);
+    supervisor.dismiss();
+    return new Undone(volume, snapshot, kept, failure);
+  } catch (error) {
+    if (!(error instanceof CoppiceError)) return error;
+    supervisor.undo();
+    const later =
+      error.code === 'blocked'
+        ? 'it will be rolled back as soon as nothing has it open'
+        : `look at it, and roll it back with "coppice guard ${volume} --recover"`;
+    return new CoppiceError(
+      error.code,
+      `The change to ${volume} has failed, and it is not back at ${snapshot} yet; ${later}: ${error.message}`,
+      { blockers: error.blockers, cause: failure },
+    );
+  }
+}
+
+/** What runs on the volume is stopped meanwhile where it is known how. */
+export async function rollbackFor(
+  pool: Pool,
+  volume: string,
+  snapshot: string,
+): Promise<{ readonly undo?: string }> {
+  const stop = declaresStop(await pool.settings(volume));
+  return await pool.rollback(`${volume}@${snapshot}`, { stop });
+}
