@@ -16,6 +16,7 @@ const measures: Readonly<Record<string, () => Promise<Measured[]>>> = {
   'cli-clone': async () => (await import('./cli-clone.ts')).cliClone(),
   'version-process': async () => (await import('./version-process.ts')).versionProcess(),
   crossover: async () => (await import('./crossover.ts')).crossover(),
+  'tree-rollback': async () => (await import('./tree-rollback.ts')).treeRollback(),
   everyday: async () => (await import('./everyday.ts')).everyday(),
   'scale-clone': async () => (await import('./scale-clone.ts')).scaleClone(),
   'scale-list': async () => (await import('./scale-list.ts')).scaleList(),
