@@ -1,6 +1,6 @@
 // Builds what is published: dist/cli.js with dist/command-line.js and dist/server.js, dist/index.js, dist/client.js, the threads
-// (dist/worker.js, dist/inventory-worker.js, dist/state-worker.js), dist/thaw-watchdog.js and
-// dist/release-watchdog.js, dist/hook-runner.js and dist/guard-supervisor.js, and the declarations in dist/types.
+// (dist/worker.js, dist/inventory-worker.js, dist/state-worker.js), what runs as a process of its own beside a command, and the
+// declarations in dist/types.
 import { execFileSync } from 'node:child_process';
 import { chmodSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
@@ -70,6 +70,7 @@ const built = await Promise.all([
   bundle('src/consistency/release-watchdog.ts', 'dist/release-watchdog.js'),
   bundle('src/consistency/hook-runner.ts', 'dist/hook-runner.js'),
   bundle('src/engine/guards/guard-supervisor.ts', 'dist/guard-supervisor.js'),
+  bundle('src/consistency/sqlite-session.ts', 'dist/sqlite-session.js'),
 ]).catch(stop);
 chmodSync('dist/cli.js', 0o755);
 removeOthers(built);

@@ -35,6 +35,7 @@ function isCurrent(): boolean {
     'dist/thaw-watchdog.js',
     'dist/release-watchdog.js',
     'dist/hook-runner.js',
+    'dist/sqlite-session.js',
     'dist/types/index.d.ts',
     'dist/types/client/index.d.ts',
   ].map((file) => join(repository, file));
