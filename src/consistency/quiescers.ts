@@ -12,6 +12,7 @@ interface Kind {
 const kinds: Readonly<Record<string, () => Promise<Kind>>> = {
   freeze: () => import('./freeze.ts'),
   hook: () => import('./hook.ts'),
+  mysql: () => import('./mysql/quiescer.ts'),
   sqlite: () => import('./sqlite.ts'),
 };
 

@@ -1,5 +1,6 @@
 import { connect, type Socket } from 'node:net';
 import { CoppiceError } from '../model/errors.ts';
+import { peerCredentials } from './sockets.ts';
 import { openTrusted } from './trusted-path.ts';
 
 /** The most that is read in one conversation, in bytes: who answers may want to fill our memory. */
@@ -26,6 +27,13 @@ export async function connectSocket(path: string, signal: AbortSignal): Promise<
   // Whoever waits for something is told by the closing.
   socket.on('error', () => undefined);
   return socket;
+}
+
+/** The number of the process that has begun to listen there, as the kernel noted it; 0 where it can't be seen from here. */
+export function peerOf(socket: Socket): number {
+  const { _handle: handle } = socket as unknown as { readonly _handle?: { readonly fd?: number } };
+  const fd = handle?.fd ?? -1;
+  return fd < 0 ? 0 : peerCredentials(fd).pid;
 }
 
 /** Looks whether a socket may be used, and does not. @throws CoppiceError as `connectSocket` */

@@ -36,6 +36,7 @@ function isCurrent(): boolean {
     'dist/release-watchdog.js',
     'dist/hook-runner.js',
     'dist/sqlite-session.js',
+    'dist/mysql-client.js',
     'dist/types/index.d.ts',
     'dist/types/client/index.d.ts',
   ].map((file) => join(repository, file));
