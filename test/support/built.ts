@@ -35,8 +35,10 @@ function isCurrent(): boolean {
     'dist/thaw-watchdog.js',
     'dist/release-watchdog.js',
     'dist/hook-runner.js',
+    'dist/guard-supervisor.js',
     'dist/sqlite-session.js',
     'dist/mysql-client.js',
+    'dist/postgres-client.js',
     'dist/types/index.d.ts',
     'dist/types/client/index.d.ts',
   ].map((file) => join(repository, file));
