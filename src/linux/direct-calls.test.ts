@@ -28,6 +28,9 @@ test('an error is the one of the call, whatever is in errno when that could be r
 const text = '/proc/self/status';
 const calls: ReadonlyArray<readonly [name: SystemCallName, ...values: unknown[]]> = [
   ['close', -1],
+  ['connect', -1, Buffer.alloc(4), 4],
+  ['setresgid', 0xffff_ffff, 0xffff_ffff, 0xffff_ffff],
+  ['setresuid', 0xffff_ffff, 0xffff_ffff, 0xffff_ffff],
   ['mkdirat', AT_FDCWD, directory, 0o700],
   ['unlinkat', AT_FDCWD, directory, 0],
   ['renameat2', AT_FDCWD, directory, AT_FDCWD, '/proc/x', 1],

@@ -41,6 +41,7 @@ const machineCode: Readonly<Record<string, readonly string[]>> = {
 const calls = {
   chroot: { parameters: 'const char *', x64: 161, arm64: 51 },
   close: { parameters: 'int', x64: 3, arm64: 57 },
+  connect: { parameters: 'int, const void *, unsigned int', x64: 42, arm64: 203 },
   fallocate: { parameters: 'int, int, int64_t, int64_t', x64: 285, arm64: 47 },
   fcntl: { parameters: 'int, int, long', x64: 72, arm64: 25 },
   fgetxattr: { parameters: 'int, const char *, void *, size_t', x64: 193, arm64: 10 },
@@ -69,6 +70,8 @@ const calls = {
   pidfd_send_signal: { parameters: 'int, int, void *, unsigned int', x64: 424, arm64: 424 },
   renameat2: { parameters: 'int, const char *, int, const char *, unsigned int', x64: 316, arm64: 276 },
   sendto: { parameters: 'int, const void *, size_t, int, const void *, unsigned int', x64: 44, arm64: 206 },
+  setresgid: { parameters: 'unsigned int, unsigned int, unsigned int', x64: 119, arm64: 149 },
+  setresuid: { parameters: 'unsigned int, unsigned int, unsigned int', x64: 117, arm64: 147 },
   socket: { parameters: 'int, int, int', x64: 41, arm64: 198 },
   statx: { parameters: 'int, const char *, int, unsigned int, void *', x64: 332, arm64: 291 },
   sync_file_range: { parameters: 'int, int64_t, int64_t, unsigned int', x64: 277, arm64: 84 },
@@ -144,7 +147,10 @@ function mapMemory(bytes: number): bigint | undefined {
   return address === null || BigInt.asUintN(64, address) === failed ? undefined : address;
 }
 
-/** Not in the C library, or only in a new one. Their numbers are the same on all processors. */
+/**
+ * Not in the C library, or only in a new one; or meaning something else there, which changes the user of all threads. The numbers of
+ * the new ones are the same on all processors.
+ */
 const unnamed: readonly string[] = [
   'openat2',
   'fsopen',
@@ -155,6 +161,8 @@ const unnamed: readonly string[] = [
   'open_tree',
   'pidfd_open',
   'pidfd_send_signal',
+  'setresgid',
+  'setresuid',
 ];
 /** Those that return more than an int. */
 const long: readonly string[] = ['fgetxattr', 'lgetxattr', 'getrandom', 'sendto', 'lseek'];
@@ -166,7 +174,8 @@ function throughLibrary(name: keyof typeof calls, parameters: string): SystemCal
     : `${long.includes(name) ? 'long' : 'int'} ${name}(${parameters})`;
   const native = library.func(definition) as unknown as (...values: unknown[]) => number | bigint;
   return (_, ...values) => {
-    const result = unnamed.includes(name) ? native(calls[name].x64, ...values) : native(...values);
+    const number = process.arch === 'arm64' ? calls[name].arm64 : calls[name].x64;
+    const result = unnamed.includes(name) ? native(number, ...values) : native(...values);
     return result < 0 ? -errnoLeft() : result;
   };
 }

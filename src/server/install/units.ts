@@ -39,6 +39,9 @@ export const capabilities: readonly string[] = [
   'CAP_SYS_PTRACE',
   'CAP_LEASE',
   'CAP_LINUX_IMMUTABLE',
+  // A database is asked as the user that it runs as.
+  'CAP_SETUID',
+  'CAP_SETGID',
   // The sandbox that images are read in is a user namespace, in which root is mapped.
   'CAP_SETFCAP',
   // The thread that answers comes before those that work.
