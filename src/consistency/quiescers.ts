@@ -14,6 +14,7 @@ const kinds: Readonly<Record<string, () => Promise<Kind>>> = {
   hook: () => import('./hook.ts'),
   mysql: () => import('./mysql/quiescer.ts'),
   sqlite: () => import('./sqlite.ts'),
+  postgres: () => import('./postgres/quiescer.ts'),
 };
 
 /**

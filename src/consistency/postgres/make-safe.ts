@@ -1,0 +1,175 @@
+import { constants, readdirSync, readlinkSync, realpathSync } from 'node:fs';
+import { isAbsolute, join } from 'node:path';
+import { flush, moveAt, openDirectoryIfAny, removeFileAt, statusIfAny } from '../../linux/files.ts';
+import { hasErrno } from '../../linux/libc.ts';
+import { CoppiceError } from '../../model/errors.ts';
+import { emptyDirectory, realDirectory, relativeLink, removeEntry, writeFile, writeLink } from './amend.ts';
+import { copyAccess, copySettings, mark, readControlData } from './copy-settings.ts';
+import { type DataDirectory, openDataDirectory, pathBelow, readBelow } from './data-directory.ts';
+import { meantBy } from './links.ts';
+import { serverOf } from './open-session.ts';
+import { serverProcesses } from './server-processes.ts';
+
+export interface SafeOptions {
+  /** The data directory, from the directory of the copy. */
+  readonly below: string;
+  /** Where the copy's server makes its socket: a directory that only the owner of the cluster may enter. */
+  readonly socketDirectory: string;
+  /** 5432 when absent; it is only part of the socket's name. */
+  readonly port?: number;
+  /** The directories under which the live volume was known: links to the inside of them mean the copy. */
+  readonly formerly?: readonly string[];
+  /** The copies of other volumes that parts of the cluster lie in, by the names of those volumes. */
+  readonly volumes?: Readonly<Record<string, string>>;
+  /** Settings of the copy's server, on top of the safe ones: such as shared_buffers, or libraries that its tables need. */
+  readonly settings?: Readonly<Record<string, string>>;
+  /** The directory of PostgreSQL's programs, where they are not in the usual place. */
+  readonly programs?: string;
+}
+
+/**
+ * Makes a writable copy of a data directory such that a server started on it, now or by anybody later, does nothing outside of it:
+ * it archives and follows nothing, listens on no network, and holds back no WAL for others. The files with settings are kept beside
+ * the new ones, as `*.original`. Can be called again.
+ * @param copy the directory of the copy of the volume
+ * @throws CoppiceError busy when a server runs on it; unsupported when a part of the cluster is not in the copy; damaged
+ */
+export async function makeSafe(copy: string, options: SafeOptions): Promise<void> {
+  using directory = openDataDirectory(copy, options.below);
+  const { fd, owner } = directory;
+  const { pids } = serverProcesses(directory);
+  if (pids.length > 0)
+    throw new CoppiceError(
+      'busy',
+      `${serverOf(directory)} runs (process ${pids[0]}), so it is no copy to be changed.`,
+    );
+  checkSocketDirectory(options);
+  // Before anything is changed, so that what can't be made safe stays as it is.
+  const links = linksOf(directory, copy, options);
+  const control = await readControlData(directory, options.programs);
+  const isStandby =
+    statusIfAny(fd, 'standby.signal') !== undefined ||
+    /recovery/.test((control.get('Database cluster state') ?? '').replace('in crash recovery', ''));
+
+  for (const [name, target] of links) await writeLink(fd, name, target, owner);
+  requireInside(directory, links, [copy, ...Object.values(options.volumes ?? {})]);
+  if (isLink(directory, 'pg_stat_tmp')) realDirectory(fd, 'pg_stat_tmp', owner)[Symbol.dispose]();
+  for (const name of [
+    'postmaster.pid',
+    'postmaster.opts',
+    'standby.signal',
+    'recovery.signal',
+    'recovery.conf',
+  ])
+    removeEntry(fd, name);
+  if (statusIfAny(fd, 'pg_replslot')) emptyDirectory(fd, 'pg_replslot');
+  emptyArchiveStatus(directory);
+  for (const name of ['postgresql.conf', 'postgresql.auto.conf', 'pg_hba.conf', 'pg_ident.conf'])
+    keepOriginal(directory, name);
+  if (isStandby) writeFile(fd, 'recovery.signal', '', owner);
+  writeFile(fd, 'postgresql.auto.conf', `${mark}\n`, owner);
+  writeFile(fd, 'pg_ident.conf', `${mark}\n`, owner);
+  writeFile(fd, 'pg_hba.conf', copyAccess, owner);
+  const { socketDirectory, port = 5432, settings: own = {} } = options;
+  writeFile(fd, 'postgresql.conf', copySettings(control, { socketDirectory, port, isStandby, own }), owner);
+  flush(fd);
+}
+
+function checkSocketDirectory({ socketDirectory, port = 5432 }: SafeOptions): void {
+  const longest = 107;
+  const name = `${socketDirectory}/.s.PGSQL.${port}`;
+  if (isAbsolute(socketDirectory) && !/[,"\0\n]/.test(socketDirectory) && Buffer.byteLength(name) <= longest)
+    return;
+  throw new CoppiceError(
+    'invalid_argument',
+    `The server of a copy can't have its socket in ${socketDirectory}: the path must begin with "/", have no comma, and be so short that ${longest} bytes hold the name of the socket.`,
+  );
+}
+
+/** Every link to a directory in which the server would write, and what it must say instead. @throws CoppiceError unsupported */
+function linksOf(directory: DataDirectory, copy: string, options: SafeOptions): Array<[string, string]> {
+  const names = ['.', 'pg_tblspc'].flatMap((below) => {
+    const opened = openDirectoryIfAny(directory.fd, below);
+    if (!opened) return [];
+    using held = opened;
+    return readdirSync(pathBelow(held.fd, '.'), { withFileTypes: true })
+      .filter((entry) => entry.isSymbolicLink())
+      .map((entry) => join(below, entry.name));
+  });
+  return names
+    .filter((name) => name.includes('/') || !harmless.test(name))
+    .map((name) => [name, targetOf(directory, name, copy, options)]);
+}
+
+/** Settings and keys are read and not written, and the copy's server logs to us. The last is made anew. */
+const harmless = /\.(conf|crt|key|pem|original)$|^(log|pg_log|pg_stat_tmp)$/;
+
+/** What the link must say: what it says, where that may stay. */
+function targetOf(
+  directory: DataDirectory,
+  name: string,
+  copy: string,
+  { below, formerly = [], volumes = {} }: SafeOptions,
+): string {
+  const link = readlinkSync(pathBelow(directory.fd, name));
+  const here = join('/', below, name);
+  if (!isAbsolute(link)) return link;
+  const root = [copy, ...formerly].find((each) => link === each || link.startsWith(`${each}/`));
+  if (root !== undefined) return relativeLink(here, link.slice(root.length) || '/');
+  const meant = meantBy(link);
+  const volume = meant && Object.hasOwn(volumes, meant.volume) ? volumes[meant.volume] : undefined;
+  if (meant && volume !== undefined) return join(volume, meant.path);
+  throw new CoppiceError(
+    'unsupported',
+    meant
+      ? `${name} of the cluster in ${directory.path} is in the volume "${meant.volume}": a server can be started on the copy only with a copy of that volume too.`
+      : `${name} of the cluster in ${directory.path} is a link to ${link}, outside of the copy: a server started on it would write there.`,
+  );
+}
+
+/** A link may go by way of others. */
+function requireInside(
+  directory: DataDirectory,
+  links: ReadonlyArray<[name: string, target: string]>,
+  allowed: readonly string[],
+): void {
+  const roots = allowed.map((each) => realpathSync(each));
+  for (const [name] of links) {
+    const path = realityOf(pathBelow(directory.fd, name));
+    if (path !== undefined && roots.some((root) => path.startsWith(`${root}/`))) continue;
+    throw new CoppiceError(
+      'unsupported',
+      `${name} of the cluster in ${directory.path} leads ${path === undefined ? 'nowhere' : `to ${path}`}, outside of the copy: a server started on it would write there.`,
+    );
+  }
+}
+
+function realityOf(path: string): string | undefined {
+  try {
+    return realpathSync(path);
+  } catch (error) {
+    if (hasErrno(error, 'ENOENT', 'ENOTDIR', 'ELOOP')) return undefined;
+    throw error;
+  }
+}
+
+function isLink({ fd }: DataDirectory, name: string): boolean {
+  const status = statusIfAny(fd, name);
+  return status !== undefined && (status.mode & constants.S_IFMT) === constants.S_IFLNK;
+}
+
+/** What the live server had still to archive is not for the copy to do. */
+function emptyArchiveStatus(directory: DataDirectory): void {
+  const opened = openDirectoryIfAny(directory.fd, 'pg_wal/archive_status');
+  if (!opened) return;
+  using held = opened;
+  for (const name of readdirSync(pathBelow(held.fd, '.'))) removeEntry(held.fd, name);
+}
+
+function keepOriginal({ fd }: DataDirectory, name: string): void {
+  const status = statusIfAny(fd, name);
+  if (!status) return;
+  const isOurs = readBelow(fd, name, mark.length)?.toString('latin1') === mark;
+  if (isOurs || statusIfAny(fd, `${name}.original`)) removeFileAt(fd, name);
+  else moveAt(fd, name, fd, `${name}.original`);
+}

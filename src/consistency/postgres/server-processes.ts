@@ -1,0 +1,46 @@
+import { readdirSync, readFileSync, statSync } from 'node:fs';
+import { hasErrno } from '../../linux/libc.ts';
+import type { DataDirectory } from './data-directory.ts';
+
+/**
+ * The processes of a server work in its data directory (it is their current one): those in containers too, whose numbers and
+ * paths mean nothing here.
+ * @returns `complete` is false when some could not be looked at, as without root
+ */
+export function serverProcesses(directory: DataDirectory): {
+  readonly pids: readonly number[];
+  readonly complete: boolean;
+} {
+  let complete = true;
+  const pids = readdirSync('/proc').filter((pid) => {
+    if (!/^\d+$/.test(pid)) return false;
+    const works = worksIn(Number(pid), directory);
+    if (works === undefined) complete = false;
+    return works === true && isPostgres(pid);
+  });
+  return { pids: pids.map(Number), complete };
+}
+
+/** Undefined where that can't be seen. */
+export function worksIn(pid: number, { fd }: DataDirectory): boolean | undefined {
+  try {
+    const [theirs, ours] = [`/proc/${pid}/cwd`, `/proc/self/fd/${fd}`].map((path) =>
+      statSync(path, { bigint: true }),
+    );
+    return theirs?.dev === ours?.dev && theirs?.ino === ours?.ino;
+  } catch (error) {
+    if (hasErrno(error, 'ENOENT', 'ESRCH')) return false;
+    if (hasErrno(error, 'EACCES', 'EPERM')) return undefined;
+    throw error;
+  }
+}
+
+/** Somebody's shell may be there as well. */
+function isPostgres(pid: string): boolean {
+  try {
+    return /post(gres|master)/.test(readFileSync(`/proc/${pid}/comm`, 'utf8'));
+  } catch (error) {
+    if (hasErrno(error, 'ENOENT', 'ESRCH')) return false;
+    throw error;
+  }
+}
