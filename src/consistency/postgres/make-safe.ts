@@ -2,6 +2,7 @@ import { constants, readdirSync, readlinkSync, realpathSync } from 'node:fs';
 import { isAbsolute, join } from 'node:path';
 import { flush, moveAt, openDirectoryIfAny, removeFileAt, statusIfAny } from '../../linux/files.ts';
 import { hasErrno } from '../../linux/libc.ts';
+import { openDirectory } from '../../linux/open-directory.ts';
 import { CoppiceError } from '../../model/errors.ts';
 import { emptyDirectory, realDirectory, relativeLink, removeEntry, writeFile, writeLink } from './amend.ts';
 import { copyAccess, copySettings, mark, readControlData } from './copy-settings.ts';
@@ -158,12 +159,11 @@ function isLink({ fd }: DataDirectory, name: string): boolean {
   return status !== undefined && (status.mode & constants.S_IFMT) === constants.S_IFLNK;
 }
 
-/** What the live server had still to archive is not for the copy to do. */
+/** What the live server had still to archive is not for the copy to do. A link of `pg_wal` leads to a copy by now. */
 function emptyArchiveStatus(directory: DataDirectory): void {
-  const opened = openDirectoryIfAny(directory.fd, 'pg_wal/archive_status');
-  if (!opened) return;
-  using held = opened;
-  for (const name of readdirSync(pathBelow(held.fd, '.'))) removeEntry(held.fd, name);
+  if (realityOf(pathBelow(directory.fd, 'pg_wal')) === undefined) return;
+  using wal = openDirectory(pathBelow(directory.fd, 'pg_wal'));
+  if (statusIfAny(wal.fd, 'archive_status')) emptyDirectory(wal.fd, 'archive_status');
 }
 
 function keepOriginal({ fd }: DataDirectory, name: string): void {

@@ -31,6 +31,14 @@ export async function meetServer(
       error instanceof CoppiceError &&
       hasErrno(error.cause, 'ECONNREFUSED', 'ENOENT') &&
       declaration.host === undefined;
+    const isRefused = error instanceof CoppiceError && hasErrno(error.cause, 'ECONNREFUSED');
+    if (pids.length > 0 && isRefused) {
+      throw new CoppiceError(
+        'busy',
+        `${serverOf(directory)} takes no connections, but ${pids.length} of its processes (such as ${pids[0]}) still work there: it has crashed just now, or starts; try again.`,
+        { cause: error },
+      );
+    }
     if (pids.length > 0 || !(isNobody || file?.isAlone)) throw error;
     if (complete) return 'crashed';
     throw new CoppiceError(

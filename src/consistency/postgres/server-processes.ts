@@ -13,10 +13,11 @@ export function serverProcesses(directory: DataDirectory): {
 } {
   let complete = true;
   const pids = readdirSync('/proc').filter((pid) => {
-    if (!/^\d+$/.test(pid)) return false;
+    // Somebody's shell may be there as well; and what can't be looked into is mostly something else.
+    if (!/^\d+$/.test(pid) || !isPostgres(pid)) return false;
     const works = worksIn(Number(pid), directory);
     if (works === undefined) complete = false;
-    return works === true && isPostgres(pid);
+    return works === true;
   });
   return { pids: pids.map(Number), complete };
 }
@@ -35,7 +36,6 @@ export function worksIn(pid: number, { fd }: DataDirectory): boolean | undefined
   }
 }
 
-/** Somebody's shell may be there as well. */
 function isPostgres(pid: string): boolean {
   try {
     return /post(gres|master)/.test(readFileSync(`/proc/${pid}/comm`, 'utf8'));

@@ -10,8 +10,8 @@ import type { Bed } from './bed.ts';
 import { postgresPrograms } from './programs.ts';
 
 export interface ClusterOptions {
-  /** `split`: the WAL and a tablespace "far" are other subvolumes. */
-  readonly layout?: 'together' | 'split';
+  /** `split`: the WAL and a tablespace "far" are other subvolumes; `linked`: they are beside the data directory, by absolute links. */
+  readonly layout?: 'together' | 'split' | 'linked';
   readonly settings?: Readonly<Record<string, string>>;
 }
 
@@ -23,11 +23,14 @@ export interface Cluster extends AsyncDisposable {
   readonly far: string | undefined;
   readonly wal: string | undefined;
   readonly socketDirectory: string;
+  readonly port: number;
   readonly owner: User;
   scope(can?: Partial<Scope>): Scope;
   query(text: string, user?: string): Promise<readonly Row[]>;
   start(): Promise<void>;
-  stop(signal?: 'SIGINT' | 'SIGQUIT'): Promise<void>;
+  stop(signal?: 'SIGINT' | 'SIGQUIT' | 'SIGKILL'): Promise<void>;
+  /** Tells it to end without waiting for that. */
+  signal(signal: NodeJS.Signals): void;
   log(): string;
 }
 
@@ -44,9 +47,13 @@ export async function makeCluster(bed: Bed, options: ClusterOptions = {}): Promi
     return { volume, path };
   };
   const { volume, path: data } = place('volume', 'pg');
-  const isSplit = options.layout === 'split';
-  const wal = isSplit ? place('wal', 'wal') : undefined;
-  const far = isSplit ? place('space', 'far') : undefined;
+  const beside = (below: string): { volume: string; path: string } => {
+    ownDirectory(join(volume, below), owner);
+    return { volume, path: join(volume, below) };
+  };
+  const { layout = 'together' } = options;
+  const wal = layout === 'split' ? place('wal', 'wal') : layout === 'linked' ? beside('wal') : undefined;
+  const far = layout === 'split' ? place('space', 'far') : layout === 'linked' ? beside('far') : undefined;
   const socketDirectory = join(bed.scratch, 'sockets', String(number));
   ownDirectory(socketDirectory, owner);
   const initdb = ['-D', data, '--data-checksums', '--no-sync', '-U', 'postgres', '-A', 'peer', '-E', 'UTF8'];
@@ -90,10 +97,14 @@ export async function makeCluster(bed: Bed, options: ClusterOptions = {}): Promi
     far: far?.volume,
     wal: wal?.volume,
     socketDirectory,
+    port: 5500 + number,
     owner,
     scope(can = {}) {
       const subject = { volume: 'db', directory: volume };
-      const together = [subject, ...(far ? [{ volume: 'space', directory: far.volume }] : [])];
+      const together = [
+        subject,
+        ...(layout === 'split' && far ? [{ volume: 'space', directory: far.volume }] : []),
+      ];
       return { subject, together, sameInstant: false, canAmend: true, ...can };
     },
     query,
@@ -114,6 +125,7 @@ export async function makeCluster(bed: Bed, options: ClusterOptions = {}): Promi
       if (server?.child.exitCode === null) server.child.kill(signal);
       await server?.ended;
     },
+    signal: (signal) => void server?.child.kill(signal),
     log: () => server?.log() ?? '',
     async [Symbol.asyncDispose]() {
       await cluster.stop('SIGQUIT');
