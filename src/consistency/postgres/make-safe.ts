@@ -98,9 +98,12 @@ function linksOf(directory: DataDirectory, copy: string, options: SafeOptions): 
       .map((entry) => join(below, entry.name));
   });
   return names
-    .filter((name) => name.includes('/') || !harmless.test(name))
+    .filter((name) => name.includes('/') || !(harmless.test(name) || removed.includes(name)))
     .map((name) => [name, targetOf(directory, name, copy, options)]);
 }
+
+/** What says who runs, and what a start is to do. */
+const removed: readonly string[] = ['postmaster.pid', 'postmaster.opts', 'standby.signal', 'recovery.signal'];
 
 /** Settings and keys are read and not written, and the copy's server logs to us. The last is made anew. */
 const harmless = /\.(conf|crt|key|pem|original)$|^(log|pg_log|pg_stat_tmp)$/;
@@ -163,7 +166,8 @@ function isLink({ fd }: DataDirectory, name: string): boolean {
 function emptyArchiveStatus(directory: DataDirectory): void {
   if (realityOf(pathBelow(directory.fd, 'pg_wal')) === undefined) return;
   using wal = openDirectory(pathBelow(directory.fd, 'pg_wal'));
-  if (statusIfAny(wal.fd, 'archive_status')) emptyDirectory(wal.fd, 'archive_status');
+  realDirectory(wal.fd, 'archive_status', directory.owner)[Symbol.dispose]();
+  emptyDirectory(wal.fd, 'archive_status');
 }
 
 function keepOriginal({ fd }: DataDirectory, name: string): void {

@@ -5,13 +5,13 @@ import type { Place } from './layout.ts';
 export function placeDetails(
   places: readonly Place[],
   subject: Subject,
-  areTurned: boolean,
+  { areTurned, isWalCopied }: { readonly areTurned: boolean; readonly isWalCopied: boolean },
 ): Record<string, string> {
   return Object.fromEntries(
     places.map(({ name, path, link, within }) => {
       if (within?.subject.volume === subject.volume)
         return [name, `${areTurned ? 'in' : 'to be turned to'} this volume: ${within.path}`];
-      if (name === 'pg_wal' && areTurned) return [name, `copied from ${path ?? link ?? 'elsewhere'}`];
+      if (name === 'pg_wal' && isWalCopied) return [name, `copied from ${path ?? link ?? 'elsewhere'}`];
       return [
         name,
         within ? `in volume ${within.subject.volume}: ${within.path}` : `at ${path ?? link ?? ''}`,

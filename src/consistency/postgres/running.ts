@@ -120,13 +120,14 @@ class RunningCourse implements Course {
         signal,
       );
     }
+    const how = { areTurned: this.preparation.amends, isWalCopied: this.#backup !== undefined };
     // The slot goes with it.
     await this.#session[Symbol.asyncDispose]();
     return {
       name: declaration.name,
       level: 'application',
       recovery: 'WAL',
-      details: { ...this.#details(), ...placeDetails(places, scope.subject, this.preparation.amends) },
+      details: { ...this.#details(), ...placeDetails(places, scope.subject, how) },
     };
   }
 

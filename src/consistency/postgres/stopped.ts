@@ -117,7 +117,10 @@ class StoppedCourse implements Course {
             ? 'the server does not run, and has left a postmaster.pid'
             : 'the server does not run',
         state: control.state,
-        ...placeDetails(places, scope.subject, this.preparation.amends),
+        ...placeDetails(places, scope.subject, {
+          areTurned: this.preparation.amends,
+          isWalCopied: apart !== undefined,
+        }),
       },
     };
   }
