@@ -21,6 +21,7 @@ export type { Cloned, CloneOptions } from './engine/operations/clone.ts';
 export type { Created, CreateOptions } from './engine/operations/create.ts';
 export type { Exported, ExportOptions } from './engine/operations/export.ts';
 export type { Grown } from './engine/operations/grow.ts';
+export type { HeldSnapshot, HoldOptions } from './engine/operations/hold.ts';
 export type { Imported, ImportOptions } from './engine/operations/import.ts';
 export type { SnapshotSummary, VolumeDetails, VolumeSummary } from './engine/operations/list.ts';
 export type { Removed, RemoveOptions } from './engine/operations/remove.ts';
@@ -31,6 +32,8 @@ export type { SnapshotGroup } from './engine/operations/snapshot-together.ts';
 export type { Tombstone } from './engine/operations/tombstones.ts';
 export type { TreeNode } from './engine/operations/tree.ts';
 export type { Usage, UsageOptions, UsageReport } from './engine/operations/usage.ts';
+export type { ApplyPoliciesOptions, PoliciesApplied, PolicyDecision } from './engine/policy/apply.ts';
+export type { VolumePolicy } from './engine/policy/policies.ts';
 export { type ManyCloned, type OpenOptions, openPool, type Pool } from './engine/pool.ts';
 export type { Finding } from './engine/pools/check.ts';
 export type { CreatePoolOptions } from './engine/pools/claim.ts';
@@ -55,7 +58,15 @@ export {
   parseHypervisorTarget,
 } from './hypervisors/target.ts';
 export { type Blocker, CoppiceError, type ErrorCode, type ErrorData, errorCodes } from './model/errors.ts';
-export type { Ancestor, Backing, Consistency } from './model/metadata.ts';
+export type {
+  Ancestor,
+  Backing,
+  Consistency,
+  Hold,
+  SnapshotReason,
+  Verification,
+  VerificationCheck,
+} from './model/metadata.ts';
 export { formatSize, parseSize } from './model/sizes.ts';
 export { version } from './model/version.ts';
 

@@ -151,6 +151,10 @@ const methodArguments: Readonly<Record<string, readonly Argument[]>> = {
   ],
   recoverGuard: [required('volume', 'string'), required('what', 'string')],
   guards: [required('volume', 'string')],
+  hold: [several('references'), options({ reason: 'string', ...durability })],
+  release: [several('references'), options(durability)],
+  policies: [],
+  applyPolicies: [options({ volumes: 'object', dryRun: 'boolean', ...long })],
   rollback: [
     required('reference', 'string'),
     options({ force: 'boolean', dryRun: 'boolean', stop: 'boolean', ...marked, ...durability }),

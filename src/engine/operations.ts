@@ -6,6 +6,7 @@ import { create } from './operations/create.ts';
 import type { exportImage } from './operations/export.ts';
 import { grow } from './operations/grow.ts';
 import { beginGuard, endGuard, guards } from './operations/guard-records.ts';
+import { hold, release } from './operations/hold.ts';
 import type { importImage } from './operations/import.ts';
 import { list, listSnapshots, path, show } from './operations/list.ts';
 import { remove } from './operations/remove.ts';
@@ -20,6 +21,8 @@ import { snapshotTogether } from './operations/snapshot-together.ts';
 import { tombstones } from './operations/tombstones.ts';
 import { tree } from './operations/tree.ts';
 import { usage } from './operations/usage.ts';
+import type { applyPolicies } from './policy/apply.ts';
+import type { policies } from './policy/policies.ts';
 import { checkPool } from './pools/check.ts';
 import { describePool, vitals } from './pools/describe.ts';
 import { sweep } from './sweep.ts';
@@ -45,6 +48,10 @@ export interface Operations {
   readonly snapshotAtRest: typeof snapshotAtRest;
   readonly set: typeof set;
   readonly settings: typeof settings;
+  readonly hold: typeof hold;
+  readonly release: typeof release;
+  readonly policies: (...args: Parameters<typeof policies>) => Promise<ReturnType<typeof policies>>;
+  readonly applyPolicies: typeof applyPolicies;
   readonly rollback: typeof rollback;
   readonly rollbackStopped: typeof rollbackStopped;
   readonly rename: typeof rename;
@@ -93,6 +100,10 @@ export const operations: Operations = {
     (await import('./operations/snapshot-at-rest.ts')).snapshotAtRest(...args),
   set,
   settings,
+  hold,
+  release,
+  policies: async (...args) => (await import('./policy/policies.ts')).policies(...args),
+  applyPolicies: async (...args) => (await import('./policy/apply.ts')).applyPolicies(...args),
   export: async (...args) => (await import('./operations/export.ts')).exportImage(...args),
   sweep,
   commit: (context) => context.driver.commit(),
@@ -115,6 +126,8 @@ export const longOperations: ReadonlySet<OperationName> = new Set([
   'snapshotAtRest',
   'rollbackStopped',
   'set',
+  'policies',
+  'applyPolicies',
 ]);
 
 /** These go from one thing to the next, report each, and have no time in between in which a signal could reach them. */
@@ -133,6 +146,8 @@ export const changes: ReadonlySet<OperationName> = new Set([
   'set',
   'beginGuard',
   'endGuard',
+  'hold',
+  'release',
   'rollback',
   'rollbackStopped',
   'rename',

@@ -16,6 +16,7 @@ import type { Created, CreateOptions } from './operations/create.ts';
 import type { Exported, ExportOptions } from './operations/export.ts';
 import type { Grown } from './operations/grow.ts';
 import type { GuardState } from './operations/guard-records.ts';
+import type { HeldSnapshot, HoldOptions } from './operations/hold.ts';
 import type { Imported, ImportOptions } from './operations/import.ts';
 import type { SnapshotSummary, VolumeDetails, VolumeSummary } from './operations/list.ts';
 import type { Removed, RemoveOptions } from './operations/remove.ts';
@@ -28,6 +29,8 @@ import type { SnapshotGroup } from './operations/snapshot-together.ts';
 import type { Tombstone } from './operations/tombstones.ts';
 import type { TreeNode } from './operations/tree.ts';
 import type { UsageOptions, UsageReport } from './operations/usage.ts';
+import type { ApplyPoliciesOptions, PoliciesApplied } from './policy/apply.ts';
+import type { VolumePolicy } from './policy/policies.ts';
 import type { Finding } from './pools/check.ts';
 import { defaultPoolPath } from './pools/default-path.ts';
 import type { PoolDescription, PoolVitals } from './pools/describe.ts';
@@ -274,6 +277,34 @@ export class Pool implements AsyncDisposable {
   /** What is set for a volume. */
   settings(volume: string): Promise<Settings> {
     return this.#runner.run('settings', [volume]);
+  }
+
+  /** Has snapshots stay, whatever policies say, and for everybody, until they are released. */
+  hold(
+    references: string | readonly string[],
+    options: HoldOptions & Durability = {},
+  ): Promise<HeldSnapshot[]> {
+    const { durability, ...rest } = options;
+    return this.#runner.run('hold', [[references].flat(), rest], { durability, by: this.#by });
+  }
+
+  /** Lets snapshots go again that were held. */
+  release(references: string | readonly string[], options: Durability = {}): Promise<HeldSnapshot[]> {
+    return this.#runner.run('release', [[references].flat()], { ...options, by: this.#by });
+  }
+
+  /** The policies that are declared for volumes, by their settings. */
+  policies(): Promise<VolumePolicy[]> {
+    return this.#runner.run('policies', []);
+  }
+
+  /**
+   * Takes the snapshots that policies want now, and removes those that they do not want any more. One process of a pool at a time does
+   * this; whoever comes meanwhile does nothing.
+   */
+  applyPolicies(options: ApplyPoliciesOptions & LongOptions = {}): Promise<PoliciesApplied> {
+    const { signal, onProgress, ...rest } = options;
+    return this.#runner.run('applyPolicies', [rest], { signal, onProgress, by: this.#by });
   }
 
   /** Puts a volume back to `VOLUME@SNAPSHOT`. The replaced state is kept as a snapshot, which `undo` in the result names. */

@@ -1,5 +1,5 @@
 import { type Blocker, blockedBy, CoppiceError } from '../../model/errors.ts';
-import type { TombstoneMetadata } from '../../model/metadata.ts';
+import type { Hold, Metadata, TombstoneMetadata } from '../../model/metadata.ts';
 import { formatReference, parseReference } from '../../model/names.ts';
 import { mountBlockers, openBlockers, othersBlockers } from '../blockers.ts';
 import { buryTogether, type Doomed } from '../bury-together.ts';
@@ -20,6 +20,12 @@ export interface RemoveOptions {
   readonly dryRun?: boolean;
 }
 
+/** For whoever has decided by what he has seen before. */
+export interface Condition {
+  /** Whether what is held is still what he has seen; else it is left alone. */
+  readonly isStill: (reference: string, metadata: Metadata | undefined) => boolean;
+}
+
 export interface Removed {
   /** What was removed, or would be: `NAME` or `VOLUME@SNAPSHOT`. */
   readonly removed: readonly string[];
@@ -34,6 +40,8 @@ export interface Removed {
 interface Found extends Doomed {
   /** The names of its snapshots. */
   readonly snapshots: readonly string[];
+  /** Those that somebody wants to stay: itself, or snapshots of it. */
+  readonly heldBack: ReadonlyArray<{ readonly reference: string; readonly hold: Hold }>;
 }
 
 /**
@@ -43,7 +51,7 @@ interface Found extends Doomed {
 export function remove(
   context: Context,
   references: readonly string[],
-  options: RemoveOptions,
+  options: RemoveOptions & Partial<Condition>,
   control: Control,
 ): Removed {
   const result = removeAll(context, references, options, control);
@@ -61,7 +69,7 @@ export function remove(
 function removeAll(
   context: Context,
   references: readonly string[],
-  options: RemoveOptions,
+  options: RemoveOptions & Partial<Condition>,
   control: Control,
 ): Removed {
   using held = new DisposableStack();
@@ -70,6 +78,7 @@ function removeAll(
   const blockers = [
     ...mountBlockers(context, places),
     ...othersBlockers(context, places),
+    ...doomed.flatMap(({ heldBack }) => heldBack.map(holdBlocker)),
     ...doomed.flatMap((entry) => (options.withSnapshots ? [] : snapshotBlockers(entry, references))),
     ...(options.force || doomed.length === 0 ? [] : openBlockers(context, places)),
   ];
@@ -93,7 +102,12 @@ function ordered(references: readonly string[]): string[] {
   );
 }
 
-function find(context: Context, text: string, options: RemoveOptions, stack: DisposableStack): Found[] {
+function find(
+  context: Context,
+  text: string,
+  options: RemoveOptions & Partial<Condition>,
+  stack: DisposableStack,
+): Found[] {
   const reference = parseReference(text);
   try {
     const volume = stack.use(
@@ -104,10 +118,13 @@ function find(context: Context, text: string, options: RemoveOptions, stack: Dis
     finishRollbacksOf(context, volume);
     if (reference.snapshot) {
       const held = stack.use(holdSnapshot(context, volume, reference.snapshot, 'exclusive'));
-      return [{ label, name, held, snapshots: [] }];
+      const metadata = context.driver.read(held);
+      if (options.isStill?.(label, metadata) === false) return [];
+      return [{ label, name, held, snapshots: [], heldBack: heldBackBy(label, metadata) }];
     }
-    const snapshots = snapshotsOf(context, name).map((snapshot) => snapshot.name);
-    return [{ label, name, held: volume.held, snapshots }];
+    const records = snapshotsOf(context, name);
+    const heldBack = records.flatMap((each) => heldBackBy(`${name}@${each.name}`, each.metadata));
+    return [{ label, name, held: volume.held, snapshots: records.map((each) => each.name), heldBack }];
   } catch (error) {
     if (options.ifExists && error instanceof CoppiceError && error.code === 'not_found') return [];
     throw error;
@@ -121,6 +138,19 @@ function snapshotBlockers(entry: Found, named: readonly string[]): Blocker[] {
     what: `${entry.label} has the snapshot ${name}`,
     remedy: 'remove its snapshots first, or use --with-snapshots',
   }));
+}
+
+function heldBackBy(reference: string, metadata: Metadata | undefined): Found['heldBack'] {
+  return metadata?.type === 'snapshot' && metadata.hold ? [{ reference, hold: metadata.hold }] : [];
+}
+
+/** No force helps: who wants it to go releases it first. */
+function holdBlocker({ reference, hold }: Found['heldBack'][number]): Blocker {
+  return {
+    kind: 'held',
+    what: `${reference} is held${hold.reason === undefined ? '' : `: ${hold.reason}`}`,
+    remedy: `release it with "coppice release ${reference}"`,
+  };
 }
 
 /** Drops the records of lineage that nobody descends from any more. Reads the pool only where such records are. */

@@ -5,6 +5,7 @@ import { parseVolumeName } from '../../model/names.ts';
 import { checkSetting, longestSettings, type Settings } from '../../model/settings.ts';
 import type { Context } from '../context.ts';
 import { holdVolume, requireUnsealed } from '../holding.ts';
+import { policyIn } from '../policy/policy.ts';
 
 /** Names with their new values; null takes a setting away. */
 export type SettingChanges = Readonly<Record<string, string | null>>;
@@ -44,6 +45,7 @@ async function checkValue(key: string, value: string): Promise<void> {
     await using quiescer = await makeQuiescer(rest.join('.'), value);
     void quiescer;
   }
+  if (family === 'policy') policyIn({ [key]: value });
   const levels: readonly string[] = consistencies;
   if (family === 'consistency' && !levels.includes(value))
     throw new CoppiceError('invalid_argument', `"${value}" is no level; it is one of ${levels.join(', ')}.`);

@@ -1,0 +1,74 @@
+import type { SnapshotRecord } from '../../drivers/driver.ts';
+import { CoppiceError } from '../../model/errors.ts';
+import type { Settings } from '../../model/settings.ts';
+import type { Context } from '../context.ts';
+import { contentsOf } from '../visible.ts';
+import { type Policy, policyIn } from './policy.ts';
+import { compare, type KnownSnapshot, type PolicySnapshot, type PolicyVolume } from './situation.ts';
+
+export interface ReadVolume extends PolicyVolume {
+  readonly settings: Settings;
+  readonly isTemplate: boolean;
+  /** Why its policy can't be followed: then nothing of it is taken or goes. */
+  readonly problem?: CoppiceError;
+}
+
+/** All volumes of a pool with what policies go by, in the order of their names. */
+export function readVolumes(context: Context): ReadVolume[] {
+  const contents = contentsOf(context);
+  const sizes = new Map<string, number>();
+  for (const { snapshots } of contents)
+    for (const { metadata } of snapshots) {
+      const group = metadata?.type === 'snapshot' ? metadata.group : undefined;
+      if (group !== undefined) sizes.set(group, (sizes.get(group) ?? 0) + 1);
+    }
+  // The last of a group has nobody to go together with.
+  const isGroup = (id: string): boolean => (sizes.get(id) ?? 0) > 1;
+  return contents
+    .flatMap(({ volume, snapshots }): ReadVolume[] => {
+      const { name, metadata } = volume;
+      if (metadata?.type !== 'volume') return [];
+      const settings = metadata.settings ?? {};
+      return [
+        {
+          name,
+          settings,
+          isTemplate: metadata.sealed !== undefined,
+          ...followed(settings),
+          snapshots: snapshots.map((record) => known(record, isGroup)),
+        },
+      ];
+    })
+    .sort((a, b) => compare(a.name, b.name));
+}
+
+function followed(settings: Settings): Pick<ReadVolume, 'policy' | 'problem' | 'spared'> {
+  try {
+    return { policy: policyIn(settings) };
+  } catch (error) {
+    if (!(error instanceof CoppiceError)) throw error;
+    return { policy: undefined, problem: error, spared: 'its policy is not understood' };
+  }
+}
+
+function known({ name, metadata }: SnapshotRecord, isGroup: (id: string) => boolean): PolicySnapshot {
+  if (metadata?.type !== 'snapshot') return { name, known: undefined };
+  const { id, reason, created, generation, hold, expires, verified, group } = metadata;
+  const about: KnownSnapshot = {
+    id,
+    reason,
+    created: Date.parse(created),
+    generation: /^\d{1,20}$/.test(generation) ? BigInt(generation) : 0n,
+    ...(hold && { hold }),
+    ...(expires !== undefined && { expires: Date.parse(expires) }),
+    ...(verified && { verified }),
+    ...(group !== undefined && isGroup(group) && { group }),
+  };
+  return { name, known: about };
+}
+
+/** Whether a snapshot is to be taken: none of this slot is there. Told by the one that was made last, whatever clock that had. */
+export function isDue({ schedule }: Policy, newest: KnownSnapshot | undefined, now: number): boolean {
+  if (!schedule) return false;
+  return newest === undefined || schedule.slotAt(newest.created) !== schedule.slotAt(now);
+}
