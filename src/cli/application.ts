@@ -10,15 +10,20 @@ import { exportCommand } from './commands/export.ts';
 import { getCommand } from './commands/get.ts';
 import { growCommand } from './commands/grow.ts';
 import { guardCommand } from './commands/guard.ts';
+import { holdCommand } from './commands/hold.ts';
 import { importCommand } from './commands/import.ts';
 import { listCommand } from './commands/list.ts';
 import { pathCommand } from './commands/path.ts';
+import { policyApplyCommand } from './commands/policy/apply.ts';
+import { policyInstallCommand } from './commands/policy/install.ts';
+import { policyShowCommand } from './commands/policy/show.ts';
 import { poolCheckCommand } from './commands/pool/check.ts';
 import { poolCreateCommand } from './commands/pool/create.ts';
 import { poolDestroyCommand } from './commands/pool/destroy.ts';
 import { poolGrowCommand } from './commands/pool/grow.ts';
 import { poolPersistCommand } from './commands/pool/persist.ts';
 import { poolShowCommand } from './commands/pool/show.ts';
+import { releaseCommand } from './commands/release.ts';
 import { removeCommand } from './commands/remove.ts';
 import { renameCommand } from './commands/rename.ts';
 import { rollbackCommand } from './commands/rollback.ts';
@@ -46,6 +51,11 @@ const pool = buildRouteMap({
     check: poolCheckCommand,
     destroy: poolDestroyCommand,
   },
+});
+
+const policy = buildRouteMap({
+  docs: { brief: 'Take snapshots by schedule, and keep as many as are wanted' },
+  routes: { show: policyShowCommand, apply: policyApplyCommand, install: policyInstallCommand },
 });
 
 const token = buildRouteMap({
@@ -76,6 +86,9 @@ FIRST STEPS
     snapshot: snapshotCommand,
     rollback: rollbackCommand,
     guard: guardCommand,
+    hold: holdCommand,
+    release: releaseCommand,
+    policy,
     list: listCommand,
     show: showCommand,
     tree: treeCommand,

@@ -154,7 +154,7 @@ const methodArguments: Readonly<Record<string, readonly Argument[]>> = {
   hold: [several('references'), options({ reason: 'string', ...durability })],
   release: [several('references'), options(durability)],
   policies: [],
-  applyPolicies: [options({ volumes: 'object', dryRun: 'boolean', ...long })],
+  applyPolicies: [options({ volumes: 'object', dryRun: 'boolean', decisions: 'boolean', ...long })],
   rollback: [
     required('reference', 'string'),
     options({ force: 'boolean', dryRun: 'boolean', stop: 'boolean', ...marked, ...durability }),

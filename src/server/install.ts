@@ -1,11 +1,10 @@
-import { lstatSync, mkdirSync } from 'node:fs';
+import { mkdirSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { defaultAuditPath } from '../engine/audit.ts';
-import { readIfAny, replaceFile } from '../engine/pools/replace-file.ts';
-import { CoppiceError } from '../model/errors.ts';
 import { shellWord } from '../model/shell-word.ts';
 import { defaultTokenFile } from './auth/tokens.ts';
 import { serviceCommand } from './install/command.ts';
+import { requireOurs, write } from './install/own-file.ts';
 import { logrotateConfiguration, marker, serviceUnit, socketUnit } from './install/units.ts';
 import { readServeFlags, type ServeFlags } from './options.ts';
 
@@ -19,7 +18,7 @@ export function install(process: NodeJS.Process, flags: ServeFlags): void {
   // The same checks as when it starts: a mistake is told now, and not in the journal.
   const { pools } = readServeFlags(flags, withoutSockets(process.env), () => {});
   const files = filesOf(process, flags, pools);
-  for (const { file } of files) requireOurs(file);
+  for (const { file } of files) requireOurs(file, marker, 'coppice serve --install');
   const directories = flags.unitDirectory === undefined ? directoriesOf(flags) : [];
   for (const { path, mode } of directories) mkdirSync(path, { recursive: true, mode });
   const written = files.map(({ file, text }) => write(file, text));
@@ -60,23 +59,6 @@ function directoriesOf({
     { path: dirname(resolve(tokens ?? defaultTokenFile)), mode: 0o755 },
     { path: '/etc/logrotate.d', mode: 0o755 },
   ];
-}
-
-function requireOurs(file: string): void {
-  const status = lstatSync(file, { throwIfNoEntry: false });
-  if (!status) return;
-  if (status.isFile() && readIfAny(file)?.startsWith(`${marker}\n`)) return;
-  throw new CoppiceError(
-    'already_exists',
-    `${file} was not written by "coppice serve --install", and is not replaced; move it away first. What you want to change of a unit goes into a file of your own, by "systemctl edit".`,
-  );
-}
-
-function write(file: string, text: string): string {
-  if (readIfAny(file) === text) return `Already in ${file}`;
-  mkdirSync(dirname(file), { recursive: true, mode: 0o755 });
-  replaceFile(file, text, 0o644);
-  return `Wrote ${file}`;
 }
 
 function nextSteps({ unitDirectory, listen }: ServeFlags): string[] {

@@ -87,17 +87,17 @@ conformance('policies', (suite) => {
     for (const index of [1, 2, 3, 4, 5]) {
       setClock(noon + index * minute);
       await pool.snapshot(`${name}@p-${index}`);
-      remark(home.path, `${name}@p-${index}`, (metadata) => ({ ...metadata, reason: 'policy' }));
+      await remark(home.path, `${name}@p-${index}`, (metadata) => ({ ...metadata, reason: 'policy' }));
     }
     const { undo } = await pool.rollback(`${name}@mine`);
     await pool.hold([`${name}@p-1`], { reason: 'for the auditors' });
-    const proven = (result: 'passed' | 'failed') => (index: number) =>
+    const prove = (index: number, result: 'passed' | 'failed'): Promise<void> =>
       remark(home.path, `${name}@p-${index}`, (metadata) => ({
         ...metadata,
         verified: { at: new Date().toISOString(), result, checks: [{ name: 'starts', result }] },
       }));
-    for (const index of [2, 3]) proven('passed')(index);
-    proven('failed')(4);
+    for (const index of [2, 3]) await prove(index, 'passed');
+    await prove(4, 'failed');
     const applied = await applyAt(noon + hour, name);
     expect(applied.removed.map(({ reference }) => reference)).toEqual(
       ['p-2', 'p-4', 'p-5'].map((each) => `${name}@${each}`),
@@ -196,7 +196,10 @@ conformance('policies', (suite) => {
     for (const time of [noon, noon + minute]) {
       setClock(time);
       const { name: taken } = await pool.snapshot(bad.name);
-      remark(suite.home.path, `${bad.name}@${taken}`, (metadata) => ({ ...metadata, reason: 'policy' }));
+      await remark(suite.home.path, `${bad.name}@${taken}`, (metadata) => ({
+        ...metadata,
+        reason: 'policy',
+      }));
     }
     await pool.set(bad.name, { consistency: 'application' });
     setClock(noon + hour);
@@ -213,7 +216,7 @@ conformance('policies', (suite) => {
     for (const wrong of [{ 'policy.hourly': 'many' }, { 'policy.dayly': '3' }, { 'policy.schedule': '7min' }])
       await refusal(() => suite.pool.set(name, wrong), 'invalid_argument');
     for (const time of [noon, noon + hour]) await applyAt(time, name);
-    insidePool(suite.home.path, (context) => {
+    await insidePool(suite.home.path, (context) => {
       const held = context.driver.hold({ area: 'volumes', name: name as never }, 'exclusive', true);
       if (typeof held === 'string') throw new Error(held);
       using volume = held;
@@ -240,7 +243,7 @@ conformance('policies', (suite) => {
     await pool.remove([`${name}@gone`, `${name}@other`]);
     await pool.snapshot(`${name}@other`);
     await pool.hold(`${name}@held`);
-    remark(home.path, `${name}@proven`, (metadata) => ({
+    await remark(home.path, `${name}@proven`, (metadata) => ({
       ...metadata,
       verified: { at: 'now', result: 'passed', checks: [] },
     }));

@@ -5,10 +5,10 @@ import type { SnapshotMetadata } from '../../src/model/metadata.ts';
 import { parseSnapshotReference } from '../../src/model/names.ts';
 
 /** Works on a pool below its public surface, as another process would, for what no public way leads to. */
-export function insidePool<T>(path: string, work: (context: Context) => T): T {
+export async function insidePool<T>(path: string, work: (context: Context) => T | Promise<T>): Promise<T> {
   using root = openPoolRoot(path);
   using context = createContext({ path: root.path, root: root.fd, metadata: root.metadata }, true);
-  return work(context);
+  return await work(context);
 }
 
 /** Changes what a snapshot says of itself. */
@@ -16,8 +16,8 @@ export function remark(
   path: string,
   reference: string,
   change: (metadata: SnapshotMetadata) => SnapshotMetadata,
-): void {
-  insidePool(path, (context) => {
+): Promise<void> {
+  return insidePool(path, (context) => {
     const { volume: name, snapshot } = parseSnapshotReference(reference);
     using volume = holdVolume(context, name, 'shared');
     using held = holdSnapshot(context, volume, snapshot, 'exclusive');

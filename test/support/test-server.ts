@@ -4,6 +4,7 @@ import type { Pool } from '../../src/index.ts';
 import type { Scope } from '../../src/server/auth/scopes.ts';
 import type { TlsAddress } from '../../src/server/listen/tls.ts';
 import { makeLog } from '../../src/server/log.ts';
+import type { Ticker } from '../../src/server/pools/policies.ts';
 import { type RunningServer, startServer } from '../../src/server/server.ts';
 import { scratchDirectory } from './devices.ts';
 import { makeTestPool } from './test-pool.ts';
@@ -28,6 +29,7 @@ export interface TestServerOptions {
   readonly socketScope?: Scope;
   readonly group?: number;
   readonly directory?: string;
+  readonly policyTicker?: Ticker;
 }
 
 function isOpened(line: string, name: string): boolean {
@@ -54,6 +56,7 @@ export async function startTestServer(options: TestServerOptions = {}): Promise<
     stateDirectory,
     auditLog: join(directory, 'audit.jsonl'),
     tokenFile,
+    ...(options.policyTicker && { policyTicker: options.policyTicker }),
     log: makeLog((line) => lines.push(line), 'debug'),
   });
   made.defer(() => server.close());

@@ -4,6 +4,7 @@ import { formatSize } from '../../model/sizes.ts';
 import { nothingYet, printList, reporting } from '../command.ts';
 import { consistencyOf } from '../consistency-text.ts';
 import { type CliContext, type PoolFlags, poolFlags, withExamples } from '../context.ts';
+import { marksOf } from '../snapshot-marks.ts';
 import { table } from '../table.ts';
 import { lineWidth } from '../terminal.ts';
 
@@ -50,6 +51,7 @@ export const listCommand: Command<CliContext> = buildCommand<Flags, [], CliConte
             { title: 'CONSISTENCY', value: (row) => consistencyOf(row), givesWay: 1 },
             { title: 'REASON', value: (row) => row.reason ?? '-', givesWay: 2 },
             { title: 'CREATED', value: (row) => when(row.created), givesWay: 4 },
+            { title: 'MARKS', value: (row) => marksOf(row).join(', ') || '-', givesWay: 5 },
           ],
           width,
         ),

@@ -14,7 +14,11 @@ export const setCommand: Command<CliContext> = buildCommand<PoolFlags, [string, 
   quiesce.KIND.NAME=...   a second one of a kind
   quiesce.order=A,B       in which order they are held; they are let go in the opposite one
   stop.unit=NAME.service  what runs on it, to stop and start for --consistency cold and rollback --stop
-  stop.hook=PROGRAM       the same by a program, which is run with "stop" and with "start"`,
+  stop.hook=PROGRAM       the same by a program, which is run with "stop" and with "start"
+  policy.hourly=N         of how many hours a snapshot is kept; also daily, weekly, monthly, yearly, last
+  policy.schedule=...     how often one is taken: 15min, hourly, daily, none...; that of the first number when absent
+  policy.max-age=90d, policy.min-free=10%, policy.keep-at-least=N: limits to that`,
+      'coppice set vm-1 policy.hourly=24 policy.daily=7',
       'coppice set crypt quiesce.postgres=postgres',
       'coppice set crypt consistency=freeze',
       'coppice set crypt consistency=',

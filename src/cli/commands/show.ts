@@ -1,10 +1,11 @@
 import { buildCommand, type Command } from '@stricli/core';
-import type { VolumeDetails } from '../../engine/operations/list.ts';
+import type { SnapshotSummary, VolumeDetails } from '../../engine/operations/list.ts';
 import { printable } from '../../model/printable.ts';
 import { formatSize } from '../../model/sizes.ts';
 import { print, reporting } from '../command.ts';
 import { consistencyOf } from '../consistency-text.ts';
 import { type CliContext, type PoolFlags, poolFlags, withExamples, word } from '../context.ts';
+import { marksOf } from '../snapshot-marks.ts';
 import { properties } from '../table.ts';
 
 export const showCommand: Command<CliContext> = buildCommand<PoolFlags, [string], CliContext>({
@@ -45,7 +46,7 @@ export const showCommand: Command<CliContext> = buildCommand<PoolFlags, [string]
               'Snapshots:',
               ...details.snapshotList.map((entry) =>
                 printable(
-                  `  ${entry.name}  ${entry.created ?? ''}  ${consistencyOf(entry)}${entry.reason === 'rollback' ? '  kept by a rollback' : ''}${entry.group === undefined ? '' : `  group ${entry.group}`}`,
+                  `  ${entry.name}  ${entry.created ?? ''}  ${consistencyOf(entry)}${[whyTaken(entry), ...marksOf(entry)].map((each) => (each === '' ? '' : `  ${each}`)).join('')}${entry.group === undefined ? '' : `  group ${entry.group}`}`,
                 ),
               ),
             ]
@@ -55,6 +56,11 @@ export const showCommand: Command<CliContext> = buildCommand<PoolFlags, [string]
     );
   }),
 });
+
+function whyTaken({ reason }: SnapshotSummary): string {
+  if (reason === 'rollback') return 'kept by a rollback';
+  return reason === 'policy' ? 'by its policy' : '';
+}
 
 /** Of a directory tree, whose size nobody has counted, there is none; that it is gone is a problem, which is told as such. */
 function size({ bytes, kind }: VolumeDetails): string | undefined {

@@ -3,6 +3,7 @@ import type { Frozen } from '../../consistency/freeze-guest.ts';
 import type { SnapshotGroup } from '../../engine/operations/snapshot-together.ts';
 import type { Snapshotted, Stillness } from '../../engine/taking.ts';
 import { CoppiceError } from '../../model/errors.ts';
+import { parseExpiry } from '../../model/expiry.ts';
 import { type Consistency, consistencies } from '../../model/metadata.ts';
 import { print, reporting } from '../command.ts';
 import {
@@ -20,6 +21,7 @@ interface Flags extends PoolFlags {
   readonly name?: string;
   readonly consistency?: Consistency;
   readonly allowWeaker: boolean;
+  readonly expires?: string;
   readonly freeze?: string;
   readonly freezeTimeout?: string;
 }
@@ -33,6 +35,7 @@ export const snapshotCommand: Command<CliContext> = buildCommand<Flags, string[]
       'coppice snapshot vm-1',
       'coppice snapshot vm-1 vm-2 vm-3 --name before-upgrade',
       'coppice snapshot crypt@before --consistency application',
+      'coppice snapshot vm-1@before-upgrade --expires 7d',
       'coppice snapshot vm-1 --freeze qemu-ga:/run/vm-1/qga.sock',
     ),
   },
@@ -48,6 +51,10 @@ export const snapshotCommand: Command<CliContext> = buildCommand<Flags, string[]
           'What it is to reach: none, sync (what was written before is in it), freeze (the writers are stopped meanwhile), application (as declared by "coppice set VOLUME quiesce..."), cold (not running); the setting of the volume when absent',
       },
       allowWeaker: toggle('Take a weaker one where that level cannot be reached, and say so'),
+      expires: optionalText(
+        'WHEN',
+        'From when "coppice policy apply" removes it: 7d, 12h, 2027-01-31 [default = never]',
+      ),
       freeze: optionalText(
         'TARGET',
         'Freeze the file systems of the guest meanwhile, by its agent: qemu-ga:SOCKET',
@@ -69,6 +76,7 @@ export const snapshotCommand: Command<CliContext> = buildCommand<Flags, string[]
       ...(flags.name !== undefined && { name: flags.name }),
       ...(flags.consistency !== undefined && { consistency: flags.consistency }),
       ...(flags.allowWeaker && { allowWeaker: true }),
+      ...(flags.expires !== undefined && { expires: parseExpiry(flags.expires) }),
     };
     const frozen = await freezer(flags);
     const [reference = '', ...others] = references;

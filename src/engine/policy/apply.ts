@@ -15,6 +15,8 @@ export interface ApplyPoliciesOptions {
   readonly volumes?: readonly string[];
   /** Say what would be taken and what would go, and change nothing. */
   readonly dryRun?: boolean;
+  /** Whether to tell of every snapshot why it stays or goes; true when absent. */
+  readonly decisions?: boolean;
 }
 
 /** A snapshot, and why it stays or goes. */
@@ -64,7 +66,7 @@ const nothing = {
  */
 export async function applyPolicies(
   context: Context,
-  { volumes, dryRun = false }: ApplyPoliciesOptions,
+  { volumes, dryRun = false, decisions = true }: ApplyPoliciesOptions,
   control: Control,
 ): Promise<PoliciesApplied> {
   const isWanted = selection(context, volumes);
@@ -75,7 +77,7 @@ export async function applyPolicies(
   const judged = judgeNow(run, context.driver.space());
   const { warnings } = judged;
   const doomed = doomedAmong(judged.decisions, judged.known);
-  const result = { ...nothing, ...taking, decisions: told(judged, isWanted), warnings };
+  const result = { ...nothing, ...taking, decisions: decisions ? told(judged, isWanted) : [], warnings };
   if (dryRun) {
     const removed = doomed.map(({ decision }) => ({
       reference: keyOf(decision),

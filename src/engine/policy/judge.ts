@@ -81,6 +81,7 @@ function whyOthersStay(known: KnownSnapshot | undefined, policy: PolicyVolume['p
   if (known.expires !== undefined) return `expires ${iso(known.expires)}`;
   if (known.reason === 'user') return 'taken by hand';
   if (known.reason === 'rollback') return 'kept by a rollback';
+  if (known.reason === 'guard') return 'taken by a guard';
   return known.reason === 'policy' && !policy ? 'no policy is set any more' : 'taken for something else';
 }
 

@@ -10,7 +10,7 @@ export interface PolicySnapshot {
 
 export interface KnownSnapshot {
   readonly id: string;
-  /** What a newer version wrote is neither of these, and nobody's to remove. */
+  /** What a newer version wrote is none of these, and nobody's to remove. */
   readonly reason: SnapshotReason;
   /** By the clock of the host that took it, which may have been wrong. */
   readonly created: number;

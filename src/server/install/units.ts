@@ -129,7 +129,7 @@ ${logrotatePath(resolve(auditLog))} {
 }
 
 /** The mounts that a pool can lie on: its own directory, and those above it. Units that are not there order nothing. */
-function afterMounts(pools: ReadonlyMap<string, string>): string[] {
+export function afterMounts(pools: ReadonlyMap<string, string>): string[] {
   const units = [...pools.values()].flatMap((path) => {
     if (path.startsWith('zfs:')) return ['zfs-import.target', 'zfs-mount.service'];
     const directories = [];
