@@ -76,9 +76,15 @@ const built = await Promise.all([
   bundle('src/consistency/thaw-watchdog.ts', 'dist/thaw-watchdog.js'),
   bundle('src/consistency/release-watchdog.ts', 'dist/release-watchdog.js'),
   bundle('src/consistency/hook-runner.ts', 'dist/hook-runner.js'),
-  bundle('src/engine/guards/guard-supervisor.ts', 'dist/guard-supervisor.js'),
+  bundle('src/engine/guards/guard-supervisor.ts', 'dist/guard-supervisor.js', { plugins: clientsApart }),
   bundle('src/consistency/sqlite-session.ts', 'dist/sqlite-session.js'),
   bundle('src/consistency/postgres/client.ts', 'dist/postgres-client.js', {
+    // It asks for Node's modules in the older way; and never for what it could use in place of itself.
+    banner: {
+      js: "import { createRequire } from 'node:module'; const require = createRequire(import.meta.url);",
+    },
+    external: ['pg-native'],
+  }),
 ]).catch(stop);
 chmodSync('dist/cli.js', 0o755);
 removeOthers(built);
