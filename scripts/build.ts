@@ -52,7 +52,7 @@ function apart(module: RegExp, file: string): Plugin {
 /** The clients of databases, which few have: whoever talks to one loads its client, and nobody else. */
 const clientsApart = [
   apart(/\/mysql-client\.ts$/, 'mysql-client.js'),
-  apart(/\/postgres\/client\.ts$/, 'postgres-client.js'),
+  apart(/\/postgres-client\.ts$/, 'postgres-client.js'),
 ];
 
 const built = await Promise.all([
@@ -78,7 +78,7 @@ const built = await Promise.all([
   bundle('src/consistency/hook-runner.ts', 'dist/hook-runner.js'),
   bundle('src/engine/guards/guard-supervisor.ts', 'dist/guard-supervisor.js', { plugins: clientsApart }),
   bundle('src/consistency/sqlite-session.ts', 'dist/sqlite-session.js'),
-  bundle('src/consistency/postgres/client.ts', 'dist/postgres-client.js', {
+  bundle('src/consistency/postgres/postgres-client.ts', 'dist/postgres-client.js', {
     // It asks for Node's modules in the older way; and never for what it could use in place of itself.
     banner: {
       js: "import { createRequire } from 'node:module'; const require = createRequire(import.meta.url);",

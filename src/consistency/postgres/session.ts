@@ -63,7 +63,7 @@ export class Session implements AsyncDisposable {
       server: options.server,
       user: options.user,
     };
-    const { Client } = await import('./client.ts');
+    const { Client } = await import('./postgres-client.ts');
     try {
       const { socket, peer } = await connect(options, signal);
       using stopping = stoppedBy(signal, socket);

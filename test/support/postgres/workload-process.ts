@@ -1,5 +1,5 @@
 import { openSync, writeSync } from 'node:fs';
-import { Client } from '../../../src/consistency/postgres/client.ts';
+import { Client } from '../../../src/consistency/postgres/postgres-client.ts';
 
 /**
  * Commits transactions on four connections for as long as its standard input is open, and appends the number of each to a file when the
