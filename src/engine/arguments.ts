@@ -138,6 +138,15 @@ const methodArguments: Readonly<Record<string, readonly Argument[]>> = {
   ],
   set: [required('volume', 'string'), required('changes', 'object'), options(durability)],
   settings: [required('volume', 'string')],
+  verify: [
+    required('reference', 'string'),
+    options({ sql: 'object', timeoutMilliseconds: 'number', programs: 'string', ...long }),
+  ],
+  branch: [
+    required('source', 'string'),
+    required('name', 'string'),
+    options({ start: 'boolean', port: 'number', programs: 'string', ...long }),
+  ],
   guard: [
     required('volume', 'string'),
     required('change', 'function'),

@@ -1,6 +1,7 @@
 import type { Context } from './context.ts';
 import type { Control } from './control.ts';
 import type { adopt } from './operations/adopt.ts';
+import type { branch } from './operations/branch.ts';
 import { clone } from './operations/clone.ts';
 import { create } from './operations/create.ts';
 import type { exportImage } from './operations/export.ts';
@@ -21,6 +22,7 @@ import { snapshotTogether } from './operations/snapshot-together.ts';
 import { tombstones } from './operations/tombstones.ts';
 import { tree } from './operations/tree.ts';
 import { usage } from './operations/usage.ts';
+import type { verify } from './operations/verify.ts';
 import type { applyPolicies } from './policy/apply.ts';
 import type { policies } from './policy/policies.ts';
 import { checkPool } from './pools/check.ts';
@@ -46,6 +48,8 @@ export interface Operations {
   readonly snapshot: typeof snapshot;
   readonly snapshotTogether: typeof snapshotTogether;
   readonly snapshotAtRest: typeof snapshotAtRest;
+  readonly verify: typeof verify;
+  readonly branch: typeof branch;
   readonly set: typeof set;
   readonly settings: typeof settings;
   readonly hold: typeof hold;
@@ -96,6 +100,8 @@ export const operations: Operations = {
   adopt: async (...args) => (await import('./operations/adopt.ts')).adopt(...args),
   rollbackStopped: async (...args) =>
     (await import('./operations/rollback-stopped.ts')).rollbackStopped(...args),
+  verify: async (...args) => (await import('./operations/verify.ts')).verify(...args),
+  branch: async (...args) => (await import('./operations/branch.ts')).branch(...args),
   snapshotAtRest: async (...args) =>
     (await import('./operations/snapshot-at-rest.ts')).snapshotAtRest(...args),
   set,
@@ -125,6 +131,8 @@ export const longOperations: ReadonlySet<OperationName> = new Set([
   'export',
   'snapshotAtRest',
   'rollbackStopped',
+  'verify',
+  'branch',
   'set',
   'policies',
   'applyPolicies',
@@ -148,6 +156,8 @@ export const changes: ReadonlySet<OperationName> = new Set([
   'endGuard',
   'hold',
   'release',
+  'verify',
+  'branch',
   'rollback',
   'rollbackStopped',
   'rename',

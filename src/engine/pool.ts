@@ -11,6 +11,7 @@ import { explainFailure } from './failures.ts';
 import type { Guarded, GuardOptions, Kept } from './guards/guard.ts';
 import type { Recovered } from './guards/recover.ts';
 import type { Adopted, AdoptOptions } from './operations/adopt.ts';
+import type { Branched, BranchOptions } from './operations/branch.ts';
 import type { Cloned, CloneOptions } from './operations/clone.ts';
 import type { Created, CreateOptions } from './operations/create.ts';
 import type { Exported, ExportOptions } from './operations/export.ts';
@@ -29,6 +30,7 @@ import type { SnapshotGroup } from './operations/snapshot-together.ts';
 import type { Tombstone } from './operations/tombstones.ts';
 import type { TreeNode } from './operations/tree.ts';
 import type { UsageOptions, UsageReport } from './operations/usage.ts';
+import type { Verified, VerifyOptions } from './operations/verify.ts';
 import type { ApplyPoliciesOptions, PoliciesApplied } from './policy/apply.ts';
 import type { VolumePolicy } from './policy/policies.ts';
 import type { Finding } from './pools/check.ts';
@@ -227,6 +229,21 @@ export class Pool implements AsyncDisposable {
     }
     const taken = await this.#runner.run('snapshotTogether', [references, rest], run);
     return taken ?? { group: '', ...(await atRest(references)) };
+  }
+
+  /**
+   * Proves a snapshot: starts the database that is declared for its volume on a throw-away clone, and checks it. The result is
+   * recorded on the snapshot.
+   */
+  verify(reference: string, options: VerifyOptions & LongOptions = {}): Promise<Verified> {
+    const { signal, onProgress, ...rest } = options;
+    return this.#runner.run('verify', [reference, rest], { signal, onProgress, by: this.#by });
+  }
+
+  /** Makes a writable clone with a server of its own, which reaches nothing outside of it. Removing the clone ends it. */
+  branch(source: string, name: string, options: BranchOptions & LongOptions = {}): Promise<Branched> {
+    const { signal, onProgress, ...rest } = options;
+    return this.#runner.run('branch', [source, name, rest], { signal, onProgress, by: this.#by });
   }
 
   /** Changes what is set for a volume; null takes a setting away. Returns what is set then. */

@@ -65,6 +65,10 @@ export interface VolumeMetadata {
   /** The mark of the request that made it, by which whoever retries knows his own work. */
   readonly request?: string;
   readonly settings?: Settings;
+  /** Who made it for himself, and removes it: once he has died, it can go. */
+  readonly keeper?: Keeper;
+  /** Servers were started on it, which end when it is removed. */
+  readonly branch?: true;
   /** Changes that are being tried, the outermost first. */
   readonly guards?: readonly GuardRecord[];
 }
@@ -259,7 +263,8 @@ export function decodeMetadata(bytes: Buffer): Metadata | undefined {
         isStringOrAbsent(fields['request']) &&
         isIdOrAbsent(fields['removal']) &&
         isSettings(fields['settings']) &&
-        areGuards(fields['guards'])
+        areGuards(fields['guards']) &&
+        (fields['keeper'] === undefined || isKeeper(fields['keeper']))
         ? (value as VolumeMetadata)
         : undefined;
     case 'snapshot':
@@ -361,9 +366,13 @@ function areGuards(value: unknown): boolean {
     value.every((each) => {
       if (!hasStrings(each, ['id', 'snapshot', 'since'])) return false;
       const { snapshot, keeper } = each as Record<string, unknown>;
-      return isName(String(snapshot)) && hasStrings(keeper, ['started', 'boot']) && hasNumber(keeper, 'pid');
+      return isName(String(snapshot)) && isKeeper(keeper);
     })
   );
+}
+
+function isKeeper(value: unknown): boolean {
+  return hasStrings(value, ['started', 'boot']) && hasNumber(value, 'pid');
 }
 
 function areApplications(value: unknown): boolean {

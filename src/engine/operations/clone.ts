@@ -41,11 +41,20 @@ export interface Cloned extends Created {
   readonly warnings?: readonly string[];
 }
 
+/** What a clone says of itself from the first moment on, where it is not made for a user to keep. */
+export type CloneMarks = Pick<VolumeMetadata, 'keeper' | 'branch' | 'settings'>;
+
 /**
  * Makes a writable volume that shares all blocks with a template, a volume or a snapshot. The time does not depend on the size
  * or the fragmentation of the source.
  */
-export function clone(context: Context, sourceText: string, nameText: string, options: CloneOptions): Cloned {
+export function clone(
+  context: Context,
+  sourceText: string,
+  nameText: string,
+  options: CloneOptions,
+  about: CloneMarks = {},
+): Cloned {
   const name = parseVolumeName(nameText);
   if (options.replicable) requireCapability(context, 'replicableClones', `clone ${sourceText} to ${name}`);
   const volume = context.turn.source(sourceText, () => {
@@ -54,17 +63,24 @@ export function clone(context: Context, sourceText: string, nameText: string, op
     return holdSource(context, reference);
   });
   // What is sealed or a snapshot has no dirty data; a live disk's is written now, so that the calls below find little to do.
-  if (volume.metadata.sealed || volume.reference.snapshot) return cloneHeld(context, volume, name, options);
+  if (volume.metadata.sealed || volume.reference.snapshot)
+    return cloneHeld(context, volume, name, options, about);
   try {
     requireFree(context, name);
     context.driver.writeOut(volume.source);
-    return cloneHeld(context, volume, name, options);
+    return cloneHeld(context, volume, name, options, about);
   } finally {
     context.turn.end();
   }
 }
 
-function cloneHeld(context: Context, volume: HeldSource, name: Name, options: CloneOptions): Cloned {
+function cloneHeld(
+  context: Context,
+  volume: HeldSource,
+  name: Name,
+  options: CloneOptions,
+  about: CloneMarks,
+): Cloned {
   if (options.bytes !== undefined)
     requireDisk(volume, `clone ${formatReference(volume.reference)} to ${name}`, 'leave the size out');
   const wanted = options.bytes === undefined ? undefined : cloneSize(context, volume, options.bytes);
@@ -76,7 +92,7 @@ function cloneHeld(context: Context, volume: HeldSource, name: Name, options: Cl
       identity: id,
       replicable: options.replicable ?? false,
       knownExtents: volume.metadata.sealed?.extents,
-      isMarked: mark.request !== undefined,
+      isMarked: mark.request !== undefined || Object.keys(about).length > 0,
     });
     const warnings = sourceTouched ? changesOf(context, volume) : [];
     const metadata: VolumeMetadata = {
@@ -88,6 +104,7 @@ function cloneHeld(context: Context, volume: HeldSource, name: Name, options: Cl
       method,
       ...(method === 'snapshot' && { payloadId: payloadIdOf(volume.metadata) }),
       ...mark,
+      ...about,
     };
     if (!describesItself) context.driver.write(staged, metadata);
     publish(context, staged, name);

@@ -5,7 +5,8 @@ import { mountBlockers, openBlockers, othersBlockers } from '../blockers.ts';
 import { buryTogether, type Doomed } from '../bury-together.ts';
 import type { Context } from '../context.ts';
 import { type Control, progressOf } from '../control.ts';
-import { holdSnapshot, holdVolume } from '../holding.ts';
+import { endBranch } from '../end-branch.ts';
+import { type HeldVolume, holdSnapshot, holdVolume } from '../holding.ts';
 import { inLockOrder } from '../order.ts';
 import { snapshotsOf, volumesOf } from '../visible.ts';
 import { finishRollbacksOf } from './rollback.ts';
@@ -42,6 +43,10 @@ interface Found extends Doomed {
   readonly snapshots: readonly string[];
   /** Those that somebody wants to stay: itself, or snapshots of it. */
   readonly heldBack: ReadonlyArray<{ readonly reference: string; readonly hold: Hold }>;
+  /** The volume, where a change to it is being tried that needs what is to go. */
+  readonly guarded: readonly string[];
+  /** It has servers of its own. */
+  readonly branch?: HeldVolume;
 }
 
 /**
@@ -75,23 +80,36 @@ function removeAll(
   using held = new DisposableStack();
   const doomed = ordered(references).flatMap((reference) => find(context, reference, options, held));
   const places = doomed.map((entry) => entry.held);
-  const blockers = [
+  const blockers: Blocker[] = [
     ...mountBlockers(context, places),
     ...othersBlockers(context, places),
     ...doomed.flatMap(({ heldBack }) => heldBack.map(holdBlocker)),
     ...doomed.flatMap((entry) => (options.withSnapshots ? [] : snapshotBlockers(entry, references))),
-    ...(options.force || doomed.length === 0 ? [] : openBlockers(context, places)),
+    ...doomed.flatMap(({ guarded }) => guarded.map(guardBlocker)),
   ];
+  const users = doomed.filter(({ branch }) => !branch).map((entry) => entry.held);
+  if (!options.force && users.length > 0) blockers.push(...openBlockers(context, users));
   const result: Removed = {
     removed: doomed.map((entry) => entry.label),
     snapshots: doomed.flatMap((entry) => entry.snapshots.map((name) => `${entry.label}@${name}`)),
   };
   if (options.dryRun) return { ...result, blockers };
   if (blockers.length > 0) throw blockedBy(`Could not remove ${references.join(', ')}`, blockers);
+  endBranches(context, doomed, options.force ?? false);
   const warnings = buryTogether(context, doomed, (done) => {
     if (doomed.length > 1) control.report(progressOf('removing', done, doomed.length));
   });
   return warnings.length > 0 ? { ...result, warnings } : result;
+}
+
+/** The servers of a branch go with it; who else uses it stands in the way as of any volume. @throws CoppiceError blocked */
+function endBranches(context: Context, doomed: readonly Found[], force: boolean): void {
+  for (const { branch, held, label } of doomed) {
+    if (!branch) continue;
+    endBranch(context, branch);
+    const blockers = force ? [] : openBlockers(context, [held]);
+    if (blockers.length > 0) throw blockedBy(`Could not remove ${label}`, blockers);
+  }
 }
 
 /** Snapshots of a volume that goes, go with it. */
@@ -120,11 +138,32 @@ function find(
       const held = stack.use(holdSnapshot(context, volume, reference.snapshot, 'exclusive'));
       const metadata = context.driver.read(held);
       if (options.isStill?.(label, metadata) === false) return [];
-      return [{ label, name, held, snapshots: [], heldBack: heldBackBy(label, metadata) }];
+      const isGuarded =
+        volume.metadata.guards?.some(({ snapshot }) => snapshot === reference.snapshot) ?? false;
+      return [
+        {
+          label,
+          name,
+          held,
+          snapshots: [],
+          heldBack: heldBackBy(label, metadata),
+          guarded: isGuarded ? [name] : [],
+        },
+      ];
     }
     const records = snapshotsOf(context, name);
     const heldBack = records.flatMap((each) => heldBackBy(`${name}@${each.name}`, each.metadata));
-    return [{ label, name, held: volume.held, snapshots: records.map((each) => each.name), heldBack }];
+    return [
+      {
+        label,
+        name,
+        held: volume.held,
+        snapshots: records.map((each) => each.name),
+        heldBack,
+        guarded: volume.metadata.guards ? [name] : [],
+        ...(volume.metadata.branch && { branch: volume }),
+      },
+    ];
   } catch (error) {
     if (options.ifExists && error instanceof CoppiceError && error.code === 'not_found') return [];
     throw error;
@@ -142,6 +181,15 @@ function snapshotBlockers(entry: Found, named: readonly string[]): Blocker[] {
 
 function heldBackBy(reference: string, metadata: Metadata | undefined): Found['heldBack'] {
   return metadata?.type === 'snapshot' && metadata.hold ? [{ reference, hold: metadata.hold }] : [];
+}
+
+/** It is what a change can be undone to that is being tried. */
+function guardBlocker(volume: string): Blocker {
+  return {
+    kind: 'guard',
+    what: `a change to ${volume} is being tried`,
+    remedy: `wait until it has ended, or look at it with "coppice guard ${volume} --status"`,
+  };
 }
 
 /** No force helps: who wants it to go releases it first. */
