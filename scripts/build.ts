@@ -14,6 +14,8 @@ const shared = {
   format: 'esm',
   platform: 'node',
   target: 'node24',
+  // Node has it. What esbuild makes of it in a loop throws the error of an earlier round again (0.28.2).
+  supported: { using: true },
   // koffi finds its native library next to its own files, so it can't move into a bundle.
   external: ['koffi'],
   define: { COPPICE_VERSION: JSON.stringify(versionOf('package.json')) },

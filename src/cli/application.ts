@@ -2,6 +2,7 @@ import { type Application, buildApplication, buildRouteMap, text_en } from '@str
 import { CoppiceError } from '../model/errors.ts';
 import { version } from '../model/version.ts';
 import { adoptCommand } from './commands/adopt.ts';
+import { branchCommand } from './commands/branch.ts';
 import { cloneCommand } from './commands/clone.ts';
 import { completionCommand } from './commands/completion.ts';
 import { createCommand } from './commands/create.ts';
@@ -37,6 +38,7 @@ import { tokenListCommand } from './commands/token/list.ts';
 import { tokenRevokeCommand } from './commands/token/revoke.ts';
 import { treeCommand } from './commands/tree.ts';
 import { usageCommand } from './commands/usage.ts';
+import { verifyCommand } from './commands/verify.ts';
 import { versionCommand } from './commands/version.ts';
 import type { CliContext } from './context.ts';
 import { Shown, showFailure } from './failure.ts';
@@ -86,6 +88,8 @@ FIRST STEPS
     snapshot: snapshotCommand,
     rollback: rollbackCommand,
     guard: guardCommand,
+    branch: branchCommand,
+    verify: verifyCommand,
     hold: holdCommand,
     release: releaseCommand,
     policy,
