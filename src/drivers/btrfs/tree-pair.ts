@@ -1,0 +1,127 @@
+import {
+  changedInodes,
+  type DirectoryEntry,
+  type InodeItem,
+  type NameOf,
+  readAttributes,
+  readData,
+  readEntries,
+  readInode,
+  readNamesOf,
+  rootInode,
+} from '../../linux/btrfs-files.ts';
+import { ItemReader } from '../../linux/btrfs-items.ts';
+import { lastCommonTransaction } from '../../linux/btrfs-lineage.ts';
+import { differingBytes, totalBytes } from '../../linux/data-ranges.ts';
+import type { Aspect } from '../../model/changes.ts';
+import { type Difference, type Inode, type TreePair, type TreeState, typeOf } from '../comparing/trees.ts';
+
+/**
+ * Two read-only subvolumes of one file system, compared by what the file system itself keeps. Needs root.
+ *
+ * They were last the same at the end of some transaction (see lastCommonTransaction). Whatever is done to a file since, be it to its data,
+ * its names, its attributes or its rights, writes its inode anew with the number of the transaction, and so does a change of a name to
+ * the inode of the directory. So a file whose inode carries a lower number in both subvolumes is the same in both, down to
+ * the last byte; and what is deleted shows in the inode of its directory. The kernel leaves out the branches of a tree that
+ * carry a lower number, so that what did not change costs nothing.
+ *
+ * The transaction itself is looked at, too: what was done in it before the snapshot is then compared in vain, which costs little,
+ * and what was done in it afterwards is not missed, as when several snapshots of a subvolume lie in that itself.
+ *
+ * Only balancing moves data without touching inodes, and moves it in both. A nodatacow file is no exception: what a snapshot refers
+ * to is never written in place. Inode numbers are used again, after a mount, if they were the highest; so a file is known by its number,
+ * the transaction in which it was made and the time of that. Where nothing says when the two were last the same, everything is read.
+ */
+export function subvolumePair(from: number, to: number): TreePair {
+  const since = lastCommonTransaction(from, to) ?? 0n;
+  const states = [new Subvolume(from), new Subvolume(to)] as const;
+  return {
+    from: states[0],
+    to: states[1],
+    *candidates() {
+      for (const state of states) yield* state.changedSince(since);
+    },
+    difference: (before, after) => differenceOf(states, before as KnownInode, after as KnownInode),
+    [Symbol.dispose]() {},
+  };
+}
+
+interface KnownInode extends Inode {
+  readonly item: InodeItem;
+}
+
+class Subvolume implements TreeState {
+  readonly root = rootInode;
+  readonly reader: ItemReader;
+  readonly #known = new Map<number, KnownInode | undefined>();
+
+  constructor(fd: number) {
+    this.reader = new ItemReader(fd);
+  }
+
+  *changedSince(since: bigint): Generator<number> {
+    for (const item of changedInodes(this.reader, since)) {
+      this.#known.set(item.number, knownInode(item));
+      yield item.number;
+    }
+  }
+
+  inode(number: number): KnownInode | undefined {
+    if (this.#known.has(number)) return this.#known.get(number);
+    const item = readInode(this.reader, number);
+    const inode = item && knownInode(item);
+    this.#known.set(number, inode);
+    return inode;
+  }
+
+  entries(directory: number): Map<number, DirectoryEntry> {
+    return readEntries(this.reader, directory);
+  }
+
+  namesOf(inode: number): NameOf[] {
+    return readNamesOf(this.reader, inode);
+  }
+
+  dataBytes(inode: Inode): number {
+    return totalBytes(readData(this.reader, (inode as KnownInode).item));
+  }
+}
+
+/** What is deleted and still open has no name. */
+function knownInode(item: InodeItem): KnownInode | undefined {
+  if (item.links === 0) return undefined;
+  const identity = `${item.number} ${item.madeIn} ${item.madeAt}`;
+  return { number: item.number, identity, type: typeOf(item.mode), item };
+}
+
+/** Those that people set: 8 and 16 are the kernel's own notes, that data did not compress and that space was reserved. */
+const ownFlags = ~24n;
+
+function differenceOf(
+  [from, to]: readonly [Subvolume, Subvolume],
+  { item: before }: KnownInode,
+  { item: after, type }: KnownInode,
+): Difference | undefined {
+  const aspects: Aspect[] = [];
+  let bytes = 0;
+  if (type === 'file' || type === 'symlink') {
+    bytes = differingBytes(readData(from.reader, before), readData(to.reader, after), after.bytes);
+    if (bytes > 0 || before.bytes !== after.bytes) aspects.push('data');
+  } else if (before.device !== after.device) {
+    aspects.push('data');
+  }
+  if (before.mode !== after.mode) aspects.push('mode');
+  if (before.uid !== after.uid || before.gid !== after.gid) aspects.push('owner');
+  if (type !== 'directory' && before.modifiedAt !== after.modifiedAt) aspects.push('times');
+  if ((before.flags & ownFlags) !== (after.flags & ownFlags) || attributesDiffer())
+    aspects.push('attributes');
+  return aspects.length > 0 ? { aspects, bytes } : undefined;
+
+  function attributesDiffer(): boolean {
+    const [these, those] = [
+      readAttributes(from.reader, before.number),
+      readAttributes(to.reader, after.number),
+    ];
+    return these.length !== those.length || these.some((each, index) => each !== those[index]);
+  }
+}
