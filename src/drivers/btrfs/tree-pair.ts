@@ -33,13 +33,13 @@ import { type Difference, type Inode, type TreePair, type TreeState, typeOf } fr
  * the transaction in which it was made and the time of that. Where nothing says when the two were last the same, everything is read.
  */
 export function subvolumePair(from: number, to: number): TreePair {
-  const since = lastCommonTransaction(from, to) ?? 0n;
-  const states = [new Subvolume(from), new Subvolume(to)] as const;
+  const parted = lastCommonTransaction(from, to);
+  const states = [new Subvolume(from, parted), new Subvolume(to, parted)] as const;
   return {
     from: states[0],
     to: states[1],
     *candidates() {
-      for (const state of states) yield* state.changedSince(since);
+      for (const state of states) yield* state.changedSince(parted ?? 0n);
     },
     difference: (before, after) => differenceOf(states, before as KnownInode, after as KnownInode),
     [Symbol.dispose]() {},
@@ -53,15 +53,17 @@ interface KnownInode extends Inode {
 class Subvolume implements TreeState {
   readonly root = rootInode;
   readonly reader: ItemReader;
+  readonly #parted: bigint | undefined;
   readonly #known = new Map<number, KnownInode | undefined>();
 
-  constructor(fd: number) {
+  constructor(fd: number, parted: bigint | undefined) {
     this.reader = new ItemReader(fd);
+    this.#parted = parted;
   }
 
   *changedSince(since: bigint): Generator<number> {
     for (const item of changedInodes(this.reader, since)) {
-      this.#known.set(item.number, knownInode(item));
+      this.#known.set(item.number, this.#inodeOf(item));
       yield item.number;
     }
   }
@@ -69,7 +71,7 @@ class Subvolume implements TreeState {
   inode(number: number): KnownInode | undefined {
     if (this.#known.has(number)) return this.#known.get(number);
     const item = readInode(this.reader, number);
-    const inode = item && knownInode(item);
+    const inode = item && this.#inodeOf(item);
     this.#known.set(number, inode);
     return inode;
   }
@@ -85,13 +87,16 @@ class Subvolume implements TreeState {
   dataBytes(inode: Inode): number {
     return totalBytes(readData(this.reader, (inode as KnownInode).item));
   }
-}
 
-/** What is deleted and still open has no name. */
-function knownInode(item: InodeItem): KnownInode | undefined {
-  if (item.links === 0) return undefined;
-  const identity = `${item.number} ${item.madeIn} ${item.madeAt}`;
-  return { number: item.number, identity, type: typeOf(item.mode), item };
+  /** What is deleted and still open has no name. */
+  #inodeOf(item: InodeItem): KnownInode | undefined {
+    const { number, mode, links, madeIn, madeAt } = item;
+    if (links === 0) return undefined;
+    // What both lines have made since may have the same number, transaction and time.
+    const isOwn = this.#parted !== undefined && madeIn > this.#parted;
+    const identity = isOwn ? this : `${number} ${madeIn} ${madeAt} ${typeOf(mode)}`;
+    return { number, identity, type: typeOf(mode), item };
+  }
 }
 
 /** Those that people set: 8 and 16 are the kernel's own notes, that data did not compress and that space was reserved. */

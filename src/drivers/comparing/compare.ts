@@ -62,8 +62,7 @@ class Comparison {
   }
 
   run(): FoundChange[] {
-    const candidates = new Set<number>();
-    for (const each of this.#pair.candidates()) if (this.#survivor(each)) candidates.add(each);
+    const candidates = new Set(this.#pair.candidates());
     const renames = this.#followNames(candidates);
     for (const each of new Set([...candidates, ...renames.keys()]))
       this.#compareFile(each, renames.get(each));
@@ -83,14 +82,16 @@ class Comparison {
   }
 
   /** Sorts out every name that is in one state only. Returns what has become of the names of each file that is in both. */
-  #followNames(candidates: Iterable<number>): Map<number, Renames> {
+  #followNames(candidates: ReadonlySet<number>): Map<number, Renames> {
     const { from, to } = this.#pair;
+    // One number may stand for two files, of which one at least is new.
+    const isOther = (target: number): boolean => candidates.has(target) && !this.#survivor(target);
     const [released, given]: [Loose[], Loose[]] = [[], []];
     for (const directory of candidates) {
       if (this.#survivor(directory)?.to.type !== 'directory') continue;
       const [before, after] = [from.entries(directory), to.entries(directory)];
-      released.push(...onlyIn(before, after, directory));
-      given.push(...onlyIn(after, before, directory));
+      released.push(...onlyIn(before, after, directory, isOther));
+      given.push(...onlyIn(after, before, directory, isOther));
     }
     const freed = this.#followBelow(released, 'from');
     const taken = this.#followBelow(given, 'to');
@@ -232,12 +233,14 @@ function* onlyIn(
   these: ReturnType<TreePair['from']['entries']>,
   those: ReturnType<TreePair['from']['entries']>,
   directory: number,
+  isOther: (target: number) => boolean,
 ): Generator<Loose> {
   for (const [key, entry] of these) {
     const other = those.get(key);
     const isSame =
       other?.name === entry.name && other.target === entry.target && other.isSubvolume === entry.isSubvolume;
-    if (!isSame) yield { directory, name: entry.name, entry };
+    if (!isSame || (!entry.isSubvolume && isOther(entry.target)))
+      yield { directory, name: entry.name, entry };
   }
 }
 

@@ -1,3 +1,4 @@
+import { constants } from 'node:fs';
 import type { Aspect, FileType } from '../../model/changes.ts';
 
 /**
@@ -30,8 +31,8 @@ export interface TreeState {
 
 export interface Inode {
   readonly number: number;
-  /** What no other has that had or will have the same number. */
-  readonly identity: string;
+  /** The same in both states if it is the same file, and never of another that has the same number. */
+  readonly identity: unknown;
   readonly type: FileType;
 }
 
@@ -52,14 +53,16 @@ export interface Difference {
   readonly bytes: number;
 }
 
-const typeBits = 0o170000;
-const types: Readonly<Record<number, FileType>> = {
-  16807: 'file',
-  9604: 'directory',
-  21609: 'symlink',
-};
-
 /** What the mode of an inode says that it is. */
 export function typeOf(mode: number): FileType {
-  return types[mode & typeBits] ?? 'other';
+  switch (mode & constants.S_IFMT) {
+    case constants.S_IFREG:
+      return 'file';
+    case constants.S_IFDIR:
+      return 'directory';
+    case constants.S_IFLNK:
+      return 'symlink';
+    default:
+      return 'other';
+  }
 }
