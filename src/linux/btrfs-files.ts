@@ -1,3 +1,5 @@
+import { createHash } from 'node:crypto';
+import { constants } from 'node:fs';
 import { type ItemReader, longWord } from './btrfs-items.ts';
 import type { DataRange } from './data-ranges.ts';
 
@@ -60,6 +62,25 @@ export function changedInodes(reader: ItemReader, since: bigint): InodeItem[] {
     if (type === itemTypes.inode && data.readBigUInt64LE(8) >= since) found.push(decodeInode(inode, data));
   });
   return found;
+}
+
+/** A digest of everything that the tree has of each inode: where two are the same, nothing is different. */
+export function digestInodes(reader: ItemReader): Map<number, string> {
+  const digests = new Map<number, string>();
+  let [current, hash] = [0, createHash('sha256')];
+  const range = { from: { inode: rootInode, type: 0 }, to: { inode: anyInode, type: 0 } };
+  const key = Buffer.alloc(12);
+  reader.visit(range, 'many', ({ inode, type, offset, data }) => {
+    if (inode !== current) {
+      if (current > 0) digests.set(current, hash.digest('base64'));
+      [current, hash] = [inode, createHash('sha256')];
+    }
+    key.writeUInt32LE(type, 0);
+    key.writeDoubleLE(offset, 4);
+    hash.update(key).update(data);
+  });
+  if (current > 0) digests.set(current, hash.digest('base64'));
+  return digests;
 }
 
 export function readInode(reader: ItemReader, inode: number): InodeItem | undefined {
@@ -130,28 +151,36 @@ export function readNamesOf(reader: ItemReader, inode: number): NameOf[] {
   return names;
 }
 
-/** The attributes of an inode, each with its name and value as one text, sorted. */
-export function readAttributes(reader: ItemReader, inode: number): string[] {
-  const attributes: string[] = [];
-  visitItems(reader, inode, itemTypes.attribute, itemTypes.attribute, ({ data }) => {
-    for (let at = 0; at < data.length; ) {
-      const lengths = data.subarray(at + 25, at + 29);
-      const end = at + 30 + lengths.readUInt16LE(0) + lengths.readUInt16LE(2);
-      attributes.push(`${lengths.readUInt16LE(2)} ${data.toString('latin1', at + 30, end)}`);
-      at = end;
-    }
-  });
-  return attributes.sort();
+/** What a file consists of beside what its inode says. */
+export interface FileContent {
+  /** Each with its name and value as one text, sorted. */
+  readonly attributes: readonly string[];
+  /** The ranges that have data, in order, up to the end of the file; what was only reserved is none of them. */
+  readonly ranges: readonly DataRange[];
 }
 
-/** The ranges of a file, in order; what was only reserved, and what lies behind the end of the file, is left out. */
-export function readData(reader: ItemReader, { number, bytes }: InodeItem): DataRange[] {
+export function readContent(reader: ItemReader, { number, bytes, mode }: InodeItem): FileContent {
+  const attributes: string[] = [];
   const ranges: DataRange[] = [];
-  visitItems(reader, number, itemTypes.extent, itemTypes.extent, ({ offset, data }) => {
-    const range = offset < bytes ? decodeExtent(offset, data) : undefined;
+  const isDirectory = (mode & constants.S_IFMT) === constants.S_IFDIR;
+  const last = isDirectory ? itemTypes.attribute : itemTypes.extent;
+  visitItems(reader, number, itemTypes.attribute, last, ({ type, offset, data }) => {
+    if (type === itemTypes.attribute) attributes.push(...decodeAttributes(data));
+    if (type !== itemTypes.extent || offset >= bytes) return;
+    const range = decodeExtent(offset, data);
     if (range) ranges.push(range.end > bytes ? { ...range, end: bytes } : range);
   });
-  return ranges;
+  return { attributes: attributes.sort(), ranges };
+}
+
+/** Those whose names have one hash share an item. */
+function* decodeAttributes(data: Buffer): Generator<string> {
+  for (let at = 0; at < data.length; ) {
+    const [valueLength, nameLength] = [data.readUInt16LE(at + 25), data.readUInt16LE(at + 27)];
+    const start = at + 30;
+    at = start + nameLength + valueLength;
+    yield `${nameLength} ${data.toString('latin1', start, at)}`;
+  }
 }
 
 /** struct btrfs_file_extent_item. */

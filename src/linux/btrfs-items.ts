@@ -8,11 +8,12 @@ import { attempt, SystemError } from './libc.ts';
  */
 
 const TREE_SEARCH_V2 = 0xc0709411n;
-const EOVERFLOW = 75;
 const requestBytes = 112;
 const headerBytes = 32;
+/** No item is larger: a node of a tree has at most 64 KiB. */
+const largestItem = 64 * 1024;
 /** Enough for all that is known of most files, and little for the kernel to make ready for each call. */
-const fewBytes = 16 * 1024;
+const fewBytes = largestItem + 8 * 1024;
 const manyBytes = 256 * 1024;
 
 /** A key without its offset; inode numbers are far below 2^53. */
@@ -50,18 +51,11 @@ export class ItemReader {
 
   /** Visits the items of a range in the order of their keys. Nothing else may be read here until it returns. */
   visit(range: ItemRange, size: 'few' | 'many', visit: (item: Item) => void): void {
-    let buffer = size === 'few' ? this.#smallBuffer() : this.#largeBuffer();
+    const buffer = size === 'few' ? this.#smallBuffer() : this.#largeBuffer();
     const item: Item = { inode: 0, type: 0, offset: 0, data: buffer };
     setRequest(buffer, range);
     for (;;) {
       const result = attempt('ioctl', 'TREE_SEARCH_V2', this.#fd, TREE_SEARCH_V2, buffer);
-      if (result === -EOVERFLOW && buffer !== this.#many) {
-        const larger = this.#largeBuffer();
-        buffer.copy(larger, 0, 0, requestBytes);
-        setSize(larger);
-        buffer = larger;
-        continue;
-      }
       if (result < 0) throw new SystemError(-result, 'ioctl', 'TREE_SEARCH_V2');
       const count = buffer.readUInt32LE(64);
       if (count === 0) return;
@@ -75,6 +69,8 @@ export class ItemReader {
         item.data = buffer.subarray(at + headerBytes, end);
         visit(item);
       }
+      // The kernel has stopped because nothing was left, unless the next did not fit any more.
+      if (buffer.length - end > largestItem + headerBytes) return;
       if (!moveBehind(buffer, at)) return;
     }
   }

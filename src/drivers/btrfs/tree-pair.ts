@@ -1,10 +1,10 @@
 import {
   changedInodes,
   type DirectoryEntry,
+  digestInodes,
   type InodeItem,
   type NameOf,
-  readAttributes,
-  readData,
+  readContent,
   readEntries,
   readInode,
   readNamesOf,
@@ -25,8 +25,8 @@ import { type Difference, type Inode, type TreePair, type TreeState, typeOf } fr
  * the last byte; and what is deleted shows in the inode of its directory. The kernel leaves out the branches of a tree that
  * carry a lower number, so that what did not change costs nothing.
  *
- * The transaction itself is looked at, too: what was done in it before the snapshot is then compared in vain, which costs little,
- * and what was done in it afterwards is not missed, as when several snapshots of a subvolume lie in that itself.
+ * A snapshot is taken at the very end of its transaction, when nobody can change anything in it any more. The one thing that is
+ * written in it still is the name of a snapshot: where that lies in its own source, that name is not told.
  *
  * Only balancing moves data without touching inodes, and moves it in both. A nodatacow file is no exception: what a snapshot refers
  * to is never written in place. Inode numbers are used again, after a mount, if they were the highest; so a file is known by its number,
@@ -39,7 +39,8 @@ export function subvolumePair(from: number, to: number): TreePair {
     from: states[0],
     to: states[1],
     *candidates() {
-      for (const state of states) yield* state.changedSince(parted ?? 0n);
+      if (parted === undefined) yield* differentInodes(...states);
+      else for (const state of states) yield* state.changedAfter(parted);
     },
     difference: (before, after) => differenceOf(states, before as KnownInode, after as KnownInode),
     [Symbol.dispose]() {},
@@ -61,8 +62,8 @@ class Subvolume implements TreeState {
     this.#parted = parted;
   }
 
-  *changedSince(since: bigint): Generator<number> {
-    for (const item of changedInodes(this.reader, since)) {
+  *changedAfter(transaction: bigint): Generator<number> {
+    for (const item of changedInodes(this.reader, transaction + 1n)) {
       this.#known.set(item.number, this.#inodeOf(item));
       yield item.number;
     }
@@ -85,7 +86,7 @@ class Subvolume implements TreeState {
   }
 
   dataBytes(inode: Inode): number {
-    return totalBytes(readData(this.reader, (inode as KnownInode).item));
+    return totalBytes(readContent(this.reader, (inode as KnownInode).item).ranges);
   }
 
   /** What is deleted and still open has no name. */
@@ -99,6 +100,15 @@ class Subvolume implements TreeState {
   }
 }
 
+/** Where nothing says since when they may be different, everything that is read of them is compared. */
+function differentInodes(from: Subvolume, to: Subvolume): number[] {
+  const before = digestInodes(from.reader);
+  const after = digestInodes(to.reader);
+  const different = [...after].filter(([number, digest]) => before.get(number) !== digest);
+  const gone = [...before.keys()].filter((number) => !after.has(number));
+  return [...different.map(([number]) => number), ...gone];
+}
+
 /** Those that people set: 8 and 16 are the kernel's own notes, that data did not compress and that space was reserved. */
 const ownFlags = ~24n;
 
@@ -107,26 +117,20 @@ function differenceOf(
   { item: before }: KnownInode,
   { item: after, type }: KnownInode,
 ): Difference | undefined {
+  const [old, present] = [readContent(from.reader, before), readContent(to.reader, after)];
+  const bytes = differingBytes(old.ranges, present.ranges, after.bytes);
+  const hasData = type === 'file' || type === 'symlink';
   const aspects: Aspect[] = [];
-  let bytes = 0;
-  if (type === 'file' || type === 'symlink') {
-    bytes = differingBytes(readData(from.reader, before), readData(to.reader, after), after.bytes);
-    if (bytes > 0 || before.bytes !== after.bytes) aspects.push('data');
-  } else if (before.device !== after.device) {
+  if (bytes > 0 || (hasData && before.bytes !== after.bytes) || before.device !== after.device)
     aspects.push('data');
-  }
   if (before.mode !== after.mode) aspects.push('mode');
   if (before.uid !== after.uid || before.gid !== after.gid) aspects.push('owner');
   if (type !== 'directory' && before.modifiedAt !== after.modifiedAt) aspects.push('times');
-  if ((before.flags & ownFlags) !== (after.flags & ownFlags) || attributesDiffer())
+  if ((before.flags & ownFlags) !== (after.flags & ownFlags) || !areSame(old.attributes, present.attributes))
     aspects.push('attributes');
   return aspects.length > 0 ? { aspects, bytes } : undefined;
+}
 
-  function attributesDiffer(): boolean {
-    const [these, those] = [
-      readAttributes(from.reader, before.number),
-      readAttributes(to.reader, after.number),
-    ];
-    return these.length !== those.length || these.some((each, index) => each !== those[index]);
-  }
+function areSame(these: readonly string[], those: readonly string[]): boolean {
+  return these.length === those.length && these.every((each, index) => each === those[index]);
 }
