@@ -19,6 +19,7 @@ export type { DoctorOptions, PlaceKind } from './engine/doctor/situation.ts';
 export type { Adopted, AdoptedDisk, AdoptOptions } from './engine/operations/adopt.ts';
 export type { Cloned, CloneOptions } from './engine/operations/clone.ts';
 export type { Created, CreateOptions } from './engine/operations/create.ts';
+export type { DiffOptions, TreeDiff } from './engine/operations/diff.ts';
 export type { Exported, ExportOptions } from './engine/operations/export.ts';
 export type { Grown } from './engine/operations/grow.ts';
 export type { HeldSnapshot, HoldOptions } from './engine/operations/hold.ts';
@@ -57,6 +58,7 @@ export {
   type HypervisorTarget,
   parseHypervisorTarget,
 } from './hypervisors/target.ts';
+export type { Aspect, Change, ChangeKind, ComparisonMethod, FileType } from './model/changes.ts';
 export { type Blocker, CoppiceError, type ErrorCode, type ErrorData, errorCodes } from './model/errors.ts';
 export type {
   Ancestor,

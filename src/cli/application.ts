@@ -6,6 +6,7 @@ import { branchCommand } from './commands/branch.ts';
 import { cloneCommand } from './commands/clone.ts';
 import { completionCommand } from './commands/completion.ts';
 import { createCommand } from './commands/create.ts';
+import { diffCommand } from './commands/diff.ts';
 import { doctorCommand } from './commands/doctor.ts';
 import { exportCommand } from './commands/export.ts';
 import { getCommand } from './commands/get.ts';
@@ -96,6 +97,7 @@ FIRST STEPS
     list: listCommand,
     show: showCommand,
     tree: treeCommand,
+    diff: diffCommand,
     usage: usageCommand,
     path: pathCommand,
     grow: growCommand,

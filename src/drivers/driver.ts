@@ -1,5 +1,6 @@
 import type { Descriptor } from '../linux/files.ts';
 import type { LockMode } from '../linux/locks.ts';
+import type { ComparisonMethod, FoundChange } from '../model/changes.ts';
 import type { Metadata, SnapshotMetadata } from '../model/metadata.ts';
 import type { Name } from '../model/names.ts';
 
@@ -94,6 +95,12 @@ export interface Driver extends Disposable {
   leftOut(held: Held): readonly string[];
   countExtents(held: Held): number;
   usage(held: Held, accuracy: 'cheap' | 'exact'): PayloadUsage;
+  /**
+   * What is different in the second of two directory trees, neither of which changes meanwhile; in the order of the paths. Absent where
+   * there are no trees.
+   * @throws CoppiceError unsupported
+   */
+  differences?(from: Held, to: Held): Differences;
   /** The last exclusive bytes that were measured, kept with the data. */
   recallUsage(held: Held): CachedUsage | undefined;
   rememberUsage(held: Held, usage: CachedUsage): void;
@@ -128,6 +135,12 @@ export interface TreeOptions {
   readonly nodatacow?: readonly string[];
   /** The size of the blocks that its files are kept in, where the storage lets it be chosen. */
   readonly blockBytes?: number;
+}
+
+export interface Differences {
+  readonly changes: readonly FoundChange[];
+  /** What was looked at: only what was written since, every record of the file system, or every file. */
+  readonly method: ComparisonMethod;
 }
 
 export interface MountedPart {
@@ -273,6 +286,7 @@ export type Capability =
   | 'blockVolumes'
   | 'treeVolumes'
   | 'nodatacow'
+  | 'treeDifferences'
   | 'constantTimeClone'
   | 'snapshots'
   | 'sameInstantSnapshots'

@@ -186,6 +186,7 @@ const methodArguments: Readonly<Record<string, readonly Argument[]>> = {
   show: [required('name', 'string')],
   diskPath: [required('reference', 'string')],
   tree: [optional('name', 'string')],
+  diff: [required('from', 'string'), optional('to', 'string'), options({ limit: 'number' })],
   usage: [orNone(several('references')), options({ exact: 'boolean', onProgress: 'function' })],
 };
 

@@ -4,6 +4,7 @@ import type { adopt } from './operations/adopt.ts';
 import type { branch } from './operations/branch.ts';
 import { clone } from './operations/clone.ts';
 import { create } from './operations/create.ts';
+import { diff } from './operations/diff.ts';
 import type { exportImage } from './operations/export.ts';
 import { grow } from './operations/grow.ts';
 import { beginGuard, endGuard, guards } from './operations/guard-records.ts';
@@ -38,6 +39,7 @@ export interface Operations {
   readonly show: typeof show;
   readonly path: typeof path;
   readonly tree: typeof tree;
+  readonly diff: typeof diff;
   readonly usage: typeof usage;
   readonly describe: typeof describePool;
   readonly vitals: typeof vitals;
@@ -78,6 +80,7 @@ export const operations: Operations = {
   show,
   path,
   tree,
+  diff,
   usage,
   describe: describePool,
   vitals,

@@ -14,6 +14,7 @@ import type { Adopted, AdoptOptions } from './operations/adopt.ts';
 import type { Branched, BranchOptions } from './operations/branch.ts';
 import type { Cloned, CloneOptions } from './operations/clone.ts';
 import type { Created, CreateOptions } from './operations/create.ts';
+import type { DiffOptions, TreeDiff } from './operations/diff.ts';
 import type { Exported, ExportOptions } from './operations/export.ts';
 import type { Grown } from './operations/grow.ts';
 import type { GuardState } from './operations/guard-records.ts';
@@ -389,6 +390,14 @@ export class Pool implements AsyncDisposable {
   /** The lineage of everything, or of one volume and all that descends from it. */
   tree(name?: string): Promise<TreeNode[]> {
     return this.#runner.run('tree', name === undefined ? [] : [name]);
+  }
+
+  /**
+   * Which files of a directory tree are different in `to`, looked at from `from`: both `VOLUME@SNAPSHOT`, or a volume for its present
+   * state, which `to` is when it is left out.
+   */
+  diff(from: string, to?: string, options: DiffOptions = {}): Promise<TreeDiff> {
+    return this.#runner.run('diff', [from, to, options]);
   }
 
   /** What volumes and snapshots take; of everything when none is named. */

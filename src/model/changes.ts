@@ -27,3 +27,36 @@ export interface Change {
   /** What is different, of what was changed, and of what was renamed and changed. */
   readonly aspects?: readonly Aspect[];
 }
+
+/** `generations`: by what was written since; `records`: by all that the file system has of them; `files`: by a look at each file. */
+export type ComparisonMethod = 'generations' | 'records' | 'files';
+
+/** One change as it was found; its paths are one character a byte (latin1), which is also their order. */
+export interface FoundChange {
+  readonly kind: ChangeKind;
+  readonly type: FileType;
+  readonly path: string;
+  readonly from?: string;
+  readonly bytes?: number;
+  readonly aspects?: readonly Aspect[];
+}
+
+/** A path for a program: what is no UTF-8 is given to the byte beside it. */
+export function tellChange({ kind, type, path, from, ...more }: FoundChange): Change {
+  const [present, former] = [told(path), from === undefined ? undefined : told(from)];
+  return {
+    kind,
+    type,
+    path: present.text,
+    ...(present.base64 !== undefined && { pathBase64: present.base64 }),
+    ...(former && { from: former.text }),
+    ...(former?.base64 !== undefined && { fromBase64: former.base64 }),
+    ...more,
+  };
+}
+
+function told(latin1: string): { readonly text: string; readonly base64?: string } {
+  const bytes = Buffer.from(latin1, 'latin1');
+  const text = bytes.toString('utf8');
+  return Buffer.from(text, 'utf8').equals(bytes) ? { text } : { text, base64: bytes.toString('base64') };
+}

@@ -49,6 +49,7 @@ const all: readonly Backend[] = [
       blockVolumes: true,
       treeVolumes: true,
       nodatacow: true,
+      treeDifferences: true,
       constantTimeClone: true,
       snapshots: true,
       sameInstantSnapshots:
@@ -80,6 +81,7 @@ const all: readonly Backend[] = [
     name: 'xfs',
     capabilities: {
       blockVolumes: true,
+      treeDifferences: 'What is different is told of directory trees, and there are none on xfs.',
       treeVolumes: 'xfs has no snapshots of directories, so there can be no tree volumes on it.',
       nodatacow: 'xfs overwrites in place what is not shared; there is nothing to choose.',
       constantTimeClone:
@@ -114,6 +116,7 @@ const all: readonly Backend[] = [
     name: 'zfs',
     capabilities: {
       blockVolumes: true,
+      treeDifferences: 'Comparing trees on ZFS is not built yet; "zfs diff" does it.',
       treeVolumes: true,
       nodatacow:
         'ZFS never overwrites in place; what makes it fast for a database is the size of its records (--block-size).',

@@ -49,6 +49,7 @@ const info: DriverInfo = {
     blockVolumes: true,
     treeVolumes: true,
     nodatacow: true,
+    treeDifferences: true,
     constantTimeClone: true,
     snapshots: true,
     sameInstantSnapshots:

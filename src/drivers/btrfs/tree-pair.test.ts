@@ -8,8 +8,8 @@ import { compareWholeTrees, readWholeTree, type WholeTree } from '../../../test/
 import { createSnapshot, createSubvolume, destroySubvolume } from '../../linux/btrfs.ts';
 import { Descriptor } from '../../linux/files.ts';
 import { runProgram } from '../../linux/programs.ts';
-import { compareTrees, type FoundChange } from '../comparing/compare.ts';
-import { subvolumePair } from './tree-pair.ts';
+import type { FoundChange } from '../../model/changes.ts';
+import { subvolumeDifferences } from './tree-pair.ts';
 
 type Step =
   | { readonly line: 0 | 1; readonly operation: TreeOperation }
@@ -125,11 +125,10 @@ class History {
       }
   }
 
-  #compare(from: string, to: string): FoundChange[] {
+  #compare(from: string, to: string): readonly FoundChange[] {
     using before = new Descriptor(openSync(join(this.#path, from), 'r'));
     using after = new Descriptor(openSync(join(this.#path, to), 'r'));
-    using pair = subvolumePair(before.fd, after.fd);
-    return compareTrees(pair);
+    return subvolumeDifferences(before.fd, after.fd).changes;
   }
 
   #snapshotTo(source: string, name: string, access: 'readonly' | 'writable'): void {

@@ -14,7 +14,9 @@ import { ItemReader } from '../../linux/btrfs-items.ts';
 import { lastCommonTransaction } from '../../linux/btrfs-lineage.ts';
 import { differingBytes, totalBytes } from '../../linux/data-ranges.ts';
 import type { Aspect } from '../../model/changes.ts';
+import { compareTrees } from '../comparing/compare.ts';
 import { type Difference, type Inode, type TreePair, type TreeState, typeOf } from '../comparing/trees.ts';
+import type { Differences } from '../driver.ts';
 
 /**
  * Two read-only subvolumes of one file system, compared by what the file system itself keeps. Needs root.
@@ -32,8 +34,14 @@ import { type Difference, type Inode, type TreePair, type TreeState, typeOf } fr
  * to is never written in place. Inode numbers are used again, after a mount, if they were the highest; so a file is known by its number,
  * the transaction in which it was made and the time of that. Where nothing says when the two were last the same, everything is read.
  */
-export function subvolumePair(from: number, to: number): TreePair {
+export function subvolumeDifferences(from: number, to: number): Differences {
   const parted = lastCommonTransaction(from, to);
+  using pair = subvolumePair(from, to, parted);
+  return { changes: compareTrees(pair), method: parted === undefined ? 'records' : 'generations' };
+}
+
+/** @param parted the transaction at whose end they were last the same; undefined when that is not known */
+function subvolumePair(from: number, to: number, parted: bigint | undefined): TreePair {
   const states = [new Subvolume(from, parted), new Subvolume(to, parted)] as const;
   return {
     from: states[0],

@@ -15,6 +15,7 @@ import type { TreePayload } from '../directory/payload.ts';
 import { openUnlessForeign, treeName } from '../directory/places.ts';
 import { identityAttribute } from './identity.ts';
 import { makeNodatacow } from './nodatacow.ts';
+import { subvolumeDifferences } from './tree-pair.ts';
 import { treeUsage } from './tree-usage.ts';
 import { switchMounts, treeHolders, treeMounts } from './tree-users.ts';
 
@@ -74,6 +75,12 @@ export const subvolumeTrees: TreePayload = {
   writeOut(entry) {
     using tree = openDirectoryAt(entry, treeName);
     call('syncfs', treeName, tree.fd);
+  },
+
+  differences(from, to) {
+    using before = openTree(from.fd);
+    using after = openTree(to.fd);
+    return subvolumeDifferences(before.fd, after.fd);
   },
 
   usage: treeUsage,

@@ -1,16 +1,6 @@
-import type { Aspect, ChangeKind, FileType } from '../../model/changes.ts';
+import type { FileType, FoundChange } from '../../model/changes.ts';
 import { Paths } from './paths.ts';
 import type { Difference, Entry, Inode, Link, TreePair } from './trees.ts';
-
-/** One change; its paths are one character a byte (latin1). */
-export interface FoundChange {
-  readonly kind: ChangeKind;
-  readonly type: FileType;
-  readonly path: string;
-  readonly from?: string;
-  readonly bytes?: number;
-  readonly aspects?: readonly Aspect[];
-}
 
 /**
  * Tells what became of each file between two states of a tree, in the order of the paths.

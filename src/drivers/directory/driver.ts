@@ -102,6 +102,9 @@ export function directoryDriver(root: number, path: string, payload: Payload): D
       return [...mountsOn(held, path), ...(within.length > 0 ? treePayload().mounts(within, path) : [])];
     },
     ...(trees && {
+      differences: (from: Held, to: Held) => trees.differences(directory(from), directory(to)),
+    }),
+    ...(trees && {
       switchMounts(from: Held, to: Held) {
         if (isTree(to)) trees.switchMounts(directory(from), directory(to), path);
       },

@@ -1,6 +1,7 @@
 import type {
   ClonedPayload,
   CloneRequest,
+  Differences,
   DriverInfo,
   Holders,
   MountedPart,
@@ -62,6 +63,7 @@ export interface TreePayload extends EntryPayload {
   requireTree(entry: number): void;
   writeOut(entry: number): void;
   mounts(held: readonly HeldDirectory[], pool: string): readonly MountedPart[];
+  differences(from: HeldDirectory, to: HeldDirectory): Differences;
   switchMounts(from: HeldDirectory, to: HeldDirectory, pool: string): void;
   holders(held: readonly HeldDirectory[], pool: string): Holders;
 }

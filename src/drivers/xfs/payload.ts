@@ -34,6 +34,7 @@ const info: DriverInfo = {
   sizeUnit,
   capabilities: {
     blockVolumes: true,
+    treeDifferences: 'What is different is told of directory trees, and there are none on xfs.',
     treeVolumes: 'xfs has no snapshots of directories, so there can be no tree volumes on it.',
     nodatacow: 'xfs overwrites in place what is not shared; there is nothing to choose.',
     constantTimeClone:

@@ -40,6 +40,7 @@ export const info: DriverInfo = {
   capabilities: {
     blockVolumes: true,
     treeVolumes: true,
+    treeDifferences: 'Comparing trees on ZFS is not built yet; "zfs diff" does it.',
     nodatacow:
       'ZFS never overwrites in place; what makes it fast for a database is the size of its records (--block-size).',
     constantTimeClone: true,

@@ -21,6 +21,7 @@ import { CoppiceError } from '../../model/errors.ts';
 import { parseReference } from '../../model/names.ts';
 import type { Context } from '../context.ts';
 import type { Control } from '../control.ts';
+import { stageFrozen } from '../frozen.ts';
 import { holdSource, requireDisk } from '../holding.ts';
 import { type Confined, isWithin, openOnHost } from '../host-files.ts';
 import { abandon } from '../publish.ts';
@@ -130,17 +131,7 @@ function requireReplaceable(context: Context, file: string, { fd }: Descriptor):
 function frozenCopy(context: Context, sourceText: string): ReturnType<Context['driver']['stage']> {
   using volume = holdSource(context, parseReference(sourceText));
   requireDisk(volume, `export ${sourceText}`, 'copy its files');
-  context.driver.writeOut(volume.source);
-  const copy = context.driver.stage();
-  try {
-    context.driver.write(copy, { type: 'work', action: 'export', volume: `export-${randomId()}` });
-    context.driver.snapshot(volume.source, copy);
-    return copy;
-  } catch (error) {
-    abandon(context, copy);
-    copy[Symbol.dispose]();
-    throw error;
-  }
+  return stageFrozen(context, volume.source, 'export');
 }
 
 /** Gives the target its size and, where both lie on one file system that can, all blocks of the source. */
