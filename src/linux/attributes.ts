@@ -31,6 +31,33 @@ export function removeAttribute(fd: number, name: string): void {
   call('fremovexattr', name, fd, name);
 }
 
+/**
+ * All attributes that may be read, each with its name and value as one text (latin1), sorted. A final symbolic link is not followed.
+ * @param path ends with a zero byte: the names of files need not be UTF-8
+ */
+export function listAttributesByPath(path: Buffer): string[] {
+  const largestList = 65_536;
+  const list = Buffer.alloc(largestList);
+  const length = unlessAbsent(
+    attempt('llistxattr', 'attributes', path, list, list.length),
+    'llistxattr',
+    'attributes',
+  );
+  const names = length ? list.toString('latin1', 0, length - 1).split('\0') : [];
+  const value = Buffer.alloc(largestList);
+  return names
+    .map((name) => {
+      const key = Buffer.from(`${name}\0`, 'latin1');
+      const bytes = unlessAbsent(
+        attempt('lgetxattr', name, path, key, value, value.length),
+        'lgetxattr',
+        name,
+      );
+      return `${name.length} ${name}${value.toString('latin1', 0, bytes ?? 0)}`;
+    })
+    .sort();
+}
+
 function copied(length: number | undefined): Buffer | undefined {
   return length === undefined ? undefined : Buffer.from(buffer.subarray(0, length));
 }

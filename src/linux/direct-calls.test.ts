@@ -1,4 +1,4 @@
-import { closeSync, constants as modes, openSync } from 'node:fs';
+import { closeSync, constants as modes, openSync, symlinkSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { constants } from 'node:os';
 import { afterAll, expect, test } from 'vitest';
@@ -26,6 +26,9 @@ test('an error is the one of the call, whatever is in errno when that could be r
 });
 
 const text = '/proc/self/status';
+/** What follows a link finds nothing there. */
+const dangling = `${directory}/link`;
+symlinkSync('none', dangling);
 const calls: ReadonlyArray<readonly [name: SystemCallName, ...values: unknown[]]> = [
   ['close', -1],
   ['connect', -1, Buffer.alloc(4), 4],
@@ -40,6 +43,8 @@ const calls: ReadonlyArray<readonly [name: SystemCallName, ...values: unknown[]]
   ['statx', AT_FDCWD, text, 0, 0x7ff, Buffer.alloc(256)],
   ['statx', AT_FDCWD, `${directory}/none`, 0, 0x7ff, Buffer.alloc(256)],
   ['lgetxattr', directory, 'user.none', Buffer.alloc(8), 8],
+  ['llistxattr', directory, Buffer.alloc(256), 256],
+  ['llistxattr', dangling, Buffer.alloc(256), 256],
   ['lsetxattr', text, 'user.none', 'x', 1, 0],
   ['lseek', 0, 0, 99],
   ['ioctl', 1, 0x1234, Buffer.alloc(8)],

@@ -59,6 +59,7 @@ const calls = {
   ioctl: { parameters: 'int, unsigned long, void *', x64: 16, arm64: 29 },
   lgetxattr: { parameters: 'const char *, const char *, void *, size_t', x64: 192, arm64: 9 },
   linkat: { parameters: 'int, const char *, int, const char *, int', x64: 265, arm64: 37 },
+  llistxattr: { parameters: 'const char *, void *, size_t', x64: 195, arm64: 12 },
   lseek: { parameters: 'int, int64_t, int', x64: 8, arm64: 62 },
   lsetxattr: { parameters: 'const char *, const char *, const char *, size_t, int', x64: 189, arm64: 6 },
   mkdirat: { parameters: 'int, const char *, unsigned int', x64: 258, arm64: 34 },
@@ -165,7 +166,7 @@ const unnamed: readonly string[] = [
   'setresuid',
 ];
 /** Those that return more than an int. */
-const long: readonly string[] = ['fgetxattr', 'lgetxattr', 'getrandom', 'sendto', 'lseek'];
+const long: readonly string[] = ['fgetxattr', 'lgetxattr', 'llistxattr', 'getrandom', 'sendto', 'lseek'];
 
 /** What other processors have to do with. Its errno may be another one by the time it is read. */
 function throughLibrary(name: keyof typeof calls, parameters: string): SystemCall['run'] {

@@ -9,11 +9,14 @@ export interface WholeTree {
   readonly all: readonly Node[];
 }
 
+export type Identity = 'given' | 'seen';
+
 interface Node {
   readonly path: string;
   readonly name: string;
   readonly parent: Node | undefined;
-  readonly id: string;
+  /** That it was given when it was made, and that which who only looks at it can tell it by. */
+  readonly ids: Readonly<Record<Identity, string>>;
   readonly type: string;
   readonly status: BigIntStats;
   readonly content: Buffer;
@@ -30,7 +33,10 @@ export function readWholeTree(path: string): WholeTree {
       path: relative,
       name,
       parent,
-      id: identityIn(attributes.get(relative)) ?? 'root',
+      ids: {
+        given: identityIn(attributes.get(relative)) ?? 'root',
+        seen: parent ? `${status.ino} ${status.birthtimeNs} ${status.mode & 0o170000n}` : 'root',
+      },
       type: status.isDirectory() ? 'directory' : status.isSymbolicLink() ? 'symlink' : 'file',
       status,
       content: status.isFile()
@@ -85,11 +91,11 @@ export interface ExpectedChange {
 }
 
 /** What has become of one whole tree in another, found out as plainly as possible: by looking at everything. */
-export function compareWholeTrees(from: WholeTree, to: WholeTree): ExpectedChange[] {
-  const [before, after] = [byId(from), byId(to)];
+export function compareWholeTrees(from: WholeTree, to: WholeTree, by: Identity): ExpectedChange[] {
+  const [before, after] = [byId(from, by), byId(to, by)];
   const place = (node: Node): string => {
     if (!node.parent) return '';
-    const moved = after.get(node.parent.id)?.[0];
+    const moved = after.get(node.parent.ids[by])?.[0];
     const directory = moved ? moved.path : place(node.parent);
     return directory === '' ? node.name : `${directory}/${node.name}`;
   };
@@ -133,9 +139,9 @@ export function compareWholeTrees(from: WholeTree, to: WholeTree): ExpectedChang
   return changes.sort((a, b) => byPath(a, b) || (a.kind < b.kind ? -1 : 1));
 }
 
-function byId({ all }: WholeTree): Map<string, Node[]> {
+function byId({ all }: WholeTree, by: Identity): Map<string, Node[]> {
   const nodes = new Map<string, Node[]>();
-  for (const node of all) nodes.set(node.id, [...(nodes.get(node.id) ?? []), node]);
+  for (const node of all) nodes.set(node.ids[by], [...(nodes.get(node.ids[by]) ?? []), node]);
   return nodes;
 }
 

@@ -13,10 +13,28 @@ import {
 import { ItemReader } from '../../linux/btrfs-items.ts';
 import { lastCommonTransaction } from '../../linux/btrfs-lineage.ts';
 import { differingBytes, totalBytes } from '../../linux/data-ranges.ts';
+import { hasErrno } from '../../linux/libc.ts';
 import type { Aspect } from '../../model/changes.ts';
 import { compareTrees } from '../comparing/compare.ts';
+import { filePair } from '../comparing/files.ts';
 import { type Difference, type Inode, type TreePair, type TreeState, typeOf } from '../comparing/trees.ts';
 import type { Differences } from '../driver.ts';
+
+/**
+ * What is different in the second of two read-only subvolumes of one file system. Who is not root may not ask for the records of the file
+ * system, so every file is looked at for him.
+ */
+export function subvolumeDifferences(from: number, to: number): Differences {
+  try {
+    const parted = lastCommonTransaction(from, to);
+    using pair = subvolumePair(from, to, parted);
+    return { changes: compareTrees(pair), method: parted === undefined ? 'records' : 'generations' };
+  } catch (error) {
+    if (!hasErrno(error, 'EPERM', 'EACCES')) throw error;
+    using pair = filePair(from, to);
+    return { changes: compareTrees(pair), method: 'files' };
+  }
+}
 
 /**
  * Two read-only subvolumes of one file system, compared by what the file system itself keeps. Needs root.
@@ -33,14 +51,9 @@ import type { Differences } from '../driver.ts';
  * Only balancing moves data without touching inodes, and moves it in both. A nodatacow file is no exception: what a snapshot refers
  * to is never written in place. Inode numbers are used again, after a mount, if they were the highest; so a file is known by its number,
  * the transaction in which it was made and the time of that. Where nothing says when the two were last the same, everything is read.
+ *
+ * @param parted the transaction at whose end they were last the same; undefined when that is not known
  */
-export function subvolumeDifferences(from: number, to: number): Differences {
-  const parted = lastCommonTransaction(from, to);
-  using pair = subvolumePair(from, to, parted);
-  return { changes: compareTrees(pair), method: parted === undefined ? 'records' : 'generations' };
-}
-
-/** @param parted the transaction at whose end they were last the same; undefined when that is not known */
 function subvolumePair(from: number, to: number, parted: bigint | undefined): TreePair {
   const states = [new Subvolume(from, parted), new Subvolume(to, parted)] as const;
   return {
