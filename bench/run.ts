@@ -21,6 +21,7 @@ const measures: Readonly<Record<string, () => Promise<Measured[]>>> = {
   'scale-clone': async () => (await import('./scale-clone.ts')).scaleClone(),
   'scale-list': async () => (await import('./scale-list.ts')).scaleList(),
   usage: async () => (await import('./usage.ts')).usage(),
+  'tree-diff': async () => (await import('./tree-diff.ts')).treeDiff(),
   zfs: async () => (await import('./zfs.ts')).zfs(),
   daemon: async () => (await import('./daemon.ts')).daemon(),
   'daemon-at-scale': async () => (await import('./daemon.ts')).daemonAtScale(),

@@ -397,7 +397,7 @@ export class Pool implements AsyncDisposable {
    * state, which `to` is when it is left out.
    */
   diff(from: string, to?: string, options: DiffOptions = {}): Promise<TreeDiff> {
-    return this.#runner.run('diff', [from, to, options]);
+    return this.#runner.run('diff', [from, to ?? null, options]);
   }
 
   /** What volumes and snapshots take; of everything when none is named. */

@@ -31,16 +31,16 @@ export interface TreeDiff {
 
 /**
  * Tells which files are different in two states of directory trees. A present state is compared as it is at one instant.
- * @param toText the present state of the volume when absent
+ * @param toText null: the present state of the volume
  */
 export function diff(
   context: Context,
   fromText: string,
-  toText: string | undefined,
+  toText: string | null,
   options: DiffOptions,
 ): TreeDiff {
   const from = parseReference(fromText);
-  const to = toText === undefined ? presentStateOf(from) : parseReference(toText);
+  const to = toText === null ? presentStateOf(from) : parseReference(toText);
   const { limit = Number.POSITIVE_INFINITY } = options;
   if (limit !== Number.POSITIVE_INFINITY && !(Number.isInteger(limit) && limit >= 0))
     throw new CoppiceError('invalid_argument', `${limit} is not a valid limit: it is a count of changes.`);
