@@ -55,9 +55,9 @@ let count = 0;
 
 test.each(['', 'compress-force=zstd', 'nodatacow'])(
   'every two states differ in what a look at every file says (%s)',
-  (option) => {
-    fc.assert(
-      fc.property(fc.array(step, { minLength: 10, maxLength: 120 }), (steps) => {
+  async (option) => {
+    await fc.assert(
+      fc.asyncProperty(fc.array(step, { minLength: 10, maxLength: 120 }), async (steps) => {
         const history = new History(join(fileSystem.path, `run-${++count}`), option);
         for (const each of steps) history.perform(each);
         history.perform({ line: 0, step: 'snapshot', which: 0 });
