@@ -4,7 +4,7 @@ import { chmodSync, chownSync, mkdirSync, readdirSync, writeFileSync } from 'nod
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { createPool, destroyPool, openPool } from '../../src/index.ts';
+import { createPool, destroyPool, openPool, type TreeDiff } from '../../src/index.ts';
 import { runProgram } from '../../src/linux/programs.ts';
 import { bundle } from '../support/bundle.ts';
 import { digest, digestOf, patternBytes } from '../support/content.ts';
@@ -145,6 +145,28 @@ describe.each(fileSystems)('without root, on $name', (backend) => {
     await pool.close();
     destroyPool(path, { fstab: '/dev/null', unitDirectory: scratchDirectory() });
   });
+
+  test.skipIf(backend.capabilities['treeDifferences'] !== true)(
+    'trees are compared by their files, because what the file system knows is only for root',
+    async () => {
+      await done(['createPool', { path: home, existing: true }]);
+      await empty();
+      await done(['create', 't', { kind: 'tree' }]);
+      const file = join(home, 'volumes/t/active/file');
+      writeFileSync(file, 'before');
+      await done(['snapshot', 't@before']);
+      writeFileSync(file, 'after');
+      writeFileSync(`${file}-2`, 'new');
+      const [compared] = (await done(['diff', 't@before'])) as [TreeDiff];
+      expect(compared).toMatchObject({ method: 'files', counts: { added: 1, changed: 1, removed: 0 } });
+      expect(compared.changes.map(({ path }) => path)).toEqual(['file', 'file-2']);
+      await using pool = await openPool(home, { inline: true });
+      const { changes, method } = await pool.diff('t@before');
+      expect(method).toBe('generations');
+      expect(changes).toEqual(compared.changes);
+      await pool.remove('t', { withSnapshots: true });
+    },
+  );
 
   test('a removal has succeeded although what root has made in it can not be destroyed', async () => {
     await done(['createPool', { path: home, existing: true }]);
