@@ -80,8 +80,9 @@ class Comparison {
     for (const directory of candidates) {
       if (this.#survivor(directory)?.to.type !== 'directory') continue;
       const [before, after] = [from.entries(directory), to.entries(directory)];
-      released.push(...onlyIn(before, after, directory, isOther));
-      given.push(...onlyIn(after, before, directory, isOther));
+      // One by one: there may be more than a call takes arguments.
+      for (const link of onlyIn(before, after, directory, isOther)) released.push(link);
+      for (const link of onlyIn(after, before, directory, isOther)) given.push(link);
     }
     const freed = this.#followBelow(released, 'from');
     const taken = this.#followBelow(given, 'to');
@@ -136,8 +137,8 @@ class Comparison {
       const pairs = got
         .slice(0, left.length)
         .map(({ path }, index) => ({ path, from: left[index]?.path ?? '' }));
-      this.#gone.push(...left.slice(pairs.length));
-      this.#come.push(...got.slice(pairs.length));
+      for (const each of left.slice(pairs.length)) this.#gone.push(each);
+      for (const each of got.slice(pairs.length)) this.#come.push(each);
       renames.set(number, { pairs, fresh: new Set(got.map(({ path }) => path)) });
     }
     return renames;
@@ -153,7 +154,8 @@ class Comparison {
       for (const path of this.#pathsOf(number))
         if (!renames.fresh.has(path)) found.push({ kind: 'changed', type, path });
     found.sort(byPath);
-    this.#changes.push(...found.map((each, index) => withDifference(each, difference, index === 0)));
+    for (const [index, each] of found.entries())
+      this.#changes.push(withDifference(each, difference, index === 0));
   }
 
   #pathsOf(number: number): string[] {
