@@ -20,7 +20,7 @@ import { type StartOptions, startCopy } from '../../src/consistency/postgres/sta
 import { skippedWithout } from '../support/needs.ts';
 import { type Bed, makeBed } from '../support/postgres/bed.ts';
 import { type Cluster, makeCluster, ownDirectory } from '../support/postgres/cluster.ts';
-import { postgresPrograms } from '../support/postgres/programs.ts';
+import { postgresPrograms, verified } from '../support/postgres/programs.ts';
 import { take } from '../support/postgres/take.ts';
 
 const skipped = skippedWithout(join(postgresPrograms(), 'postgres'));
@@ -87,7 +87,7 @@ describe.skipIf(skipped !== '')(`a server on a copy of a cluster${skipped}`, () 
       await copy.query('CREATE TABLE more TABLESPACE far AS SELECT generate_series(1, 100000)');
       await copy.query('SELECT pg_switch_wal()');
       const report = await checkCopy(copy, { sql: [count42] });
-      expect(report.checksums).toBe('passed');
+      expect(report.checksums).toBe(verified());
       expect(readdirSync(join(cluster.volume, 'wal')).sort()).toEqual(before);
     }
   });
@@ -215,7 +215,7 @@ describe.skipIf(skipped !== '')(`a server on a copy of a cluster${skipped}`, () 
       );
     });
 
-    test('a page that has rotted is found', async () => {
+    test.skipIf(verified() !== 'passed')('a page that has rotted is found', async () => {
       await cluster.query('CHECKPOINT');
       const [row] = await cluster.query("SELECT pg_relation_filepath('t') AS path");
       const { copies } = await take(bed, 'pg', cluster.scope());
@@ -224,7 +224,7 @@ describe.skipIf(skipped !== '')(`a server on a copy of a cluster${skipped}`, () 
       bytes.writeUInt8(bytes.readUInt8(8000) ^ 1, 8000);
       writeFileSync(file, bytes);
       await using copy = await startCopy(copies['db'] ?? '', options());
-      await expect(checkCopy(copy)).rejects.toThrow(/is damaged|invalid page/);
+      await expect(checkCopy(copy)).rejects.toThrow('is damaged');
     });
 
     test('links that its owner has put there lead root nowhere', async () => {

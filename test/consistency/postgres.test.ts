@@ -6,7 +6,7 @@ import { assemble } from '../support/postgres/assemble.ts';
 import { type Bed, makeBed } from '../support/postgres/bed.ts';
 import { type Cluster, makeCluster } from '../support/postgres/cluster.ts';
 import { judge } from '../support/postgres/judge.ts';
-import { pgbench, postgresPrograms } from '../support/postgres/programs.ts';
+import { pgbench, postgresPrograms, verified } from '../support/postgres/programs.ts';
 import { take } from '../support/postgres/take.ts';
 import { startWorkload, type Workload } from '../support/postgres/workload.ts';
 
@@ -39,7 +39,7 @@ describe.skipIf(skipped !== '')(`snapshots of a cluster under load${skipped}`, (
         const acknowledged = workload.acknowledged();
         const { copies } = await take(bed, value, cluster.scope());
         const judgement = await judge(bed, cluster, copies, acknowledged);
-        expect(judgement.checksums).toBe('passed');
+        expect(judgement.checksums).toBe(verified());
       },
     );
   });
@@ -62,7 +62,7 @@ describe.skipIf(skipped !== '')(`snapshots of a cluster under load${skipped}`, (
       const { copies, state } = await take(bed, 'pg', cluster.scope());
       expect(existsSync(join(copies['db'] ?? '', 'pg/backup_label'))).toBe(true);
       const judgement = await judge(bed, cluster, copies, acknowledged);
-      expect(judgement.checksums).toBe('passed');
+      expect(judgement.checksums).toBe(verified());
       expect(await cluster.query('SELECT * FROM pg_replication_slots')).toEqual([]);
       expect(state.details).toMatchObject({
         recipe: 'backup',

@@ -6,6 +6,7 @@ import { fullPool } from './full-pool.ts';
 import { killedProcesses } from './killed-processes.ts';
 import { manyVolumes } from './many-volumes.ts';
 import { type DriverName, type Options, parseOptions } from './options.ts';
+import { postgres } from './postgres.ts';
 import { powerCuts } from './power-cuts.ts';
 import type { Scene, Stage } from './scene.ts';
 import { Tally } from './tally.ts';
@@ -27,6 +28,7 @@ const programme: readonly Scene[] = [
   manyVolumes,
   killedProcesses,
   fullPool,
+  postgres,
 ];
 
 /** The long one is not needed so often. */

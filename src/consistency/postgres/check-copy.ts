@@ -39,13 +39,16 @@ export async function checkCopy(copy: RunningCopy, options: CheckOptions = {}): 
 }
 
 async function askFor(copy: RunningCopy, statement: string, database = 'postgres'): Promise<void> {
-  const [row] = await copy.query(statement, database);
-  const answer = row && Object.values(row)[0];
+  const shown = statement.length > 200 ? `${statement.slice(0, 200)}...` : statement;
+  let answer: unknown;
+  try {
+    const [row] = await copy.query(statement, database);
+    answer = row && Object.values(row)[0];
+  } catch (error) {
+    throw damaged(copy, `${shown} failed: ${(error as Error).message}`, error);
+  }
   if (answer === true) return;
-  throw damaged(
-    copy,
-    `${statement} answered ${answer === undefined ? 'nothing' : String(answer)} and not true`,
-  );
+  throw damaged(copy, `${shown} answered ${answer === undefined ? 'nothing' : String(answer)} and not true`);
 }
 
 async function checkStructure(copy: RunningCopy, signal?: AbortSignal): Promise<CheckReport['structure']> {
@@ -69,6 +72,8 @@ async function checkChecksums(copy: RunningCopy, signal?: AbortSignal): Promise<
   throw damaged(copy, `pg_checksums found: ${(errors || output).trim().slice(0, 500)}`);
 }
 
-function damaged({ path }: RunningCopy, what: string): CoppiceError {
-  return new CoppiceError('damaged', `The copy in ${path} is damaged: ${what.replace(/\.$/, '')}.`);
+function damaged({ path }: RunningCopy, what: string, cause?: unknown): CoppiceError {
+  return new CoppiceError('damaged', `The copy in ${path} is damaged: ${what.replace(/\.$/, '')}.`, {
+    cause,
+  });
 }

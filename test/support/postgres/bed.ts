@@ -8,6 +8,8 @@ import { runDirectory } from '../run-directory.ts';
 /** Subvolumes on a loop btrfs, as the volumes of a pool. */
 export interface Bed extends Disposable {
   readonly path: string;
+  /** The file that it lies in. */
+  readonly file: string;
   /** A directory outside of it. */
   readonly scratch: string;
   /** Makes one; returns its path. */
@@ -31,6 +33,7 @@ export function makeBed(): Bed {
   mkdirSync(join(scratch, 'sockets'));
   return {
     path,
+    file: mounted.file,
     scratch,
     subvolume(name) {
       inside((directory) => createSubvolume(directory, name));

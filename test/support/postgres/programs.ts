@@ -14,3 +14,8 @@ export function pgbench(): string {
   const own = join(postgresPrograms(), 'pgbench');
   return existsSync(own) ? own : '/usr/lib/postgresql/15/bin/pgbench';
 }
+
+/** What a check of page checksums says that has found nothing: not all ways to get PostgreSQL bring the program for it. */
+export function verified(): 'passed' | 'not installed' {
+  return existsSync(join(postgresPrograms(), 'pg_checksums')) ? 'passed' : 'not installed';
+}
