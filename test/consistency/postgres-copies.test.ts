@@ -17,6 +17,7 @@ import { checkCopy } from '../../src/consistency/postgres/check-copy.ts';
 import { makeSafe } from '../../src/consistency/postgres/make-safe.ts';
 import { runAs } from '../../src/consistency/postgres/programs.ts';
 import { type StartOptions, startCopy } from '../../src/consistency/postgres/start-copy.ts';
+import { runProgram } from '../../src/linux/programs.ts';
 import { skippedWithout } from '../support/needs.ts';
 import { type Bed, makeBed } from '../support/postgres/bed.ts';
 import { type Cluster, makeCluster, ownDirectory } from '../support/postgres/cluster.ts';
@@ -79,6 +80,22 @@ describe.skipIf(skipped !== '')(`a server on a copy of a cluster${skipped}`, () 
       const { db = '' } = copies;
       await expect(startCopy(db, options())).rejects.toThrow(/is a link to .*, outside of the copy/);
       await expectStarts(db, { formerly: [cluster.volume] });
+    });
+
+    test('also where the links lead through another mount of the volume', async () => {
+      const mounted = join(bed.scratch, 'mounted');
+      mkdirSync(mounted);
+      runProgram('mount', ['--bind', cluster.volume, mounted]);
+      try {
+        ownDirectory(join(mounted, 'third'), cluster.owner);
+        await cluster.query(`CREATE TABLESPACE third LOCATION '${join(mounted, 'third')}'`);
+        const { copies, state } = await take(bed, 'pg', cluster.scope());
+        expect(Object.values(state.details)).toContain('in this volume: third');
+        await expectStarts(copies['db'] ?? '');
+        await cluster.query('DROP TABLESPACE third');
+      } finally {
+        runProgram('umount', [mounted]);
+      }
     });
 
     async function expectStarts(db: string, more: Partial<StartOptions> = {}): Promise<void> {

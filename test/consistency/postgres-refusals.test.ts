@@ -89,7 +89,7 @@ describe.skipIf(skipped !== '')(`a cluster that can't be quiesced${skipped}`, ()
 
     test('a part that is elsewhere', async () => {
       const away = join(bed.scratch, 'away');
-      mkdirSync(away);
+      mkdirSync(away, { recursive: true });
       symlinkSync(away, join(cluster.data, 'pg_tblspc/12345'));
       expect(await refusal('pg')).toMatch(/^unsupported: .* no snapshot would have: pg_tblspc\/12345 \(/);
       expect(await refusal('pg,recipe=atomic')).toMatch(/^unsupported: .*pg_tblspc\/12345 is at /);

@@ -1,7 +1,9 @@
 import { readdirSync, readlinkSync, realpathSync, statSync } from 'node:fs';
-import { join, relative } from 'node:path';
+import { isAbsolute, join, relative } from 'node:path';
 import { isDirectory, openDirectoryIfAny, statusIfAny } from '../../linux/files.ts';
 import { hasErrno } from '../../linux/libc.ts';
+import { mountOf } from '../../linux/mounts.ts';
+import { CoppiceError } from '../../model/errors.ts';
 import type { Scope, Subject } from '../quiescer.ts';
 import { type DataDirectory, pathBelow } from './data-directory.ts';
 
@@ -20,25 +22,22 @@ export interface Place {
 /** Where the parts of a cluster are: links, and whatever is a subvolume or mount of its own. Of a plain cluster there are none. */
 export function findPlaces(directory: DataDirectory, scope: Scope): Place[] {
   const volumes = scope.together.flatMap((subject) => {
-    if (subject.directory === undefined) return [];
-    const path = realpathSync(subject.directory);
-    return [{ subject, path, device: statSync(path, { bigint: true }).dev }];
+    const spot = subject.directory === undefined ? undefined : spotOf(realpathSync(subject.directory));
+    return spot ? [{ subject, spot }] : [];
   });
   return [...oddEntries(directory, '.'), ...oddEntries(directory, 'base'), ...tablespaces(directory)].map(
     ({ name, link }) => {
       const path = reality(pathBelow(directory.fd, name));
-      const device = path === undefined ? undefined : statSync(path, { bigint: true }).dev;
-      const volume = volumes.find(
-        // What is no link is a subvolume or mount of its own, of which a snapshot has nothing.
-        (each) => link !== undefined && each.device === device && isWithin(each.path, path),
-      );
+      // What is no link is a subvolume or mount of its own, of which a snapshot has nothing.
+      const spot = path === undefined || link === undefined ? undefined : spotOf(path);
+      const volume = spot && volumes.find((each) => isWithin(each.spot, spot));
       return {
         name,
         path,
         ...(link !== undefined && { link }),
         within:
           volume && path !== undefined && isOfOneDevice(path, 2)
-            ? { subject: volume.subject, path: relative(volume.path, path) }
+            ? { subject: volume.subject, path: relative(volume.spot.path, spot.path) }
             : undefined,
       };
     },
@@ -99,8 +98,24 @@ function reality(path: string): string | undefined {
   }
 }
 
-function isWithin(directory: string, path: string | undefined): boolean {
-  return path === directory || path?.startsWith(`${directory}/`) === true;
+/** A place in a file system, whichever of its mounts leads there. */
+interface Spot {
+  /** Of a subvolume, on btrfs. */
+  readonly device: bigint;
+  readonly path: string;
+}
+
+function spotOf(path: string): Spot | undefined {
+  const mount = mountOf(path);
+  if (!mount) return undefined;
+  return {
+    device: statSync(path, { bigint: true }).dev,
+    path: join(mount.root, relative(mount.mountPoint, path)),
+  };
+}
+
+function isWithin(volume: Spot, { device, path }: Spot): boolean {
+  return volume.device === device && (path === volume.path || path.startsWith(`${volume.path}/`));
 }
 
 /** Whether no directory of so many levels below it is a subvolume or mount of its own. */
@@ -119,4 +134,22 @@ function isOfOneDevice(path: string, levels: number): boolean {
 /** Two that are the same have the same text. */
 export function describePlaces(places: readonly Place[]): string {
   return JSON.stringify(places.map(({ name, link, path }) => [name, link, path]));
+}
+
+/**
+ * Makes sure that a server, which may see other files under the same paths, as in a container, means what we see.
+ * @throws CoppiceError unsupported
+ */
+export function requireSeen(places: readonly Place[], pid: number, server: string): void {
+  for (const { name, link, path } of places) {
+    if (link === undefined || !isAbsolute(link) || pid === 0) continue;
+    const [theirs, ours] = [`/proc/${pid}/root${link}`, path ?? link].map((each) =>
+      statSync(each, { bigint: true, throwIfNoEntry: false }),
+    );
+    if (ours !== undefined && ours.dev === theirs?.dev && ours.ino === theirs.ino) continue;
+    throw new CoppiceError(
+      'unsupported',
+      `${server} has ${name} as a link to ${link}, which is something else for the server, in its container, than here: put all of it into the data directory, or make the same path lead to it here.`,
+    );
+  }
 }

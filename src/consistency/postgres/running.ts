@@ -8,7 +8,7 @@ import { formatPosition } from './control-file.ts';
 import type { Course } from './course.ts';
 import type { DataDirectory } from './data-directory.ts';
 import type { PostgresDeclaration } from './declaration.ts';
-import { describePlaces, findPlaces, type Place } from './layout.ts';
+import { describePlaces, findPlaces, type Place, requireSeen } from './layout.ts';
 import { type OpenedSession, serverOf } from './open-session.ts';
 import { readPostmasterFile } from './postmaster-file.ts';
 import { placeDetails } from './records.ts';
@@ -32,6 +32,7 @@ export async function runningCourse(
   const { session } = opened;
   const facts = await serverFacts(opened, directory, signal);
   const places = findPlaces(directory, scope);
+  requireSeen(places, session.peer?.pid ?? 0, serverOf(directory));
   const choice = chooseRecipe(declaration, directory, places, scope, facts.isStandby);
   if (facts.major >= 14) await session.query('SET idle_session_timeout = 0', signal, { what: 'set it up' });
   if (choice.recipe === 'checkpoint') await checkpoint(session, facts, declaration.user, signal);

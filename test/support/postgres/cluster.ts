@@ -1,5 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { appendFileSync, chmodSync, chownSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { type AddressInfo, createServer } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { commandAs, runAs } from '../../../src/consistency/postgres/programs.ts';
@@ -62,10 +63,11 @@ export async function makeCluster(bed: Bed, options: ClusterOptions = {}): Promi
     join(data, 'pg_hba.conf'),
     'local all worker trust\nlocal all lesser trust\nlocal all all peer\n',
   );
+  const port = await freePort();
   const settings = {
     listen_addresses: '',
     unix_socket_directories: socketDirectory,
-    port: String(5500 + number),
+    port: String(port),
     autovacuum_naptime: '1s',
     max_wal_size: '512MB',
     lc_messages: 'C',
@@ -80,7 +82,7 @@ export async function makeCluster(bed: Bed, options: ClusterOptions = {}): Promi
     await using session = await Session.open(
       {
         at: { socketDirectory },
-        port: 5500 + number,
+        port,
         user,
         database: 'postgres',
         as: owner,
@@ -97,7 +99,7 @@ export async function makeCluster(bed: Bed, options: ClusterOptions = {}): Promi
     far: far?.volume,
     wal: wal?.volume,
     socketDirectory,
-    port: 5500 + number,
+    port,
     owner,
     scope(can = {}) {
       const subject = { volume: 'db', directory: volume };
@@ -157,6 +159,15 @@ function launch(owner: User, data: string): Running {
   });
   const ended = new Promise<void>((resolve) => child.on('exit', () => resolve()));
   return { child, ended, log: () => text };
+}
+
+/** Others may test at the same time, and a port is everybody's. */
+async function freePort(): Promise<number> {
+  const probe = createServer();
+  await new Promise<void>((resolve) => probe.listen(0, '127.0.0.1', resolve));
+  const { port } = probe.address() as AddressInfo;
+  await new Promise((resolve) => probe.close(resolve));
+  return port;
 }
 
 export function ownDirectory(path: string, { uid, gid }: User): void {
