@@ -38,7 +38,10 @@ export interface Cluster extends AsyncDisposable {
 export const postgresUser: User = userNamed('postgres');
 let count = 0;
 
-export async function makeCluster(bed: Bed, options: ClusterOptions = {}): Promise<Cluster> {
+export async function makeCluster(
+  bed: Pick<Bed, 'scratch' | 'subvolume'>,
+  options: ClusterOptions = {},
+): Promise<Cluster> {
   const owner = postgresUser;
   const number = ++count;
   const place = (name: string, below: string): { volume: string; path: string } => {
