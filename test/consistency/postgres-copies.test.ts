@@ -109,6 +109,16 @@ describe.skipIf(skipped !== '')(`a server on a copy of a cluster${skipped}`, () 
     }
   });
 
+  test('of which the data directory is the volume itself', async () => {
+    const cluster = await filled(await makeCluster(bed, { below: '.' }));
+    for (const value of ['.', '.,recipe=backup']) {
+      const { copies } = await take(bed, value, cluster.scope());
+      await using copy = await startCopy(copies['db'] ?? '', options({ below: '.' }));
+      await checkCopy(copy, { sql: [count42] });
+    }
+    await cluster.stop();
+  });
+
   describe('of which parts are in other volumes', () => {
     let cluster: Cluster;
     beforeAll(async () => {
@@ -151,6 +161,18 @@ describe.skipIf(skipped !== '')(`a server on a copy of a cluster${skipped}`, () 
       await using copy = await startCopy(db, options({ volumes: { space } }));
       expect(copy.log()).toContain('database system was shut down at');
       await checkCopy(copy, { sql: [count42] });
+    });
+
+    test('one whose WAL is nowhere is refused', async () => {
+      await cluster.stop();
+      const wal = join(cluster.data, 'pg_wal');
+      renameSync(wal, `${wal}.away`);
+      symlinkSync('/nowhere/wal', wal);
+      await expect(take(bed, 'pg', cluster.scope())).rejects.toThrow(
+        /no snapshot would have: pg_wal \(\/nowhere\/wal/,
+      );
+      renameSync(`${wal}.away`, wal);
+      await cluster.start();
     });
 
     test('of one that crashed there is none', async () => {
@@ -216,6 +238,19 @@ describe.skipIf(skipped !== '')(`a server on a copy of a cluster${skipped}`, () 
       expect(readFileSync(join(db, 'pg/postgresql.conf.original'), 'utf8')).toContain(
         "primary_conninfo = 'host=live'",
       );
+    });
+
+    test('is asked by TCP, by a role that may see that it is the right one', async () => {
+      const line = 'host all remote 127.0.0.1/32 scram-sha-256\n';
+      appendFileSync(join(cluster.data, 'pg_hba.conf'), line);
+      await cluster.query("SET password_encryption = 'scram-sha-256'; CREATE ROLE remote LOGIN PASSWORD 'x'");
+      await cluster.query('SELECT pg_reload_conf()');
+      const passfile = join(bed.scratch, 'passwords');
+      writeFileSync(passfile, `127.0.0.1:${cluster.port}:postgres:remote:x\n`, { mode: 0o600 });
+      const value = `pg,host=127.0.0.1,user=remote,passfile=${passfile}`;
+      await expect(take(bed, value, cluster.scope())).rejects.toThrow(/GRANT pg_read_all_settings/);
+      await cluster.query('GRANT pg_read_all_settings TO remote');
+      expect((await take(bed, value, cluster.scope())).state.level).toBe('application');
     });
 
     test('what asks for more than is true is damaged, by its statement', async () => {

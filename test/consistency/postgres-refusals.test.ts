@@ -95,6 +95,14 @@ describe.skipIf(skipped !== '')(`a cluster that can't be quiesced${skipped}`, ()
       expect(await refusal('pg,recipe=atomic')).toMatch(/^unsupported: .*pg_tblspc\/12345 is at /);
       rmSync(join(cluster.data, 'pg_tblspc/12345'));
     });
+
+    test('a link that leads nowhere here, but may do so for a server in a container', async () => {
+      symlinkSync('/nowhere/else', join(cluster.data, 'pg_more'));
+      expect(await refusal('pg')).toMatch(
+        /^unsupported: .* has pg_more as a link to \/nowhere\/else, which is something else/,
+      );
+      rmSync(join(cluster.data, 'pg_more'));
+    });
   });
 
   describe('by who answers', () => {

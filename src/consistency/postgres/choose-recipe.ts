@@ -70,7 +70,9 @@ export function partsApart(places: readonly Place[], scope: Scope): string | und
 
 /** The WAL is copied from wherever it is; all else must be in a snapshot. @throws CoppiceError unsupported */
 export function requireCopied(directory: DataDirectory, places: readonly Place[]): void {
-  const lost = places.filter(({ name, within }) => name !== 'pg_wal' && within === undefined);
+  const lost = places.filter(
+    ({ name, within, path }) => within === undefined && (name !== 'pg_wal' || path === undefined),
+  );
   if (lost.length === 0) return;
   const list = lost.map(({ name, path, link }) => `${name} (${path ?? link ?? 'nowhere'})`).join(', ');
   throw new CoppiceError(

@@ -58,7 +58,7 @@ function oddEntries(directory: DataDirectory, below: string): Odd[] {
     const name = below === '.' ? entry.name : join(below, entry.name);
     if (notTheDatabase.includes(name)) return [];
     const path = pathBelow(held.fd, entry.name);
-    if (entry.isSymbolicLink()) return leadsToDirectory(path) ? [{ name, link: readlinkSync(path) }] : [];
+    if (entry.isSymbolicLink()) return leadsToFile(path) ? [] : [{ name, link: readlinkSync(path) }];
     if (!entry.isDirectory()) return [];
     const status = statusIfAny(held.fd, entry.name);
     return status && (status.device !== directory.status.device || !isDirectory(status)) ? [{ name }] : [];
@@ -80,9 +80,11 @@ function tablespaces(directory: DataDirectory): Odd[] {
     }));
 }
 
-function leadsToDirectory(path: string): boolean {
+/** One that leads nowhere here may lead to a directory where the server is. */
+function leadsToFile(path: string): boolean {
+  if (/\.(conf|crt|key|pem)$/.test(path)) return true;
   try {
-    return statSync(path).isDirectory();
+    return !statSync(path).isDirectory();
   } catch (error) {
     if (hasErrno(error, 'ENOENT', 'ENOTDIR', 'ELOOP')) return false;
     throw error;

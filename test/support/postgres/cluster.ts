@@ -14,11 +14,13 @@ export interface ClusterOptions {
   /** `split`: the WAL and a tablespace "far" are other subvolumes; `linked`: they are beside the data directory, by absolute links. */
   readonly layout?: 'together' | 'split' | 'linked';
   readonly settings?: Readonly<Record<string, string>>;
+  /** Its data directory, from the volume; `pg` when absent. */
+  readonly below?: string;
 }
 
 /** A real cluster with page checksums, that runs. Its superuser gets in by "peer" only, the role "worker" by no more than the socket. */
 export interface Cluster extends AsyncDisposable {
-  /** The volume; the data directory is `pg` in it. */
+  /** The volume. */
   readonly volume: string;
   readonly data: string;
   readonly far: string | undefined;
@@ -50,7 +52,7 @@ export async function makeCluster(
     ownDirectory(path, owner);
     return { volume, path };
   };
-  const { volume, path: data } = place('volume', 'pg');
+  const { volume, path: data } = place('volume', options.below ?? 'pg');
   const beside = (below: string): { volume: string; path: string } => {
     ownDirectory(join(volume, below), owner);
     return { volume, path: join(volume, below) };
