@@ -57,6 +57,11 @@ const clientsApart = [
   apart(/\/postgres-client\.ts$/, 'postgres-client.js'),
 ];
 
+/** Some of what they are made of asks for Node's own modules in the older way. */
+const commonJs = {
+  js: "import { createRequire } from 'node:module'; const require = createRequire(import.meta.url);",
+};
+
 const built = await Promise.all([
   bundle('src/cli/main.ts', 'dist/cli.js', {
     banner: { js: '#!/usr/bin/env node' },
@@ -72,7 +77,7 @@ const built = await Promise.all([
   // Whoever uses the client may use the same packages beside it: their messages must be the same classes.
   bundle('src/client/index.ts', 'dist/client.js', { external: ['@bufbuild/*', '@connectrpc/*'] }),
   bundle('src/engine/worker.ts', 'dist/worker.js', { plugins: clientsApart }),
-  bundle('src/consistency/mysql/mysql-client.ts', 'dist/mysql-client.js'),
+  bundle('src/consistency/mysql/mysql-client.ts', 'dist/mysql-client.js', { banner: commonJs }),
   bundle('src/server/pools/inventory-worker.ts', 'dist/inventory-worker.js', { plugins: clientsApart }),
   bundle('src/server/state/state-worker.ts', 'dist/state-worker.js'),
   bundle('src/consistency/thaw-watchdog.ts', 'dist/thaw-watchdog.js'),
@@ -81,11 +86,8 @@ const built = await Promise.all([
   bundle('src/engine/guards/guard-supervisor.ts', 'dist/guard-supervisor.js', { plugins: clientsApart }),
   bundle('src/consistency/sqlite-session.ts', 'dist/sqlite-session.js'),
   bundle('src/consistency/postgres/postgres-client.ts', 'dist/postgres-client.js', {
-    // It asks for Node's modules in the older way; and never for what it could use in place of itself.
-    banner: {
-      js: "import { createRequire } from 'node:module'; const require = createRequire(import.meta.url);",
-    },
-    external: ['pg-native'],
+    banner: commonJs,
+    external: ['pg-native'], // which it could use in place of itself, and is never asked to
   }),
 ]).catch(stop);
 chmodSync('dist/cli.js', 0o755);

@@ -13,6 +13,7 @@ const kinds: Readonly<Record<string, () => Promise<Kind>>> = {
   freeze: () => import('./freeze.ts'),
   hook: () => import('./hook.ts'),
   mysql: () => import('./mysql/quiescer.ts'),
+  redis: () => import('./redis/quiescer.ts'),
   sqlite: () => import('./sqlite.ts'),
   postgres: () => import('./postgres/quiescer.ts'),
 };

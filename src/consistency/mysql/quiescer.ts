@@ -14,8 +14,8 @@ import {
 import { type Preparation, type Quiescer, type Scope, type StepLimits, usualLimits } from '../quiescer.ts';
 import { ServerPlaces } from '../server-places.ts';
 import { readDefaultsFile } from './defaults-file.ts';
-import type { MysqlSession, Row } from './mysql-client.ts';
 import { chooseRecipe, type Recipe, type Server } from './recipes.ts';
+import { type MysqlSession, openMysql, type Row } from './session.ts';
 
 /**
  * `quiesce.mysql`: a MariaDB or MySQL server commits nothing and changes no table from before the snapshot until after it. Its lock
@@ -69,10 +69,7 @@ class MysqlQuiescer implements Quiescer {
     const path = fields['socket'] ?? access.socket ?? usualSocket;
     const user = fields['user'] ?? access.user ?? userInfo().username;
     signal.addEventListener('abort', () => this.#conversation.abort(signal.reason), { once: true });
-    const [{ openMysql }, socket] = await Promise.all([
-      import('./mysql-client.ts'),
-      connectSocket(path, this.#conversation.signal),
-    ]);
+    const socket = await connectSocket(path, this.#conversation.signal);
     const pid = peerOf(socket);
     const session = await openMysql(socket, { user, password: access.password }, signal);
     this.#session = session;

@@ -1,4 +1,4 @@
-import type { MysqlSession } from './mysql-client.ts';
+import type { MysqlSession } from './session.ts';
 
 /** How a server is held still. */
 export interface Recipe {
