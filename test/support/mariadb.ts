@@ -21,13 +21,15 @@ export interface Mariadb extends AsyncDisposable {
   stop(): Promise<void>;
 }
 
+const small = ['--innodb-buffer-pool-size=16M', '--innodb-log-file-size=8M'];
+
 /** Puts a new database into a directory. */
 export function createMariadb(data: string): void {
   makeWay();
   mkdirSync(data, { mode: 0o755 });
   const owner = Number(run('id', ['-u', 'mysql']));
   chownSync(data, owner, Number(run('id', ['-g', 'mysql'])));
-  const options = ['--no-defaults', '--user=mysql', `--datadir=${data}`, '--skip-test-db'];
+  const options = ['--no-defaults', '--user=mysql', `--datadir=${data}`, '--skip-test-db', ...small];
   run('mariadb-install-db', [...options, '--auth-root-authentication-method=socket']);
 }
 
@@ -39,7 +41,7 @@ export async function startMariadb(data: string, options: readonly string[] = []
   const child = spawn(
     mariadbd,
     [
-      ...['--no-defaults', '--user=mysql', '--skip-networking', '--innodb-buffer-pool-size=16M'],
+      ...['--no-defaults', '--user=mysql', '--skip-networking', ...small],
       ...[`--datadir=${data}`, `--socket=${socket}`, `--log-error=${log}`],
       ...[`--pid-file=${join(directory, 'pid')}`, ...options],
     ],
