@@ -324,6 +324,15 @@ describe('who freezes and is killed', () => {
     await each[Symbol.asyncDispose]();
   });
 
+  test('and is only stopped himself holds nobody longer than he may', async () => {
+    await using each = await writer();
+    const declaration = `freeze=pid=${each.program.pid},timeout=0.5`;
+    await using child = startScript('quiesce-child', [declaration, volume.directory, 'hold']);
+    await child.said('hold');
+    child.child.kill('SIGSTOP');
+    expect(await goesOn(each)).toBe(true);
+  });
+
   test('at any system call leaves nothing frozen', async () => {
     await using each = await writer();
     for (let call = 1; ; call++) {

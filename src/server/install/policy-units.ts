@@ -24,9 +24,6 @@ WantedBy=timers.target
 `;
 }
 
-/** What bringing applications to rest needs beside: to be another user, and to stop and wake processes of others. */
-const further = ['CAP_SETUID', 'CAP_SETGID', 'CAP_KILL'];
-
 /** systemd.service(5), systemd.exec(5). @param pools where each is */
 export function policyService(
   { execPath, argv }: Pick<NodeJS.Process, 'execPath' | 'argv'>,
@@ -53,7 +50,7 @@ export function policyService(
     '# No line here makes a mount namespace, for the reasons that coppice.service gives. Programs of your own that run around a snapshot',
     '# have no more rights than this: what they need beside goes into a file of your own, by "systemctl edit".',
     'NoNewPrivileges=yes',
-    `CapabilityBoundingSet=${[...capabilities, ...further].join(' ')}`,
+    `CapabilityBoundingSet=${capabilities.join(' ')}`,
     'RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK',
     'SystemCallArchitectures=native',
     'SystemCallFilter=~@clock @cpu-emulation @module @obsolete @raw-io @reboot @swap',

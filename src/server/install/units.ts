@@ -42,6 +42,10 @@ export const capabilities: readonly string[] = [
   // A database is asked as the user that it runs as.
   'CAP_SETUID',
   'CAP_SETGID',
+  // One in a file, as the user whom the file belongs to, who is shown nothing but its directory.
+  'CAP_SYS_CHROOT',
+  // Applications of other users are stopped around a snapshot, and woken.
+  'CAP_KILL',
   // The sandbox that images are read in is a user namespace, in which root is mapped.
   'CAP_SETFCAP',
   // The thread that answers comes before those that work.
