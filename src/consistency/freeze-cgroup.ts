@@ -9,17 +9,22 @@ export function cgroupFreezing(path: string): Freezing {
   return new CgroupFreezing(openCgroupFreezer(path), path);
 }
 
+/** Units come and go, and each time with another cgroup: of so many locks several share one, and seldom wait for each other. */
+const locks = 64n;
+
 class CgroupFreezing implements Freezing {
   readonly turn: string;
   readonly cgroup: number;
   readonly #freezer: CgroupFreezer;
   readonly #path: string;
+  readonly #key: string;
   #isOurs = false;
 
   constructor(freezer: CgroupFreezer, path: string) {
     this.#freezer = freezer;
     this.#path = path;
-    this.turn = `cgroup-${freezer.id}`;
+    this.#key = `${freezer.version}:${freezer.inode}`;
+    this.turn = `cgroup-${freezer.inode % locks}`;
     this.cgroup = freezer.fd;
   }
 
@@ -36,9 +41,9 @@ class CgroupFreezing implements Freezing {
   async freeze({ turn, releaser }: FreezeGuard, signal: AbortSignal): Promise<void> {
     this.check();
     // Who has frozen it before us without taking turns, such as a container's manager, wants it to stay so.
-    if (turn.isHeld('cgroup') || !this.#freezer.isTold()) {
+    if (turn.isHeld(this.#key) || !this.#freezer.isTold()) {
       await releaser.tell({ cgroup: true });
-      turn.begin('cgroup');
+      turn.begin(this.#key);
       this.#isOurs = true;
       this.#freezer.freeze();
     }
@@ -57,7 +62,7 @@ class CgroupFreezing implements Freezing {
   thaw({ turn }: FreezeGuard): void {
     if (!this.#isOurs) return;
     this.#isOurs = false;
-    if (!turn.end('cgroup')) return;
+    if (!turn.end(this.#key)) return;
     try {
       this.#freezer.thaw();
     } catch (error) {

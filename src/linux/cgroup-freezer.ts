@@ -12,8 +12,8 @@ export interface CgroupFreezer extends Disposable {
   /** The open directory: it stays the same cgroup when another one gets its name. */
   readonly fd: number;
   readonly version: 1 | 2;
-  /** Tells it from every other, as long as it is there. */
-  readonly id: string;
+  /** Tells it from every other of the version, as long as it is there. */
+  readonly inode: bigint;
   freeze(): void;
   thaw(): void;
   /** Whether it was told to freeze by itself, not by one above it. */
@@ -75,7 +75,7 @@ function fromDescriptor(directory: Descriptor, path: string): CgroupFreezer {
   return {
     fd: directory.fd,
     version,
-    id: `${version}-${statIdentity(real)}`,
+    inode: statSync(`${real}/.`, { bigint: true }).ino,
     freeze: () => write(version === 2 ? '1' : 'FROZEN'),
     thaw: () => write(version === 2 ? '0' : 'THAWED'),
     isTold: () => (version === 2 ? read(file) : read('freezer.self_freezing')).trim() === '1',
@@ -84,11 +84,6 @@ function fromDescriptor(directory: Descriptor, path: string): CgroupFreezer {
     processes: () => processesBelow(real),
     [Symbol.dispose]: () => directory[Symbol.dispose](),
   };
-}
-
-function statIdentity(path: string): string {
-  const { dev, ino } = statSync(`${path}/.`, { bigint: true });
-  return `${dev}-${ino}`;
 }
 
 function processesBelow(path: string): number[] {
