@@ -42,16 +42,18 @@ export function filesBelow(folder: string, ending = ''): string[] {
     .map((entry) => relative(repository, join(entry.parentPath, entry.name)));
 }
 
-/** What a built file loads when it runs, of those that were built with it, each without its `.js`. */
+/** What a built file loads or starts when it runs, of those that were built with it, each without its `.js`. */
 export function builtBeside(name: string): string[] {
   const found = new Set<string>();
   const look = (file: string): void => {
     const source = readFileSync(join(repository, 'dist', `${file}.js`), 'utf8');
-    const names = source.matchAll(/["'`]\.\/([\w-]+)\.(?:js|\$\{extension\})["'`]/g);
-    for (const [, other = ''] of names) {
+    const loaded = source.matchAll(/["'`]\.\/([\w-]+)\.(?:js|\$\{extension\})["'`]/g);
+    const started = source.matchAll(/\bstart(?:Script|AsUser)\d*\(\s*"([\w-]+)"/g);
+    for (const [, other = ''] of [...loaded, ...started]) {
       if (found.has(other)) continue;
       found.add(other);
-      look(other);
+      // What the client of a database is made of names files of its own in the same way, and nothing of ours.
+      if (!other.endsWith('-client')) look(other);
     }
   };
   look(name);
