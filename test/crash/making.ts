@@ -2,6 +2,7 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Pool } from '../../src/index.ts';
 import { runProgram } from '../../src/linux/programs.ts';
+import { remark } from '../support/inside-pool.ts';
 import { disk, noise, overwrite, overwritten } from './content.ts';
 import { originalsIn } from './state.ts';
 
@@ -23,6 +24,17 @@ export async function makeVolume(pool: Pool): Promise<void> {
   await pool.snapshot('vm@s2', { durability: 'deferred' });
   overwrite(path, 'third');
   await pool.sync();
+}
+
+/** The same volume, with a policy that has made its snapshots and one more yesterday, and that keeps two. */
+export async function makePolicy(pool: Pool): Promise<void> {
+  await makeVolume(pool);
+  await pool.snapshot('vm@s3');
+  await pool.snapshot('vm@mine');
+  const created = new Date(Date.now() - 24 * 3600 * 1000).toISOString();
+  for (const name of ['s1', 's2', 's3'])
+    await remark(pool.path, `vm@${name}`, (metadata) => ({ ...metadata, reason: 'policy', created }));
+  await pool.set('vm', { 'policy.schedule': 'hourly', 'policy.last': '2' });
 }
 
 /** A directory tree with a snapshot, which was changed since. */

@@ -11,6 +11,7 @@ import {
   makeChain,
   makeDisks,
   makeOriginals,
+  makePolicy,
   makeTree,
   makeVolume,
   second,
@@ -41,6 +42,8 @@ export interface Scenario {
 
 const snapshotOf = (volume: string, name: string): string =>
   line(`${volume}@${name}`, 'user', overwritten(base, volume));
+
+const autoSnapshot = line('vm@auto', 'policy', third);
 
 const rolledBack = (before: State, ...kept: string[]): State =>
   withLines(without(before, 'vm'), line('vm', 'volume', first), ...kept);
@@ -100,6 +103,26 @@ export const scenarios: readonly Scenario[] = [
     prepare: (pool) => makeDisks(pool, 'vm'),
     call: () => ['snapshot', 'vm@s1'],
     after: (before) => withLines(before, line('vm@s1', 'user', overwritten(base, 'vm'))),
+  },
+  {
+    name: 'following a policy',
+    prepare: makePolicy,
+    call: () => ['applyPolicies', {}],
+    after: (before) => without(withLines(before, autoSnapshot), 'vm@s1', 'vm@s2'),
+    between: (before) => [
+      withLines(before, autoSnapshot),
+      // For want of space none is taken, and what is over goes all the same.
+      without(before, 'vm@s1'),
+      // Where both can't go in one step, each goes by itself.
+      without(withLines(before, autoSnapshot), 'vm@s1'),
+      without(withLines(before, autoSnapshot), 'vm@s2'),
+    ],
+  },
+  {
+    name: 'holding a snapshot',
+    prepare: makeVolume,
+    call: () => ['hold', 'vm@s1', { reason: 'still wanted' }],
+    after: (before) => before,
   },
   {
     name: 'snapshot with a generated name',
@@ -332,6 +355,8 @@ async function backendOf(pool: Pool): Promise<FileSystem> {
 
 /** Takes away what was made before, and makes what a scenario works on. Returns what the pool then holds. */
 export async function prepared(scenario: Scenario, pool: Pool, scratch: string): Promise<State> {
+  const held = (await pool.listSnapshots()).filter(({ hold }) => hold).map(({ reference }) => reference);
+  if (held.length > 0) await pool.release(held);
   const names = (await pool.list()).map((volume) => volume.name).filter((name) => name !== 'base');
   if (names.length > 0) await pool.remove(names, { withSnapshots: true, durability: 'deferred' });
   rmSync(originalsIn(pool.path), { recursive: true, force: true });

@@ -13,7 +13,7 @@ import { digest } from './content.ts';
  */
 export type State = readonly string[];
 
-export type Kind = 'template' | 'volume' | 'user' | 'rollback';
+export type Kind = 'template' | 'volume' | 'user' | 'rollback' | 'policy';
 
 export function line(reference: string, kind: Kind, content: Buffer): string {
   return `${reference} ${kind} ${content.length} ${digest(content)}`;
@@ -83,7 +83,7 @@ export function treeBytes(files: ReadonlyArray<readonly [name: string, content: 
 }
 
 function timeless(reference: string): string {
-  return reference.replace(/@(pre-rollback|snap)-\d{8}-\d{6}/, '@$1');
+  return reference.replace(/@(pre-rollback|snap|auto)-\d{8}-\d{6}/, '@$1');
 }
 
 /** The records of lineage that removed volumes leave. */
