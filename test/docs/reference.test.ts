@@ -23,7 +23,7 @@ describe('docs/command-line.md', () => {
       [...(help(...words).split('\nCOMMANDS\n')[1] ?? '').matchAll(/^ {2}(\w+)/gm)].map(([, name = '']) =>
         [...words, name].join(' '),
       );
-    const groups = ['pool', 'token'];
+    const groups = ['pool', 'policy', 'token'];
     return [...below().filter((name) => !groups.includes(name)), ...groups.flatMap((group) => below(group))];
   };
 

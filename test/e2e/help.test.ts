@@ -22,6 +22,8 @@ const commands = [
     'diff',
   ],
   ...['grow', 'rename', 'seal', 'remove', 'export', 'serve', 'doctor', 'completion', 'version'],
+  ...['hold', 'release', 'policy'],
+  ...['show', 'apply', 'install'].map((name) => `policy ${name}`),
   'token',
   ...['create', 'list', 'revoke'].map((name) => `token ${name}`),
 ];
@@ -39,7 +41,7 @@ describe('help', () => {
   });
 
   test('each command shows an example', () => {
-    for (const name of commands.filter((each) => !['', 'pool', 'token'].includes(each)))
+    for (const name of commands.filter((each) => !['', 'pool', 'policy', 'token'].includes(each)))
       expect(coppice(nowhere, ...name.split(' '), '--help').stdout, name).toContain(
         `EXAMPLES\n  ${name === 'path' ? 'qemu' : `coppice ${name}`}`,
       );

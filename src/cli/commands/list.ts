@@ -1,11 +1,11 @@
 import { buildCommand, type Command } from '@stricli/core';
-import type { VolumeSummary } from '../../engine/operations/list.ts';
+import type { SnapshotSummary, VolumeSummary } from '../../engine/operations/list.ts';
 import { formatSize } from '../../model/sizes.ts';
 import { nothingYet, printList, reporting } from '../command.ts';
 import { consistencyOf } from '../consistency-text.ts';
 import { type CliContext, type PoolFlags, poolFlags, withExamples } from '../context.ts';
 import { marksOf } from '../snapshot-marks.ts';
-import { table } from '../table.ts';
+import { type Column, table } from '../table.ts';
 import { lineWidth } from '../terminal.ts';
 
 type Type = 'all' | 'template' | 'volume' | 'snapshot';
@@ -51,7 +51,7 @@ export const listCommand: Command<CliContext> = buildCommand<Flags, [], CliConte
             { title: 'CONSISTENCY', value: (row) => consistencyOf(row), givesWay: 1 },
             { title: 'REASON', value: (row) => row.reason ?? '-', givesWay: 2 },
             { title: 'CREATED', value: (row) => when(row.created), givesWay: 4 },
-            { title: 'MARKS', value: (row) => marksOf(row).join(', ') || '-', givesWay: 5 },
+            ...(rows.some((row) => marksOf(row).length > 0) ? [marks] : []),
           ],
           width,
         ),
@@ -82,6 +82,13 @@ export const listCommand: Command<CliContext> = buildCommand<Flags, [], CliConte
     );
   }),
 });
+
+/** Only where there are any. */
+const marks: Column<SnapshotSummary> = {
+  title: 'MARKS',
+  value: (row) => marksOf(row).join(', ') || '-',
+  givesWay: 5,
+};
 
 function originOf({ origin }: VolumeSummary): string {
   if (!origin) return '-';
