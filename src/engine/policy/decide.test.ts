@@ -532,11 +532,22 @@ describe('a clock that is wrong', () => {
   });
 
   test('behind the newest removes nothing for its age, and says so', () => {
+    const aged = { 'policy.max-age': '1d' };
+    const older = (at: number): Decisions => decide(situationOf({ settings: aged, snapshots: history, at }));
+    expect(going(older(now)).length, 'there is something to remove').toBeGreaterThan(20);
     for (const at of [0, hour, now - year, now - 2 * hour]) {
-      const decided = decideAt(at, history, [at - 2 * day]);
+      const decided = older(at);
       expect(going(decided)).toEqual([]);
       expect(decided.warnings.join()).toContain('but v@s-60, the last that was taken, is of');
     }
+  });
+
+  test('leaves what is judged by what goes to the same application, and not to the next', () => {
+    const limits = { 'policy.last': '2', 'policy.max-age': '10d' };
+    const snapshots = [snapshot(now - 5 * day, 1), snapshot(hour, 2), snapshot(now, 3)];
+    const given = situationOf({ settings: limits, snapshots, runs: [now - day] });
+    expect(going(decide(given))).toEqual(['s-1', 's-2']);
+    expect(going(decide(applied(given, decide(given))))).toEqual([]);
   });
 
   test('at 1970 for a while does not make what it has stamped old', () => {
