@@ -346,6 +346,20 @@ conformance('policies', (suite) => {
     } else expect(removed).toHaveLength(1);
   });
 
+  test('can be cancelled between two volumes, and go on the next time', async () => {
+    const volumes = [];
+    for (let index = 0; index < 4; index++) volumes.push((await volumeWith({ hourly: '1' })).name);
+    setClock(noon);
+    const controller = new AbortController();
+    const onProgress = (): void => void setImmediate(() => controller.abort());
+    const { signal } = controller;
+    const first = await suite.pool.applyPolicies({ volumes, signal, onProgress });
+    expect(first.cancelled).toBe(true);
+    expect(first.taken.length).toBeLessThan(4);
+    const second = await suite.pool.applyPolicies({ volumes });
+    expect(second.taken.length + first.taken.length).toBe(4);
+  });
+
   test('are told with what they have done', async () => {
     const { name } = await volumeWith({ hourly: '24', daily: '7', 'max-age': '90d' });
     const mine = async (): Promise<unknown> =>

@@ -1,3 +1,4 @@
+import { setImmediate as turn } from 'node:timers/promises';
 import { CoppiceError, type ErrorData } from '../../model/errors.ts';
 import type { Metadata } from '../../model/metadata.ts';
 import type { Context } from '../context.ts';
@@ -29,8 +30,11 @@ export interface Pruned {
 export async function prune(context: Context, doomed: readonly Doomed[], control: Control): Promise<Pruned> {
   const units = Map.groupBy(doomed, ({ decision, known }) => known.group ?? `of ${decision.volume}`);
   const results: Pruned[] = [];
-  for (const unit of units.values())
+  for (const unit of units.values()) {
+    // In a row of calls to the kernel, nothing else would hear of the signal.
+    await turn();
     if (!control.signal?.aborted) results.push(await pruneUnit(context, unit, control));
+  }
   return {
     removed: results.flatMap(({ removed }) => removed),
     putOff: results.flatMap(({ putOff }) => putOff),

@@ -1,3 +1,4 @@
+import { setImmediate as turn } from 'node:timers/promises';
 import { CoppiceError, type ErrorData } from '../../model/errors.ts';
 import type { Context } from '../context.ts';
 import { type Control, progressOf } from '../control.ts';
@@ -42,6 +43,8 @@ export async function takeDue(
     const planned = timestampName('auto', new Date(now));
     if (dryRun) taken.push({ reference: `${name}@${planned}`, volume: name, name: planned });
     else {
+      // In a row of calls to the kernel, nothing else would hear of the signal.
+      await turn();
       const result = await tryToTake(context, name, control);
       if (result && 'error' in result) failed.push({ reference: name, error: result.error });
       else if (result) taken.push(result);
