@@ -150,6 +150,12 @@ export function ensureDirectoryAt(directory: number, name: string, mode: number)
   if (result < 0 && result !== -EEXIST) throw new SystemError(-result, 'mkdirat', name);
 }
 
+/** @throws SystemError EEXIST when the name is taken */
+export function makeLinkAt(directory: number, name: string, target: string): void {
+  requireName(name, 'symlinkat');
+  call('symlinkat', name, target, directory, name);
+}
+
 export function removeFileAt(directory: number, name: string): void {
   requireName(name, 'unlinkat');
   call('unlinkat', name, directory, name, 0);

@@ -1,5 +1,6 @@
 import { isName } from './names.ts';
 import { isSettings, type Settings } from './settings.ts';
+import { isTreePlace, type TreePlace } from './tree-place.ts';
 
 /**
  * What a pool, a volume, a snapshot and an unfinished rollback say about themselves: JSON in one extended attribute of the
@@ -65,6 +66,8 @@ export interface VolumeMetadata {
   /** The mark of the request that made it, by which whoever retries knows his own work. */
   readonly request?: string;
   readonly settings?: Settings;
+  /** Only of a directory tree: where else on the host it shall be. */
+  readonly at?: TreePlace;
   /** Who made it for himself, and removes it: once he has died, it can go. */
   readonly keeper?: Keeper;
   /** Servers were started on it, which end when it is removed. */
@@ -264,7 +267,8 @@ export function decodeMetadata(bytes: Buffer): Metadata | undefined {
         isIdOrAbsent(fields['removal']) &&
         isSettings(fields['settings']) &&
         areGuards(fields['guards']) &&
-        (fields['keeper'] === undefined || isKeeper(fields['keeper']))
+        (fields['keeper'] === undefined || isKeeper(fields['keeper'])) &&
+        isTreePlace(fields['at'])
         ? (value as VolumeMetadata)
         : undefined;
     case 'snapshot':

@@ -39,7 +39,7 @@ function fstabEntries({ fstab, path }: Situation): Entry[] {
 }
 
 function unitEntries({ unitDirectory }: Situation): Entry[] {
-  return mountUnits(unitDirectory).map(({ file, what, where }) => ({
+  return mountUnits(unitDirectory, 'pool').map(({ file, what, where }) => ({
     file,
     source: what,
     mountPoint: where,

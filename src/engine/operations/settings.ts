@@ -2,7 +2,8 @@ import { makeQuiescer } from '../../consistency/quiescers.ts';
 import { CoppiceError } from '../../model/errors.ts';
 import { consistencies } from '../../model/metadata.ts';
 import { parseVolumeName } from '../../model/names.ts';
-import { checkSetting, longestSettings, type Settings } from '../../model/settings.ts';
+import { checkSetting, type Settings } from '../../model/settings.ts';
+import { requireRoom } from '../../model/tree-place.ts';
 import type { Context } from '../context.ts';
 import { holdVolume, requireUnsealed } from '../holding.ts';
 import { policyIn } from '../policy/policy.ts';
@@ -27,12 +28,7 @@ export async function set(context: Context, nameText: string, changes: SettingCh
     (entry): entry is [string, string] => entry[1] !== null,
   );
   const after = Object.fromEntries(kept);
-  if (JSON.stringify(after).length > longestSettings) {
-    throw new CoppiceError(
-      'invalid_argument',
-      `The settings of ${name} would be longer than the ${longestSettings} bytes that its metadata has for them; shorten them.`,
-    );
-  }
+  requireRoom(name, after, metadata.at);
   context.driver.write(volume.held, kept.length > 0 ? { ...metadata, settings: after } : metadata);
   return after;
 }

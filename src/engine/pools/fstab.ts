@@ -25,6 +25,15 @@ export function fstabLine(line: FstabLine, options: readonly string[]): string {
   return `${escapeField(line.source)} ${escapeField(line.mountPoint)} ${line.type} ${escapeField(options.join(','))} 0 0`;
 }
 
+/**
+ * What has systemd mount the file system first that a directory lies on. A directory that would break the list of options can't be said
+ * in it; systemd finds most of them by the source of the line.
+ */
+export function requiresMountsOption(directory: string): string[] {
+  if (/[,"\\\n\r]/.test(directory)) return [];
+  return [`x-systemd.requires-mounts-for=${/\s/.test(directory) ? `"${directory}"` : directory}`];
+}
+
 /** Everything but the lines that mount something of ours at a mount point. */
 export function withoutOurs(fstab: string, mountPoint: string, isOurs: (source: string) => boolean): string {
   const kept = fstab.split(/(?<=\n)/).filter((text) => {

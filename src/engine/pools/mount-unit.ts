@@ -1,26 +1,34 @@
 import { lstatSync, readdirSync, unlinkSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import { hasErrno } from '../../linux/libc.ts';
-import type { Backing } from '../../model/metadata.ts';
 import { readIfAny } from './replace-file.ts';
 
 /** Mount units of systemd: systemd.mount(5), systemd.unit(5), systemd.syntax(7). */
 
-const marker = 'Description=Coppice pool';
+/** Whose mount it is; each looks only after its own. */
+export type UnitOwner = 'pool' | 'volume';
+
+const markers: Readonly<Record<UnitOwner, string>> = {
+  pool: 'Description=Coppice pool ',
+  volume: 'Description=Coppice volume on ',
+};
 
 export interface MountUnit {
-  readonly backing: Backing;
+  readonly what: UnitOwner;
   readonly source: string;
   readonly path: string;
-  /** Of the file system. */
+  /** Of the file system; `none` for a directory. */
   readonly type: string;
+  readonly options: readonly string[];
+  /** A directory whose file system has to be mounted first. */
+  readonly needs?: string;
 }
 
 /** `nofail` and `x-systemd.*` are words of fstab: here not being required by local-fs.target, and a line of its own, mean the same. */
-export function mountUnit({ backing, source, path, type }: MountUnit, options: readonly string[]): string {
-  const after = backing.type === 'loop' ? `${requiresMountsFor(dirname(source))}\n` : '';
+export function mountUnit({ what, source, path, type, options, needs }: MountUnit): string {
+  const after = needs === undefined ? '' : `${requiresMountsFor(needs)}\n`;
   return `[Unit]
-${marker} ${escapeSpecifiers(path)}
+${markers[what]}${escapeSpecifiers(path)}
 ${after}
 [Mount]
 What=${escapeSpecifiers(source)}
@@ -55,6 +63,7 @@ export function unitName(path: string): string {
 /** The units in a directory that Coppice wrote. */
 export function mountUnits(
   directory: string,
+  of: UnitOwner,
 ): Array<{ readonly file: string; readonly what: string; readonly where: string }> {
   return namesIn(directory)
     .filter((name) => name.endsWith('.mount'))
@@ -63,17 +72,17 @@ export function mountUnits(
       const unit = readIfAny(file) ?? '';
       const value = (key: string): string =>
         new RegExp(`^${key}=(.*)$`, 'm').exec(unit)?.[1]?.replaceAll('%%', '%') ?? '';
-      return unit.includes(marker) ? [{ file, what: value('What'), where: value('Where') }] : [];
+      return unit.includes(markers[of]) ? [{ file, what: value('What'), where: value('Where') }] : [];
     });
 }
 
 /**
- * Takes out the unit of a pool, if Coppice wrote it, and what `systemctl enable` made for it. The links go first: the unit is what
+ * Takes out the unit of a mount point, if Coppice wrote it for one of these, and what `systemctl enable` made for it. The links go first: the unit is what
  * tells the next run that there is something to take out. Returns what it removed.
  */
-export function removeUnit(directory: string, path: string): string[] {
+export function removeUnit(directory: string, path: string, of: UnitOwner): string[] {
   const unit = join(directory, unitName(path));
-  if (!readIfAny(unit)?.includes(marker)) return [];
+  if (!readIfAny(unit)?.includes(markers[of])) return [];
   const links = readdirSync(directory)
     .filter((name) => /\.(?:wants|requires)$/.test(name))
     .map((name) => join(directory, name, unitName(path)))

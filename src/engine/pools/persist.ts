@@ -1,30 +1,32 @@
-import { dirname, join } from 'node:path';
+import { dirname } from 'node:path';
 import type { Backend } from '../../drivers/backend.ts';
 import { isSame } from '../../linux/same-file.ts';
 import { CoppiceError } from '../../model/errors.ts';
 import type { Backing, PoolMetadata } from '../../model/metadata.ts';
 import { explaining } from '../failures.ts';
 import { type Beneath, lookBeneath, presentBacking } from './beneath.ts';
+import {
+  type BootEntry,
+  type BootFiles,
+  dropLine,
+  fstabOf,
+  putLine,
+  putUnit,
+  requireNoLineBreak,
+  unitDirectoryOf,
+} from './boot-entry.ts';
 import { mountOptions } from './claim.ts';
-import { fstabLine, sourceAt, withLine, withoutOurs } from './fstab.ts';
-import { mountUnit, removeUnit, requiresMountsFor, unitName } from './mount-unit.ts';
+import { fstabLine, requiresMountsOption } from './fstab.ts';
+import { mountUnit, removeUnit, requiresMountsFor } from './mount-unit.ts';
 import { openRoot, requireDirectoryPool } from './open.ts';
-import { readIfAny, replaceFile } from './replace-file.ts';
 
-export interface PersistOptions {
+export interface PersistOptions extends BootFiles {
   /** A systemd mount unit instead of a line in fstab. */
   readonly systemd?: boolean;
   readonly dryRun?: boolean;
-  /** Where to write; for tests and for images of other systems. */
-  readonly fstab?: string;
-  readonly unitDirectory?: string;
 }
 
-export interface Persisted {
-  readonly file: string;
-  /** The line or the unit. */
-  readonly text: string;
-  readonly changed: boolean;
+export interface Persisted extends BootEntry {
   /** What a service's unit needs, so that it starts only when the pool is mounted. */
   readonly requiresMountsFor: string;
 }
@@ -48,28 +50,27 @@ function persist(pathText: string, options: PersistOptions): Persisted {
   if (options.systemd) {
     const source = sourceOf(path, backing, beneath, `/dev/disk/by-uuid/${metadata.filesystem}`);
     requireNoLineBreak(path, source);
-    const file = join(options.unitDirectory ?? '/etc/systemd/system', unitName(path));
-    const text = mountUnit({ backing, source, path, type }, mountOptions(backing, root.backend));
-    const changed = readIfAny(file) !== text;
-    if (changed && !options.dryRun) replaceFile(file, text, 0o644);
-    return { file, text, changed, requiresMountsFor: needs };
+    const text = mountUnit({
+      what: 'pool',
+      source,
+      path,
+      type,
+      options: mountOptions(backing, root.backend),
+      ...(backing.type === 'loop' && { needs: dirname(source) }),
+    });
+    const entry = putUnit(unitDirectoryOf(options), path, text, options.dryRun ?? false);
+    return { ...entry, requiresMountsFor: needs };
   }
-  const file = options.fstab ?? '/etc/fstab';
   const source = sourceOf(path, backing, beneath, `UUID=${metadata.filesystem}`);
   const text = fstabLine({ source, mountPoint: path, type }, fstabOptionsOf(backing, root.backend));
-  const before = readIfAny(file) ?? '';
-  const others = withoutOurs(before, path, (name) => isOurs(name, metadata, beneath));
-  const stranger = sourceAt(others, path);
-  if (stranger !== undefined) {
-    throw new CoppiceError(
-      'already_exists',
-      `${file} mounts ${stranger} on ${path}, which is not what the pool lies on; take that line out first.`,
-    );
-  }
-  const isThere = before.split('\n').includes(text) && before.length - others.length === text.length + 1;
-  const after = isThere ? before : withLine(others, text);
-  if (after !== before && !options.dryRun) replaceFile(file, after, 0o644);
-  return { file, text, changed: after !== before, requiresMountsFor: needs };
+  const entry = putLine({
+    file: fstabOf(options),
+    mountPoint: path,
+    text,
+    isOurs: (name) => isOurs(name, metadata, beneath),
+    dryRun: options.dryRun ?? false,
+  });
+  return { ...entry, requiresMountsFor: needs };
 }
 
 /** Takes out what `persistPool` wrote for a pool that lay on this. Returns the files that it changed. */
@@ -79,15 +80,9 @@ export function unpersistPool(
   beneath: Beneath,
   options: PersistOptions,
 ): string[] {
-  const changed: string[] = [];
-  const fstab = options.fstab ?? '/etc/fstab';
-  const before = readIfAny(fstab) ?? '';
-  const after = withoutOurs(before, path, (name) => isOurs(name, metadata, beneath));
-  if (after !== before) {
-    replaceFile(fstab, after, 0o644);
-    changed.push(fstab);
-  }
-  return [...changed, ...removeUnit(options.unitDirectory ?? '/etc/systemd/system', path)];
+  const fstab = fstabOf(options);
+  const changed = dropLine(fstab, path, (name) => isOurs(name, metadata, beneath)) ? [fstab] : [];
+  return [...changed, ...removeUnit(unitDirectoryOf(options), path, 'pool')];
 }
 
 /** Whether an fstab means this pool's file system by a name, also by one that an earlier version wrote. */
@@ -123,16 +118,5 @@ function fstabOptionsOf(backing: Backing, backend: Backend): string[] {
   if (backing.type !== 'loop') return options;
   // The file may lie on a file system that is itself mounted at boot. A directory that would break the list of options can't be
   // said in it; systemd finds most such mounts by the name of the file.
-  const directory = dirname(backing.file);
-  if (/[,"\\\n\r]/.test(directory)) return options;
-  return [...options, `x-systemd.requires-mounts-for=${/\s/.test(directory) ? `"${directory}"` : directory}`];
-}
-
-function requireNoLineBreak(...texts: readonly string[]): void {
-  const broken = texts.find((text) => /[\n\r]/.test(text));
-  if (broken === undefined) return;
-  throw new CoppiceError(
-    'unsupported',
-    `${JSON.stringify(broken)} has a line break in it, which a unit of systemd can't say; leave out --systemd, or rename it.`,
-  );
+  return [...options, ...requiresMountsOption(dirname(backing.file))];
 }
