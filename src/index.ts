@@ -25,6 +25,12 @@ export type { Grown } from './engine/operations/grow.ts';
 export type { HeldSnapshot, HoldOptions } from './engine/operations/hold.ts';
 export type { Imported, ImportOptions } from './engine/operations/import.ts';
 export type { SnapshotSummary, VolumeDetails, VolumeSummary } from './engine/operations/list.ts';
+export type {
+  MountOptions,
+  TreeMounted,
+  TreeUnmounted,
+  UnmountOptions,
+} from './engine/operations/mount.ts';
 export type { Removed, RemoveOptions } from './engine/operations/remove.ts';
 export type { RollbackOptions, RolledBack } from './engine/operations/rollback.ts';
 export type { Sealed, SealOptions } from './engine/operations/seal.ts';

@@ -15,6 +15,7 @@ import { guardCommand } from './commands/guard.ts';
 import { holdCommand } from './commands/hold.ts';
 import { importCommand } from './commands/import.ts';
 import { listCommand } from './commands/list.ts';
+import { mountCommand } from './commands/mount.ts';
 import { pathCommand } from './commands/path.ts';
 import { policyApplyCommand } from './commands/policy/apply.ts';
 import { policyInstallCommand } from './commands/policy/install.ts';
@@ -38,6 +39,7 @@ import { tokenCreateCommand } from './commands/token/create.ts';
 import { tokenListCommand } from './commands/token/list.ts';
 import { tokenRevokeCommand } from './commands/token/revoke.ts';
 import { treeCommand } from './commands/tree.ts';
+import { unmountCommand } from './commands/unmount.ts';
 import { usageCommand } from './commands/usage.ts';
 import { verifyCommand } from './commands/verify.ts';
 import { versionCommand } from './commands/version.ts';
@@ -100,6 +102,8 @@ FIRST STEPS
     diff: diffCommand,
     usage: usageCommand,
     path: pathCommand,
+    mount: mountCommand,
+    unmount: unmountCommand,
     grow: growCommand,
     rename: renameCommand,
     seal: sealCommand,

@@ -117,6 +117,11 @@ export interface Driver extends Disposable {
   path(held: Held): string;
   /** Where a tree is mounted now, which `path` mounts if it is not. Absent where trees are part of the pool's directory. */
   mountedAt?(held: Held): string | undefined;
+  /**
+   * Has a tree mounted on a directory that is empty or not there, now and at every boot; without one, where the pool says, when somebody
+   * asks for its path. Absent where the engine has to do that.
+   */
+  mountAt?(held: Held, directory: string | undefined): void;
   /** Opens the disk in a place that nobody else works on. */
   openDisk(held: Held, access: 'read' | 'write'): Descriptor;
   /** Why what was removed is still there: the names of what depends on it. Absent where nothing ever does. */

@@ -66,12 +66,8 @@ const durability = { durability: 'string' } as const;
 const long = { signal: 'AbortSignal', onProgress: 'function' } as const;
 const marked = { request: 'string' } as const;
 const cloning = { bytes: 'number', replicable: 'boolean', ...marked, ...durability } as const;
-const persisting = {
-  systemd: 'boolean',
-  dryRun: 'boolean',
-  fstab: 'string',
-  unitDirectory: 'string',
-} as const;
+const bootFiles = { fstab: 'string', unitDirectory: 'string' } as const;
+const persisting = { systemd: 'boolean', dryRun: 'boolean', ...bootFiles } as const;
 
 /** One or several, that must be there. */
 function several(name: string): Argument {
@@ -136,6 +132,16 @@ const methodArguments: Readonly<Record<string, readonly Argument[]>> = {
       ...long,
     }),
   ],
+  mount: [
+    required('volume', 'string'),
+    optional('directory', 'string'),
+    options({ link: 'boolean', persist: 'boolean', ...persisting }),
+  ],
+  unmount: [
+    required('volume', 'string'),
+    optional('directory', 'string'),
+    options({ force: 'boolean', dryRun: 'boolean', ...bootFiles }),
+  ],
   set: [required('volume', 'string'), required('changes', 'object'), options(durability)],
   settings: [required('volume', 'string')],
   verify: [
@@ -168,7 +174,8 @@ const methodArguments: Readonly<Record<string, readonly Argument[]>> = {
     required('reference', 'string'),
     options({ force: 'boolean', dryRun: 'boolean', stop: 'boolean', ...marked, ...durability }),
   ],
-  rename: [required('from', 'string'), required('to', 'string'), options(durability)],
+  rename: [required('from', 'string'), required('to', 'string'), options({ ...bootFiles, ...durability })],
+  check: [options(bootFiles)],
   grow: [required('name', 'string'), sizeOptions()],
   seal: [required('source', 'string'), required('template', 'string'), options({ ...marked, ...durability })],
   remove: [

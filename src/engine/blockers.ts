@@ -1,10 +1,36 @@
 import type { Held, Holders, MountedPart } from '../drivers/driver.ts';
 import type { Blocker } from '../model/errors.ts';
+import type { TreePlace } from '../model/tree-place.ts';
 import type { Context } from './context.ts';
 
 /** What is mounted on a volume would be cut off with it. No force helps: the kernel would unmount it without a word. */
 export function mountBlockers(context: Context, held: readonly Held[]): Blocker[] {
-  return blockersOf(context.driver.mounts(held));
+  const recorded = held.flatMap((each) => placeOf(context, each));
+  const others = context.driver
+    .mounts(held)
+    .filter(({ path }) => !recorded.some(({ at }) => at.path === path));
+  return [...recorded.map(placeBlocker), ...blockersOf(others)];
+}
+
+interface Recorded {
+  readonly name: string;
+  readonly at: TreePlace;
+}
+
+function placeOf(context: Context, held: Held): Recorded[] {
+  if (held.place.area !== 'volumes') return [];
+  const metadata = context.driver.read(held);
+  return metadata?.type === 'volume' && metadata.at ? [{ name: held.place.name, at: metadata.at }] : [];
+}
+
+/** What is to be somewhere on the host would be missed there. */
+function placeBlocker({ name, at: { path, how, original } }: Recorded): Blocker {
+  const adopt = '"coppice adopt --kind tree';
+  const remedy =
+    original === undefined
+      ? `take it from there with "coppice unmount ${name}"`
+      : `put the directory back that it was adopted from with ${adopt} --undo ${path}"`;
+  return { kind: 'mounted', what: `${name} is ${how === 'link' ? 'linked' : 'mounted'} at ${path}`, remedy };
 }
 
 /** The same for what puts another tree in the place of one: where that can be, mounts of it follow. */

@@ -11,6 +11,7 @@ import { beginGuard, endGuard, guards } from './operations/guard-records.ts';
 import { hold, release } from './operations/hold.ts';
 import type { importImage } from './operations/import.ts';
 import { list, listSnapshots, path, show } from './operations/list.ts';
+import type { mount, unmount } from './operations/mount.ts';
 import { remove } from './operations/remove.ts';
 import { rename } from './operations/rename.ts';
 import { rollback } from './operations/rollback.ts';
@@ -58,6 +59,8 @@ export interface Operations {
   readonly release: typeof release;
   readonly policies: (...args: Parameters<typeof policies>) => Promise<ReturnType<typeof policies>>;
   readonly applyPolicies: typeof applyPolicies;
+  readonly mount: typeof mount;
+  readonly unmount: typeof unmount;
   readonly rollback: typeof rollback;
   readonly rollbackStopped: typeof rollbackStopped;
   readonly rename: typeof rename;
@@ -107,6 +110,8 @@ export const operations: Operations = {
   branch: async (...args) => (await import('./operations/branch.ts')).branch(...args),
   snapshotAtRest: async (...args) =>
     (await import('./operations/snapshot-at-rest.ts')).snapshotAtRest(...args),
+  mount: async (...args) => (await import('./operations/mount.ts')).mount(...args),
+  unmount: async (...args) => (await import('./operations/mount.ts')).unmount(...args),
   set,
   settings,
   hold,
@@ -139,6 +144,8 @@ export const longOperations: ReadonlySet<OperationName> = new Set([
   'set',
   'policies',
   'applyPolicies',
+  'mount',
+  'unmount',
 ]);
 
 /** These go from one thing to the next, report each, and have no time in between in which a signal could reach them. */
@@ -161,6 +168,8 @@ export const changes: ReadonlySet<OperationName> = new Set([
   'release',
   'verify',
   'branch',
+  'mount',
+  'unmount',
   'rollback',
   'rollbackStopped',
   'rename',

@@ -21,7 +21,9 @@ import type { GuardState } from './operations/guard-records.ts';
 import type { HeldSnapshot, HoldOptions } from './operations/hold.ts';
 import type { Imported, ImportOptions } from './operations/import.ts';
 import type { SnapshotSummary, VolumeDetails, VolumeSummary } from './operations/list.ts';
+import type { MountOptions, TreeMounted, TreeUnmounted, UnmountOptions } from './operations/mount.ts';
 import type { Removed, RemoveOptions } from './operations/remove.ts';
+import type { Renamed } from './operations/rename.ts';
 import type { RollbackOptions, RolledBack } from './operations/rollback.ts';
 import type { Sealed, SealOptions } from './operations/seal.ts';
 import type { SettingChanges } from './operations/settings.ts';
@@ -34,6 +36,7 @@ import type { UsageOptions, UsageReport } from './operations/usage.ts';
 import type { Verified, VerifyOptions } from './operations/verify.ts';
 import type { ApplyPoliciesOptions, PoliciesApplied } from './policy/apply.ts';
 import type { VolumePolicy } from './policy/policies.ts';
+import type { BootFiles } from './pools/boot-entry.ts';
 import type { Finding } from './pools/check.ts';
 import { defaultPoolPath } from './pools/default-path.ts';
 import type { PoolDescription, PoolVitals } from './pools/describe.ts';
@@ -292,6 +295,23 @@ export class Pool implements AsyncDisposable {
     await this.#runner.run('endGuard', [volume, id], { by: this.#by });
   }
 
+  /**
+   * Has a directory tree be where an application wants it: mounted on a directory that is empty or not there yet, or behind a link.
+   * Without a directory, makes true again what is recorded of it.
+   */
+  mount(volume: string, directory?: string, options: MountOptions = {}): Promise<TreeMounted> {
+    return this.#runner.exclusive([volume], () =>
+      this.#runner.run('mount', [volume, directory ?? null, options], { by: this.#by }),
+    );
+  }
+
+  /** Takes a directory tree from where it was mounted or linked. */
+  unmount(volume: string, directory?: string, options: UnmountOptions = {}): Promise<TreeUnmounted> {
+    return this.#runner.exclusive([volume], () =>
+      this.#runner.run('unmount', [volume, directory ?? null, options], { by: this.#by }),
+    );
+  }
+
   /** What is set for a volume. */
   settings(volume: string): Promise<Settings> {
     return this.#runner.run('settings', [volume]);
@@ -334,13 +354,10 @@ export class Pool implements AsyncDisposable {
     );
   }
 
-  rename(
-    from: string,
-    to: string,
-    options: Durability = {},
-  ): Promise<{ readonly from: string; readonly name: string }> {
+  rename(from: string, to: string, options: BootFiles & Durability = {}): Promise<Renamed> {
+    const { durability, ...files } = options;
     return this.#runner.exclusive([from], () =>
-      this.#runner.run('rename', [from, to], { ...options, by: this.#by }),
+      this.#runner.run('rename', [from, to, files], { durability, by: this.#by }),
     );
   }
 
@@ -423,8 +440,9 @@ export class Pool implements AsyncDisposable {
     return this.#runner.run('describe', []);
   }
 
-  check(): Promise<Finding[]> {
-    return this.#runner.run('check', []);
+  /** What a person should know. @param files where to look for what mounts trees at boot */
+  check(files: BootFiles = {}): Promise<Finding[]> {
+    return this.#runner.run('check', [files]);
   }
 
   /** The same pool, used on behalf of somebody whom the audit log is to name. To close either closes both. */

@@ -5,6 +5,8 @@ import { payloadIdOf, type VolumeMetadata } from '../model/metadata.ts';
 import type { Name } from '../model/names.ts';
 import type { Context } from './context.ts';
 import type { HeldVolume } from './holding.ts';
+import { placeProblems } from './placing/place.ts';
+import type { BootFiles } from './pools/boot-entry.ts';
 import { snapshotsOf } from './visible.ts';
 
 /** What was changed behind Coppice's back, one sentence. It is reported, and never refused or "repaired". */
@@ -23,11 +25,14 @@ export function problemsIn(
   context: Context,
   volume: Pick<HeldVolume, 'name' | 'metadata' | 'held'>,
   snapshots?: readonly SnapshotRecord[],
+  files: BootFiles = {},
 ): Problem[] {
   const { name, metadata, held } = volume;
+  const { at } = metadata;
   const messages = [
     ...problemsOf(name, metadata, context.driver.inspect(held)),
     ...nestedIn(context, name, held),
+    ...(at ? placeProblems({ context, volume, at, files }) : []),
   ];
   return [
     ...messages.map((message): Problem => ({ severity: 'error', subject: name, message })),

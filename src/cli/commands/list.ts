@@ -74,6 +74,16 @@ export const listCommand: Command<CliContext> = buildCommand<Flags, [], CliConte
           },
           { title: 'SIZE', value: (row) => size(row), align: 'right', givesWay: 5 },
           { title: 'SNAPSHOTS', value: (row) => String(row.snapshots), align: 'right', givesWay: 2 },
+          ...(rows.some(({ at }) => at)
+            ? [
+                {
+                  title: 'AT',
+                  value: (row: VolumeSummary) => row.at?.path ?? '-',
+                  givesWay: 6,
+                  shortens: true as const,
+                },
+              ]
+            : []),
           { title: 'ORIGIN', value: (row) => originOf(row), givesWay: 3, shortens: true },
           { title: 'CREATED', value: (row) => when(row.created), givesWay: 1 },
         ],

@@ -1,5 +1,5 @@
 import { buildCommand, type Command } from '@stricli/core';
-import { print, reporting } from '../command.ts';
+import { print, reporting, warn } from '../command.ts';
 import { type CliContext, type PoolFlags, poolFlags, withExamples, word } from '../context.ts';
 
 export const renameCommand: Command<CliContext> = buildCommand<PoolFlags, [string, string], CliContext>({
@@ -21,5 +21,6 @@ export const renameCommand: Command<CliContext> = buildCommand<PoolFlags, [strin
     const { withPool } = await import('../session.ts');
     const renamed = await withPool(context, flags, (pool) => pool.rename(from, to));
     print(context, flags, renamed, () => `Renamed ${from} to ${to}.`);
+    warn(context, [renamed]);
   }),
 });

@@ -30,6 +30,7 @@ export const showCommand: Command<CliContext> = buildCommand<PoolFlags, [string]
           ['Type', details.kind === 'tree' ? `${details.type} (directory tree)` : details.type],
           ['Size', size(details)],
           ['Path', details.path],
+          ['At', at(details)],
           ['Created', details.created],
           ['Made by', details.method],
           ['Extents', details.extents === undefined ? undefined : String(details.extents)],
@@ -66,4 +67,10 @@ function whyTaken({ reason }: SnapshotSummary): string {
 function size({ bytes, kind }: VolumeDetails): string | undefined {
   if (bytes !== undefined) return `${formatSize(bytes)} (${bytes} bytes)`;
   return kind === 'tree' ? undefined : 'missing';
+}
+
+function at({ at: place }: VolumeDetails): string | undefined {
+  if (!place) return undefined;
+  const boot = place.how === 'link' ? '' : `, at boot by ${place.boot ?? 'nobody'}`;
+  return `${place.path} (${place.how}${boot})`;
 }

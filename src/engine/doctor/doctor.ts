@@ -79,10 +79,15 @@ export async function doctor(
   return { path: situation.path, kind: situation.kind, findings };
 }
 
-async function poolFindings({ pool, path }: Situation): Promise<readonly DoctorFinding[]> {
+async function poolFindings({
+  pool,
+  path,
+  fstab,
+  unitDirectory,
+}: Situation): Promise<readonly DoctorFinding[]> {
   if (!pool) return [];
   await using opened = await openPool(path, { inline: true });
-  const findings = await opened.check();
+  const findings = await opened.check({ fstab, unitDirectory });
   return findings.map((finding) => ({ id: 'pool.check', ...finding }));
 }
 

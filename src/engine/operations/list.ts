@@ -9,6 +9,7 @@ import type {
   Verification,
 } from '../../model/metadata.ts';
 import { parseName, parseReference } from '../../model/names.ts';
+import type { TreePlace } from '../../model/tree-place.ts';
 import type { Context } from '../context.ts';
 import { holdSnapshot, holdVolume } from '../holding.ts';
 import { problemsIn, readableSnapshotsOf } from '../problems.ts';
@@ -25,6 +26,8 @@ export interface VolumeSummary {
   /** ISO 8601, UTC. */
   readonly created?: string;
   readonly origin?: Ancestor;
+  /** Where else on the host a directory tree is, as far as that is recorded. */
+  readonly at?: TreePlace;
   readonly snapshots: number;
   /** The mark of the request that made it, where it was given one. */
   readonly request?: string;
@@ -169,6 +172,7 @@ function summarize(record: Pick<VolumeRecord, 'name' | 'metadata' | 'bytes' | 's
     id: metadata.id,
     created: metadata.created,
     ...(metadata.origin[0] && { origin: metadata.origin[0] }),
+    ...(metadata.at && { at: metadata.at }),
     snapshots,
     ...(metadata.request !== undefined && { request: metadata.request }),
   };

@@ -41,7 +41,7 @@ export interface LineRequest {
 
 /** Has an fstab mount something with this line alone. @throws CoppiceError already_exists when it mounts something else there */
 export function putLine({ file, mountPoint, text, isOurs, dryRun }: LineRequest): BootEntry {
-  using _turn = dryRun ? undefined : bootTurn();
+  using _turn = dryRun ? undefined : hostTurn('boot');
   const before = readIfAny(file) ?? '';
   const others = withoutOurs(before, mountPoint, isOurs);
   const stranger = sourceAt(others, mountPoint);
@@ -61,7 +61,7 @@ export function putLine({ file, mountPoint, text, isOurs, dryRun }: LineRequest)
 export function dropLine(file: string, mountPoint: string, isOurs: (source: string) => boolean): boolean {
   const isThere = (text: string): boolean => withoutOurs(text, mountPoint, isOurs) !== text;
   if (!isThere(readIfAny(file) ?? '')) return false;
-  using _turn = bootTurn();
+  using _turn = hostTurn('boot');
   const before = readIfAny(file) ?? '';
   if (isThere(before)) replaceFile(file, withoutOurs(before, mountPoint, isOurs), 0o644);
   return true;
@@ -86,13 +86,14 @@ export function requireNoLineBreak(...texts: readonly string[]): void {
 }
 
 /**
- * Of two who change an fstab at the same time one would lose his line. The lock is on a file that only its owner can open: any user could
- * keep that of a file that everybody can read.
+ * Of two who change an fstab at the same time one would lose his line, and two could mount on one directory. The lock is on a file that
+ * only its owner can open: any user could keep that of a file that everybody can read. Who is not root does neither.
  */
-function bootTurn(): Disposable {
+export function hostTurn(what: 'boot' | 'places'): Disposable | undefined {
+  if (process.geteuid?.() !== 0) return undefined;
   const { O_RDONLY, O_CREAT, O_NOFOLLOW } = constants;
-  const file = `/run/coppice-boot${process.geteuid?.() === 0 ? '' : `-${process.geteuid?.()}`}.lock`;
-  const descriptor = new Descriptor(openSync(file, O_RDONLY | O_CREAT | O_NOFOLLOW, 0o600));
+  const flags = O_RDONLY | O_CREAT | O_NOFOLLOW;
+  const descriptor = new Descriptor(openSync(`/run/coppice-${what}.lock`, flags, 0o600));
   return closingOnFailure(descriptor, () => {
     lock(descriptor.fd, 'exclusive', true);
     return descriptor;

@@ -9,6 +9,7 @@ import type { Context } from '../context.ts';
 import { problemsIn } from '../problems.ts';
 import { poolSpace } from '../space.ts';
 import { volumesOf } from '../visible.ts';
+import type { BootFiles } from './boot-entry.ts';
 
 export interface Finding {
   readonly severity: 'error' | 'warning';
@@ -21,12 +22,12 @@ export interface Finding {
  * Looks through a pool for what a person should know: space that runs out, things that Coppice did not make, volumes that were
  * changed behind its back, work that was interrupted and could not be finished. Changes nothing.
  */
-export function checkPool(context: Context): Finding[] {
+export function checkPool(context: Context, files: BootFiles = {}): Finding[] {
   return [
     ...spaceFindings(context),
     ...backingFindings(context),
     ...foreignEntries(context),
-    ...volumeFindings(context),
+    ...volumeFindings(context, files),
     ...copyFindings(context),
     ...leftovers(context),
   ];
@@ -98,12 +99,12 @@ function foreignEntries(context: Context): Finding[] {
   return findings;
 }
 
-function volumeFindings(context: Context): Finding[] {
+function volumeFindings(context: Context, files: BootFiles): Finding[] {
   return volumesOf(context).flatMap(({ name: text, metadata, snapshotRecords }): readonly Finding[] => {
     if (metadata?.type !== 'volume') return [];
     const name = text as Name;
     return holding(context, { area: 'volumes', name }, name, (held) =>
-      problemsIn(context, { name, metadata, held }, snapshotRecords),
+      problemsIn(context, { name, metadata, held }, snapshotRecords, files),
     );
   });
 }
