@@ -138,6 +138,10 @@ export interface Driver extends Disposable {
 export interface TreeOptions {
   /** Directories in it whose files are overwritten in place, as paths from it. */
   readonly nodatacow?: readonly string[];
+  /** Of the tree, and of the directories that are made in it. */
+  readonly owner?: { readonly uid: number; readonly gid: number };
+  /** The mode of the tree itself. */
+  readonly mode?: number;
   /** The size of the blocks that its files are kept in, where the storage lets it be chosen. */
   readonly blockBytes?: number;
 }
@@ -284,6 +288,8 @@ export interface DriverInfo {
   readonly sizeUnit: number;
   /** The sizes of blocks that a disk can be kept in, in bytes; the first is the default. Absent where there is no choice. */
   readonly blockSizes?: readonly number[];
+  /** The same of the records that the files of a directory tree are kept in. */
+  readonly treeBlockSizes?: readonly number[];
   readonly capabilities: Readonly<Record<Capability, true | string>>;
 }
 

@@ -108,7 +108,16 @@ const methodArguments: Readonly<Record<string, readonly Argument[]>> = {
   ],
   create: [
     required('name', 'string'),
-    fieldsOf({ ...durability, ...marked, kind: 'string', bytes: 'number', blockBytes: 'number' }),
+    fieldsOf({
+      ...durability,
+      ...marked,
+      kind: 'string',
+      bytes: 'number',
+      blockBytes: 'number',
+      owner: 'string',
+      mode: 'number',
+      at: 'object',
+    }),
   ],
   clone: [required('source', 'string'), required('name', 'string'), options(cloning)],
   cloneMany: [

@@ -155,9 +155,21 @@ export class Pool implements AsyncDisposable {
   }
 
   /** Makes an empty volume. */
-  create(name: string, options: CreateOptions & Durability): Promise<Created> {
+  async create(name: string, options: CreateOptions & Durability): Promise<Created> {
     const { durability, ...rest } = options;
-    return this.#runner.run('create', [name, rest], { durability, by: this.#by });
+    const created = await this.#runner.run('create', [name, rest], { durability, by: this.#by });
+    if (!rest.at) return created;
+    const { directory, ...mounting } = rest.at;
+    try {
+      return { ...created, mounted: await this.mount(name, directory, mounting) };
+    } catch (error) {
+      if (!(error instanceof CoppiceError)) throw error;
+      const { code, message, blockers } = error;
+      throw new CoppiceError(code, `${name} was created, but is not at ${directory}: ${message}`, {
+        blockers,
+        cause: error,
+      });
+    }
   }
 
   /** Makes a writable copy of a template, a volume or `VOLUME@SNAPSHOT`, which shares all blocks with it. */

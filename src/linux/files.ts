@@ -294,6 +294,14 @@ function milliseconds(offset: number): number {
   return longWord(offset) * 1000 + (statusWords[offset / 4 + 2] ?? 0) / 1e6;
 }
 
+export function setOwner(fd: number, uid: number, gid: number): void {
+  call('fchown', `${uid}:${gid}`, fd, uid, gid);
+}
+
+export function setMode(fd: number, mode: number): void {
+  call('fchmod', mode.toString(8), fd, mode);
+}
+
 export function flush(fd: number): void {
   call('fsync', 'data', fd);
 }

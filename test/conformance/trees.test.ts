@@ -8,6 +8,7 @@ import {
   readFileSync,
   readlinkSync,
   rmSync,
+  statSync,
   symlinkSync,
   unlinkSync,
   writeFileSync,
@@ -332,5 +333,30 @@ conformance('the place of a tree', (suite) => {
       }
     }
     await suite.pool.remove(trees.map(({ name }) => name));
+  });
+
+  needs('switchesMounts')('is given when it is made, and so are its owner and mode', async () => {
+    const { pool } = suite;
+    using home = newHome();
+    const name = suite.name('tree');
+    const owned = { kind: 'tree', owner: `${user}:${user - 1}`, mode: 0o700, nodatacow: ['a/b'] } as const;
+    const { mounted } = await pool.create(name, { ...owned, at: { directory: home.at, ...home.boot } });
+    expect(mounted).toMatchObject({ path: home.at, how: 'mount' });
+    const status = statSync(home.at);
+    expect([status.uid, status.gid, status.mode & 0o7777]).toEqual([user, user - 1, 0o700]);
+    for (const below of ['a', 'a/b'])
+      expect(statSync(join(home.at, below))).toMatchObject({ uid: user, gid: user - 1 });
+    const other = suite.name('tree');
+    await refusal(
+      () => pool.create(other, { kind: 'tree', at: { directory: home.at, ...home.boot } }),
+      'already_exists',
+    );
+    await refusal(() => pool.create(other, { kind: 'tree', owner: 'nobody-here' }), 'invalid_argument');
+    await refusal(() => pool.create(other, { bytes: 2 ** 20, owner: 'root' }), 'invalid_argument');
+    await refusal(() => pool.create(other, { kind: 'tree', mode: 0o10000 }), 'invalid_argument');
+    await refusal(() => pool.create(other, { kind: 'tree', blockBytes: 16384 }), 'unsupported');
+    expect((await pool.list()).map((volume) => volume.name)).not.toContain(other);
+    await pool.unmount(name, undefined, home.boot);
+    await pool.remove(name);
   });
 });

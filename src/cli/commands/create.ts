@@ -1,15 +1,33 @@
+import { resolve } from 'node:path';
 import { buildCommand, type Command } from '@stricli/core';
 import { CoppiceError } from '../../model/errors.ts';
 import { formatSize, parseSize } from '../../model/sizes.ts';
-import { print, reporting } from '../command.ts';
-import { type CliContext, optionalSize, type PoolFlags, poolFlags, withExamples, word } from '../context.ts';
+import { note, print, reporting } from '../command.ts';
+import {
+  type CliContext,
+  optionalSize,
+  optionalText,
+  type PoolFlags,
+  poolFlags,
+  toggle,
+  withExamples,
+  word,
+} from '../context.ts';
+import { priceOfNocow } from '../price-of-nocow.ts';
 import { roundedNote } from '../table.ts';
+import { describeMounted } from './mount.ts';
 
 interface Flags extends PoolFlags {
   readonly size?: string;
   readonly kind: 'block' | 'tree';
   readonly 'block-size'?: string;
   readonly nocow?: readonly string[];
+  readonly owner?: string;
+  readonly mode?: string;
+  readonly at?: string;
+  readonly link: boolean;
+  readonly systemd: boolean;
+  readonly noPersist: boolean;
 }
 
 export const createCommand: Command<CliContext> = buildCommand<Flags, [string], CliContext>({
@@ -19,7 +37,8 @@ export const createCommand: Command<CliContext> = buildCommand<Flags, [string], 
       'Makes an empty volume: a disk or, on btrfs and zfs, a directory tree. It takes no space until something is written to it.',
       'coppice create data --size 10G',
       'coppice create crypt --kind tree',
-      'coppice create crypt --kind tree --nocow postgres',
+      'coppice create crypt --kind tree --nocow postgres --at /srv/lychd',
+      'coppice create pg --kind tree --owner postgres --mode 0700',
     ),
   },
   parameters: {
@@ -44,6 +63,12 @@ export const createCommand: Command<CliContext> = buildCommand<Flags, [string], 
           'On btrfs: a directory to make in the tree whose files are overwritten in place, without checksums and compression; may be given several times',
         placeholder: 'DIRECTORY',
       },
+      owner: optionalText('USER[:GROUP]', 'To whom a tree belongs [default = who makes it]'),
+      mode: optionalText('MODE', 'Mode of a tree, such as 0700 [default = 0755]'),
+      at: optionalText('DIRECTORY', 'Where a tree is to be, as with "coppice mount"', 'directory'),
+      link: toggle('With --at: make a symbolic link instead of a mount'),
+      systemd: toggle('With --at: write a systemd mount unit instead of a line in fstab'),
+      noPersist: toggle('With --at: do not mount it at the next boot'),
     },
     positional: { kind: 'tuple', parameters: [word('NAME', 'Name of the new volume')] },
   },
@@ -55,17 +80,36 @@ export const createCommand: Command<CliContext> = buildCommand<Flags, [string], 
         'invalid_argument',
         `Say how large ${name} is to be: coppice create ${name} --size 10G.`,
       );
+    const mounting = {
+      ...(flags.link && { link: true }),
+      ...(flags.systemd && { systemd: true }),
+      ...(flags.noPersist && { persist: false }),
+    };
+    if (flags.at === undefined && Object.keys(mounting).length > 0)
+      throw new CoppiceError('invalid_argument', 'Say with --at where the tree is to be.');
     const options = {
       kind: flags.kind,
       ...(flags.size !== undefined && { bytes: parseSize(flags.size) }),
       ...(blockSize !== undefined && { blockBytes: parseSize(blockSize) }),
       ...(flags.nocow?.length && { nodatacow: flags.nocow }),
+      ...(flags.owner !== undefined && { owner: flags.owner }),
+      ...(flags.mode !== undefined && { mode: parseMode(flags.mode) }),
+      ...(flags.at !== undefined && { at: { directory: resolve(flags.at), ...mounting } }),
     };
+    if (flags.nocow?.length && !flags.json) note(context, priceOfNocow);
     const created = await withPool(context, flags, (pool) => pool.create(name, options));
+    const { mounted } = created;
     print(context, flags, created, () =>
       flags.kind === 'tree'
-        ? `Created ${name}, a directory tree; "coppice path ${name}" says where.`
+        ? mounted
+          ? `Created ${name}, a directory tree.\n${describeMounted(mounted, false)}`
+          : `Created ${name}, a directory tree; "coppice path ${name}" says where.`
         : `Created volume ${name}: ${formatSize(created.bytes)}${roundedNote(created.roundedFrom)}.`,
     );
   }),
 });
+
+function parseMode(text: string): number {
+  if (/^[0-7]{3,4}$/.test(text)) return Number.parseInt(text, 8);
+  throw new CoppiceError('invalid_argument', `"${text}" is no mode of a directory, such as 0700.`);
+}

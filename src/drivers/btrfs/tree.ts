@@ -6,6 +6,8 @@ import {
   firstInode,
   isDirectory,
   openDirectoryAt,
+  setMode,
+  setOwner,
   statusAt,
   statusIfAny,
 } from '../../linux/files.ts';
@@ -21,11 +23,13 @@ import { switchMounts, treeHolders, treeMounts } from './tree-users.ts';
 
 /** The data of a directory tree is a subvolume, and nothing is beside it. */
 export const subvolumeTrees: TreePayload = {
-  create(entry, identity, { nodatacow = [] }) {
+  create(entry, identity, { nodatacow = [], owner, mode }) {
     createSubvolume(entry, treeName);
     writeAttributeByPath(`${descriptorPath(entry)}/${treeName}`, identityAttribute, identity);
     using tree = openDirectoryAt(entry, treeName);
-    for (const path of nodatacow) makeNodatacow(tree.fd, path);
+    for (const path of nodatacow) makeNodatacow(tree.fd, path, owner);
+    if (owner) setOwner(tree.fd, owner.uid, owner.gid);
+    if (mode !== undefined) setMode(tree.fd, mode);
   },
 
   /** A snapshot, whatever is in it: to share files one by one would take as long as there are files. */

@@ -29,7 +29,7 @@ import { volumesIn } from './records.ts';
 import { discard } from './remove.ts';
 import { snapshotTogether } from './snapshot-together.ts';
 import { snapshotsOf } from './snapshots.ts';
-import { directoryOf, mountedAt, writeOutTree } from './trees.ts';
+import { atBoot, directoryOf, mountAt, mountedAt, writeOutTree } from './trees.ts';
 
 export const info: DriverInfo = {
   name: 'zfs',
@@ -37,6 +37,7 @@ export const info: DriverInfo = {
   sharesFiles: 'disks on zfs are block devices, which share no blocks with files',
   sizeUnit: defaultBlockBytes,
   blockSizes: [defaultBlockBytes, 4096, 8192, 32768, 65536, 131072],
+  treeBlockSizes: [131072, 4096, 8192, 16384, 32768, 65536, 262144, 524288, 1048576],
   capabilities: {
     blockVolumes: true,
     treeVolumes: true,
@@ -83,7 +84,10 @@ export function zfsDriver(dataset: string, locks: number): Driver {
     hold: (place, mode, wait) => places.hold(place, mode, wait),
     exists: (place) => places.exists(place),
     stage: () => places.stage(),
-    move: (held, to) => move(places, ours(held), to),
+    move(held, to) {
+      move(places, ours(held), to);
+      mountAtBootAgain(places, ours(held));
+    },
     snapshotTogether: (members) => snapshotTogether(places, members),
     read: (held) => places.read(ours(held)),
     peek: (place: Place) => places.peek(place),
@@ -92,15 +96,24 @@ export function zfsDriver(dataset: string, locks: number): Driver {
     create(staged, bytes, _identity, blockBytes) {
       ours(staged).draft = { kind: 'volume', bytes, blockBytes };
     },
-    createTree(staged) {
-      ours(staged).draft = { kind: 'tree' };
+    createTree(staged, _identity, { blockBytes, owner, mode }) {
+      if (owner || mode !== undefined) {
+        throw new CoppiceError(
+          'unsupported',
+          'On zfs a directory tree belongs to root when it is made; leave out owner and mode, and set them with chown and chmod on what "coppice path" prints.',
+        );
+      }
+      ours(staged).draft = { kind: 'tree', blockBytes };
     },
     clone: (source, staged, request) => clone(places, ours(source), ours(staged), request, sizeOf),
     snapshot(source, staged) {
       ours(staged).draft = { kind: 'snapshot', source: ours(source) };
     },
     stageRollback: (snapshot, staged) => stageRollback(places, ours(snapshot), ours(staged)),
-    exchange: (volume, staged) => exchange(places, ours(volume), ours(staged)),
+    exchange(volume, staged) {
+      exchange(places, ours(volume), ours(staged));
+      mountAtBootAgain(places, ours(volume));
+    },
     adopt() {
       throw new CoppiceError('damaged', 'a zvol is there as long as its volume is');
     },
@@ -144,6 +157,7 @@ export function zfsDriver(dataset: string, locks: number): Driver {
     },
 
     mountedAt: (held) => mountedAt(required(ours(held))),
+    mountAt: (held, directory) => mountAt(required(ours(held)), directory),
     openDisk(held, access) {
       const data = materialise(places, ours(held));
       return openZvol({ dataset: data, bytes: sizeOf(ours(held)) }, access);
@@ -196,6 +210,13 @@ function write(places: Places, held: HeldDataset, metadata: Metadata): void {
       // What is destroyed already keeps no record, and what still stands keeps its own.
       if (metadata.type !== 'tombstone') setProperties(required(held), { [metadataProperty]: text });
   }
+}
+
+/** What is moved or exchanged must not be mounted at boot in between. */
+function mountAtBootAgain(places: Places, held: HeldDataset): void {
+  if (held.place.area !== 'volumes') return;
+  const metadata = places.read(held);
+  if (metadata?.type === 'volume' && metadata.at?.boot === 'zfs') atBoot(required(held));
 }
 
 function clone(

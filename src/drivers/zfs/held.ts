@@ -5,7 +5,7 @@ import type { HeldLock } from './locks.ts';
 /** What a staged entry will be, and is not yet: it is made in one step when it is known where it goes. */
 export type Draft =
   | { readonly kind: 'volume'; readonly bytes: number; readonly blockBytes: number | undefined }
-  | { readonly kind: 'tree' }
+  | { readonly kind: 'tree'; readonly blockBytes: number | undefined }
   | { readonly kind: 'clone'; readonly source: HeldDataset; readonly bytes: number | undefined }
   | { readonly kind: 'snapshot'; readonly source: HeldDataset };
 

@@ -13,7 +13,7 @@ import {
 } from '../../linux/zfs-core.ts';
 import { openZvol } from '../../linux/zvol.ts';
 import { CoppiceError } from '../../model/errors.ts';
-import type { Metadata } from '../../model/metadata.ts';
+import type { Metadata, VolumeKind } from '../../model/metadata.ts';
 import { runZfs } from './command.ts';
 import type { Draft, HeldDataset } from './held.ts';
 import {
@@ -92,16 +92,29 @@ function makeDraft(places: Places, draft: Draft, name: string, metadata: Metadat
       createZvol(name, draft.bytes, { volblocksize: draft.blockBytes ?? defaultBlockBytes, ...properties });
       return;
     case 'tree':
-      createFileSystem(name, properties);
+      createFileSystem(name, {
+        ...(draft.blockBytes !== undefined && { recordsize: draft.blockBytes }),
+        ...properties,
+      });
       return;
     case 'clone':
-      cloneOf(places, draft.source, (snapshot) => cloneDataset(snapshot, name, properties));
+      cloneOf(places, draft.source, (snapshot) =>
+        cloneDataset(snapshot, name, { ...recordsOf(snapshot, kind), ...properties }),
+      );
       if (draft.bytes !== undefined) runZfs('zfs', ['set', `volsize=${draft.bytes}`, name]);
       return;
     case 'snapshot':
       sealInto(places, draft.source, name, properties);
       return;
   }
+}
+
+/** A clone of files gets the size of its records from the dataset of the pool, and not from what it is a clone of. */
+export function recordsOf(snapshot: string, kind: VolumeKind): NvObject {
+  if (kind === 'block') return {};
+  const [dataset] = splitSnapshot(snapshot);
+  const { recordsize } = propertiesOf(dataset, ['recordsize']);
+  return recordsize === undefined ? {} : { recordsize: Number(recordsize) };
 }
 
 function cloneOf(places: Places, source: HeldDataset, use: (snapshot: string) => void): void {
@@ -120,11 +133,21 @@ function sealInto(places: Places, source: HeldDataset, name: string, properties:
     const snapshot = `${required(source)}@${templateSnapshot}`;
     // Who has filled it has closed it, but udev may have it open, and then that did not write out everything.
     takeFlushed(places, new Map([[snapshot, {}]]));
-    cloneDataset(snapshot, name, { ...properties, ...readOnly });
+    cloneDataset(snapshot, name, {
+      ...recordsOf(snapshot, places.kindOf(source)),
+      ...properties,
+      ...readOnly,
+    });
     promoteDataset(name);
     return;
   }
-  cloneOf(places, source, (snapshot) => cloneDataset(snapshot, name, { ...properties, ...readOnly }));
+  cloneOf(places, source, (snapshot) =>
+    cloneDataset(snapshot, name, {
+      ...recordsOf(snapshot, places.kindOf(source)),
+      ...properties,
+      ...readOnly,
+    }),
+  );
   takeSnapshots(new Map([[`${name}@${templateSnapshot}`, {}]]));
 }
 

@@ -11,7 +11,7 @@ import { replacedBy } from './branches.ts';
 import type { HeldDataset } from './held.ts';
 import { dataOf, entryOf, lastPart, nameProperty, splitSnapshot } from './layout.ts';
 import { childrenOf, propertiesOf } from './look.ts';
-import { describing, materialise, originOf, required, taken, takeSnapshot } from './make.ts';
+import { describing, materialise, originOf, recordsOf, required, taken, takeSnapshot } from './make.ts';
 import { cloneMetadata } from './metadata.ts';
 import type { Places } from './places.ts';
 import { removeSnapshot } from './remove.ts';
@@ -79,7 +79,8 @@ function forgetWork(places: Places, held: HeldDataset): void {
 /** In one step, which makes it whole: it needs no properties. */
 function cloneTo(places: Places, held: HeldDataset, source: HeldDataset, target: string): void {
   const { snapshot } = originOf(places, source);
-  cloneDataset(snapshot, target, places.clonePropertiesFor(places.kindOf(source)));
+  const kind = places.kindOf(source);
+  cloneDataset(snapshot, target, { ...recordsOf(snapshot, kind), ...places.clonePropertiesFor(kind) });
   held.draft = undefined;
   const { place } = source;
   const volume = place.area === 'snapshots' ? place.volume : source;

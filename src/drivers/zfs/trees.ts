@@ -124,6 +124,25 @@ export function neverAtBoot(dataset: string): void {
     runZfs('zfs', ['set', 'canmount=noauto', dataset]);
 }
 
+/** The opposite, for one that is to be at a place of its own. */
+export function atBoot(dataset: string): void {
+  runZfs('zfs', ['set', 'canmount=on', dataset]);
+}
+
+/** Mounts a tree on a directory of its own, also at every boot; without one, it is where it was before that. */
+export function mountAt(dataset: string, directory: string | undefined): void {
+  if (directory === undefined) {
+    runZfs('zfs', ['set', 'canmount=noauto', dataset]);
+    runZfs('zfs', ['inherit', 'mountpoint', dataset]);
+    return;
+  }
+  const { mountpoint } = propertiesOf(dataset, ['mountpoint']);
+  // What is mounted moves with its property.
+  if (mountpoint !== directory) runZfs('zfs', ['set', `mountpoint=${directory}`, dataset]);
+  if (mountedAt(dataset) === undefined) mount(dataset);
+  atBoot(dataset);
+}
+
 const UMOUNT_NOFOLLOW = 8;
 
 function unmount(dataset: string, directory: string): void {

@@ -37,7 +37,8 @@ export function putInPlace(placed: Placed, spot: Spot, state: PlaceState): BootE
   const { context, volume, at } = placed;
   const { driver } = context;
   if (driver.mountAt) {
-    if (state !== 'here') driver.mountAt(volume.held, at.path);
+    // Also where it is there: it may not be at the next boot.
+    driver.mountAt(volume.held, at.path);
     return undefined;
   }
   const tree = driver.path(volume.held);
