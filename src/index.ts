@@ -17,6 +17,8 @@ export type { Diagnosis } from './engine/doctor/doctor.ts';
 export type { DoctorFinding, Severity } from './engine/doctor/finding.ts';
 export type { DoctorOptions, PlaceKind } from './engine/doctor/situation.ts';
 export type { Adopted, AdoptedDisk, AdoptOptions } from './engine/operations/adopt.ts';
+export type { AdoptTreeOptions, TreeAdopted } from './engine/operations/adopt-tree.ts';
+export type { AdoptionUndone, OriginalRemoved, UndoOptions } from './engine/operations/adopt-undo.ts';
 export type { Cloned, CloneOptions } from './engine/operations/clone.ts';
 export type { Created, CreateOptions } from './engine/operations/create.ts';
 export type { DiffOptions, TreeDiff } from './engine/operations/diff.ts';

@@ -58,6 +58,14 @@ export interface Driver extends Disposable {
   create(staged: Held, bytes: number, identity: string, blockBytes?: number): void;
   /** An empty directory tree in a staged place. Absent where there are none. */
   createTree?(staged: Held, identity: string, options: TreeOptions): void;
+  /**
+   * Makes a tree in a staged place of a directory outside of the pool, at once and sharing everything; false where that can't be, and
+   * nothing was made.
+   * @param directory open
+   */
+  takeTree?(staged: Held, directory: number, identity: string): boolean;
+  /** Says again whose a staged tree is, after all that it holds was copied there. */
+  claimTree?(staged: Held, identity: string): void;
   /** A writable copy that shares all blocks with its source. */
   clone(source: Held, staged: Held, request: CloneRequest): ClonedPayload;
   /** A read-only copy of what the source holds at this instant. Flush first. */

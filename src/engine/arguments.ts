@@ -101,6 +101,21 @@ const methodArguments: Readonly<Record<string, readonly Argument[]>> = {
       ...long,
     }),
   ],
+  adoptTree: [
+    required('directory', 'string'),
+    options({
+      name: 'string',
+      nodatacow: 'object',
+      copy: 'boolean',
+      verify: 'boolean',
+      force: 'boolean',
+      keep: 'boolean',
+      dryRun: 'boolean',
+      ...long,
+    }),
+  ],
+  undoAdoption: [required('directory', 'string'), options({ force: 'boolean', dryRun: 'boolean' })],
+  removeOriginal: [required('directory', 'string'), options({ dryRun: 'boolean' })],
   export: [
     required('source', 'string'),
     required('file', 'string'),

@@ -2,6 +2,8 @@ import type { Context } from './context.ts';
 import type { Control } from './control.ts';
 import type { adopt } from './operations/adopt.ts';
 import type { branch } from './operations/branch.ts';
+import type { adoptTree } from './operations/adopt-tree.ts';
+import type { removeOriginal, undoAdoption } from './operations/adopt-undo.ts';
 import { clone } from './operations/clone.ts';
 import { create } from './operations/create.ts';
 import { diff } from './operations/diff.ts';
@@ -72,6 +74,9 @@ export interface Operations {
   readonly remove: typeof remove;
   readonly import: typeof importImage;
   readonly adopt: typeof adopt;
+  readonly adoptTree: typeof adoptTree;
+  readonly undoAdoption: typeof undoAdoption;
+  readonly removeOriginal: typeof removeOriginal;
   readonly export: typeof exportImage;
   readonly sweep: typeof sweep;
   readonly commit: (context: Context) => void;
@@ -108,6 +113,9 @@ export const operations: Operations = {
     (await import('./operations/rollback-stopped.ts')).rollbackStopped(...args),
   verify: async (...args) => (await import('./operations/verify.ts')).verify(...args),
   branch: async (...args) => (await import('./operations/branch.ts')).branch(...args),
+  adoptTree: async (...args) => (await import('./operations/adopt-tree.ts')).adoptTree(...args),
+  undoAdoption: async (...args) => (await import('./operations/adopt-undo.ts')).undoAdoption(...args),
+  removeOriginal: async (...args) => (await import('./operations/adopt-undo.ts')).removeOriginal(...args),
   snapshotAtRest: async (...args) =>
     (await import('./operations/snapshot-at-rest.ts')).snapshotAtRest(...args),
   mount: async (...args) => (await import('./operations/mount.ts')).mount(...args),
@@ -136,6 +144,9 @@ export type OperationResult<N extends OperationName> = ReturnType<WithoutContext
 export const longOperations: ReadonlySet<OperationName> = new Set([
   'import',
   'adopt',
+  'adoptTree',
+  'undoAdoption',
+  'removeOriginal',
   'export',
   'snapshotAtRest',
   'rollbackStopped',
@@ -178,4 +189,7 @@ export const changes: ReadonlySet<OperationName> = new Set([
   'remove',
   'import',
   'adopt',
+  'adoptTree',
+  'undoAdoption',
+  'removeOriginal',
 ]);

@@ -12,6 +12,8 @@ import type { Guarded, GuardOptions, Kept } from './guards/guard.ts';
 import type { Recovered } from './guards/recover.ts';
 import type { Adopted, AdoptOptions } from './operations/adopt.ts';
 import type { Branched, BranchOptions } from './operations/branch.ts';
+import type { AdoptTreeOptions, TreeAdopted } from './operations/adopt-tree.ts';
+import type { AdoptionUndone, OriginalRemoved, UndoOptions } from './operations/adopt-undo.ts';
 import type { Cloned, CloneOptions } from './operations/clone.ts';
 import type { Created, CreateOptions } from './operations/create.ts';
 import type { DiffOptions, TreeDiff } from './operations/diff.ts';
@@ -146,6 +148,25 @@ export class Pool implements AsyncDisposable {
     const { signal, onProgress, ...rest } = options;
     const all = typeof sources === 'string' ? [sources] : sources;
     return this.#runner.run('adopt', [all, rest], { signal, onProgress, by: this.#by });
+  }
+
+  /**
+   * Makes a volume of a directory with all that is in it, and puts a link to it in its place; the directory is kept beside it. Shares
+   * the blocks of its files, or takes a snapshot where it is a subvolume of the pool's file system.
+   */
+  adoptTree(directory: string, options: AdoptTreeOptions & LongOptions = {}): Promise<TreeAdopted> {
+    const { signal, onProgress, ...rest } = options;
+    return this.#runner.run('adoptTree', [directory, rest], { signal, onProgress, by: this.#by });
+  }
+
+  /** Puts back the directory that was adopted. The volume stays, with what was written to it since. */
+  undoAdoption(directory: string, options: UndoOptions = {}): Promise<AdoptionUndone> {
+    return this.#runner.run('undoAdoption', [directory, options], { by: this.#by });
+  }
+
+  /** Removes for good the directory that an adoption has put aside. */
+  removeOriginal(directory: string, options: { readonly dryRun?: boolean } = {}): Promise<OriginalRemoved> {
+    return this.#runner.run('removeOriginal', [directory, options], { by: this.#by });
   }
 
   /** Writes a volume, a template or `VOLUME@SNAPSHOT` to a file outside the pool. */

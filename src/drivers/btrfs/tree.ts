@@ -32,6 +32,25 @@ export const subvolumeTrees: TreePayload = {
     if (mode !== undefined) setMode(tree.fd, mode);
   },
 
+  /** A snapshot, where it is a subvolume of this file system. */
+  take(entry, directory, identity) {
+    if (statusAt(directory, '').inode !== firstInode) return false;
+    try {
+      requireWhole(directory);
+      createSnapshot(directory, entry, treeName, 'writable');
+      requireWhole(directory);
+    } catch (error) {
+      if (hasErrno(error, 'EXDEV', 'EINVAL', 'ENOTTY')) return false; // of another file system, or of none
+      throw error;
+    }
+    this.claim(entry, identity);
+    return true;
+  },
+
+  claim(entry, identity) {
+    writeAttributeByPath(`${descriptorPath(entry)}/${treeName}`, identityAttribute, identity);
+  },
+
   /** A snapshot, whatever is in it: to share files one by one would take as long as there are files. */
   clone(source, staged) {
     copy(source.fd, staged.fd, 'writable');

@@ -60,6 +60,12 @@ export function directoryDriver(root: number, path: string, payload: Payload): D
         trees.create(fd(staged), identity, options);
         directory(staged).kind = 'tree';
       },
+      takeTree(staged: Held, source: number, identity: string) {
+        if (!trees.take(fd(staged), source, identity)) return false;
+        directory(staged).kind = 'tree';
+        return true;
+      },
+      claimTree: (staged: Held, identity: string) => trees.claim(fd(staged), identity),
     }),
     clone(source, staged, request) {
       directory(staged).kind = kindOf(directory(source));

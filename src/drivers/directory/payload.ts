@@ -58,6 +58,9 @@ export interface DiskPayload extends EntryPayload {
 
 export interface TreePayload extends EntryPayload {
   create(entry: number, identity: string, options: TreeOptions): void;
+  /** See the driver's `takeTree` and `claimTree`. */
+  take(entry: number, directory: number, identity: string): boolean;
+  claim(entry: number, identity: string): void;
   usage(entry: number, accuracy: 'cheap' | 'exact'): PayloadUsage;
   /** @throws CoppiceError damaged when it is gone */
   requireTree(entry: number): void;

@@ -109,7 +109,7 @@ function askedSize(name: string, options: CreateOptions): number | undefined {
 }
 
 /** Paths from the tree, which can't lead out of it. */
-function checkDirectories(paths: readonly string[], fail: (why: string) => CoppiceError): void {
+export function checkDirectories(paths: readonly string[], fail: (why: string) => CoppiceError): void {
   for (const path of paths) {
     const isInside = path.split('/').every((name) => !['', '.', '..'].includes(name) && name.length < 256);
     if (!isInside || path.includes('\0') || path.length > 1024)

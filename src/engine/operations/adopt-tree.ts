@@ -1,0 +1,486 @@
+import { closeSync, constants, fstatSync, openSync } from 'node:fs';
+import { relative } from 'node:path';
+import { setImmediate as turn } from 'node:timers/promises';
+import type { Held } from '../../drivers/driver.ts';
+import {
+  createUnnamedAt,
+  Descriptor,
+  descriptorPath,
+  exchangeAt,
+  makeLinkAt,
+  removeFileAt,
+  statusIfAny,
+} from '../../linux/files.ts';
+import { findUsersBelow } from '../../linux/holders.ts';
+import { inodeFlags, readInodeFlags, writeInodeFlags } from '../../linux/inode-flags.ts';
+import { readMounts } from '../../linux/mounts.ts';
+import { randomId } from '../../linux/random.ts';
+import { walkTree } from '../../linux/walk.ts';
+import { type Blocker, blockedBy, CoppiceError } from '../../model/errors.ts';
+import type { VolumeMetadata } from '../../model/metadata.ts';
+import { isName, type Name, parseVolumeName } from '../../model/names.ts';
+import { formatSize } from '../../model/sizes.ts';
+import { requireRoom, type TreePlace } from '../../model/tree-place.ts';
+import { whyNotShared } from '../adoption/sharing.ts';
+import { firstDifference } from '../adoption/tree/compare.ts';
+import { copyTree } from '../adoption/tree/copy.ts';
+import { fingerprintTree, lookAtTree, type TreeLook } from '../adoption/tree/look.ts';
+import { requireCapability } from '../capabilities.ts';
+import type { Context } from '../context.ts';
+import type { Control } from '../control.ts';
+import { beginWork } from '../disk-work.ts';
+import { holdVolume } from '../holding.ts';
+import { isWithin } from '../host-files.ts';
+import { flushNames } from '../placing/link.ts';
+import { contentOf, linkTarget, openSpot, type Spot } from '../placing/spot.ts';
+import { hostTurn } from '../pools/boot-entry.ts';
+import { abandon, publish, timestampName } from '../publish.ts';
+import { requireSpace } from '../space.ts';
+import { timestamp } from '../timestamp.ts';
+import { takingLocks } from '../waiting.ts';
+import { checkDirectories } from './create.ts';
+
+export interface AdoptTreeOptions {
+  /** Of the volume; that of the directory when absent. */
+  readonly name?: string;
+  /** Directories in it whose files are to be overwritten in place, beside those that are so already. */
+  readonly nodatacow?: readonly string[];
+  /** Copy what can't share its blocks. */
+  readonly copy?: boolean;
+  /** Read and compare the data of files also where they share their blocks. */
+  readonly verify?: boolean;
+  /** Go on although somebody uses it: what he writes from then on is lost, or stays in the original. */
+  readonly force?: boolean;
+  /** Leave the directory as it is, and put the volume nowhere. */
+  readonly keep?: boolean;
+  readonly dryRun?: boolean;
+}
+
+export interface TreeAdopted {
+  readonly volume: string;
+  /** Absent in a dry run. */
+  readonly id?: string;
+  /** The directory, without links on the way. */
+  readonly path: string;
+  readonly entries: number;
+  /** Of all files. */
+  readonly bytes: number;
+  /** How the volume got its data; `copy` also where only some files did not share their blocks. */
+  readonly method: 'snapshot' | 'reflink' | 'copy';
+  /** Where the directory is that was there before; the path has become a link to the volume. Absent where it was left alone. */
+  readonly original?: string;
+  /** It had been adopted before. */
+  readonly before?: true;
+  /** What stands in the way; only in a dry run, else it is an error. */
+  readonly blockers?: readonly Blocker[];
+  /** What the volume does not keep, a sentence each. */
+  readonly warnings?: readonly string[];
+}
+
+interface Source extends Disposable {
+  readonly spot: Spot;
+  readonly fd: number;
+}
+
+/**
+ * Makes a volume of a directory with all that is in it, and puts it in its place, in steps of which each can be the last: the volume
+ * is made where nobody sees it, and compared; it gets its name and says where it is to be; then a link to it and the directory
+ * exchange their names in one step. Whoever looks there finds the directory or the volume, and the directory is kept beside it.
+ */
+export async function adoptTree(
+  context: Context,
+  directory: string,
+  options: AdoptTreeOptions,
+  control: Control,
+): Promise<TreeAdopted> {
+  requireCapability(context, 'treeVolumes', `adopt ${directory}`);
+  using spot = openSpot(directory);
+  const name = nameFor(spot, options);
+  requirePool(context, spot, options);
+  const before = adoptedBefore(context, spot, name);
+  if (before === 'done') return { ...(await told(context, name, spot)), before: true };
+  using source = openSource(spot);
+  control.report({ step: 'looking', fraction: 0 });
+  const look = lookAtTree(source.fd, options.nodatacow ?? []);
+  const way = wayOf(context, source, look, options, before === 'begun');
+  const blockers = [...way.blockers, ...(options.force ? [] : usersOf(spot.path))];
+  const warnings = warningsOf(look, way.method);
+  const result = {
+    volume: name,
+    path: spot.path,
+    entries: look.entries,
+    bytes: look.bytes,
+    method: way.method,
+    ...(warnings.length > 0 && { warnings }),
+  };
+  if (options.dryRun) return { ...result, blockers };
+  if (blockers.length > 0) throw blockedBy(`Could not adopt ${spot.path}`, blockers);
+  const volume =
+    before === 'begun'
+      ? await compareAgain(context, source, name, control)
+      : await make(context, source, look, { name, method: way.method, options }, control);
+  if (options.keep) return { ...result, id: volume.id };
+  const original = swap(context, source, name, options, look);
+  return { ...result, id: volume.id, original };
+}
+
+function nameFor({ base }: Spot, { name }: AdoptTreeOptions): Name {
+  if (name !== undefined) return parseVolumeName(name);
+  if (isName(base)) return base as Name;
+  throw new CoppiceError(
+    'invalid_argument',
+    `${base} can't be the name of a volume; say another with --name.`,
+  );
+}
+
+function requirePool(context: Context, { path }: Spot, { nodatacow }: AdoptTreeOptions): void {
+  const fail = (why: string): CoppiceError =>
+    new CoppiceError('invalid_argument', `Could not adopt ${path}: ${why}.`);
+  if (context.driver.mountAt || !context.driver.takeTree) {
+    throw new CoppiceError(
+      'unsupported',
+      `Could not adopt ${path}: on ${context.driver.info.name} a tree is a file system of its own; create one with "coppice create NAME --kind tree", copy with "cp -a", then mount it with "coppice mount".`,
+    );
+  }
+  const [top = ''] = relative(context.path, path).split('/', 1);
+  // What somebody else has put beside the volumes is his.
+  const isInside = isWithin(context.path, path) && !context.driver.foreign().includes(top);
+  if (isInside || isWithin(path, context.path)) throw fail('it lies in the pool, or the pool in it');
+  if (nodatacow) {
+    requireCapability(context, 'nodatacow', `adopt ${path}`);
+    checkDirectories(nodatacow, fail);
+  }
+}
+
+/** What an adoption of this very directory has left under this name. */
+function adoptedBefore(context: Context, spot: Spot, name: Name): 'done' | 'begun' | undefined {
+  const metadata = context.driver.peek({ area: 'volumes', name });
+  if (metadata?.type !== 'volume' || metadata.at?.path !== spot.path) return undefined;
+  const content = contentOf(spot);
+  if (content === 'link') return 'done';
+  return metadata.at.original !== undefined && (content === 'directory' || content === 'empty')
+    ? 'begun'
+    : undefined;
+}
+
+async function told(context: Context, name: Name, spot: Spot): Promise<Omit<TreeAdopted, 'before'>> {
+  using volume = holdVolume(context, name, 'shared');
+  const { id, at } = volume.metadata;
+  const original = at?.original === undefined ? {} : { original: beside(spot, at.original) };
+  return { volume: name, id, path: spot.path, entries: 0, bytes: 0, method: 'reflink', ...original };
+}
+
+function openSource(spot: Spot): Source {
+  const content = contentOf(spot);
+  if (content === 'mount') {
+    throw blockedBy(`Could not adopt ${spot.path}`, [
+      {
+        kind: 'mounted',
+        what: 'it is where a file system is mounted, and has no name of its own to be put aside by',
+        remedy: 'create a tree, copy with "cp -a", and mount that instead',
+      },
+    ]);
+  }
+  if (content !== 'directory' && content !== 'empty') {
+    throw new CoppiceError(
+      content === 'absent' ? 'not_found' : 'invalid_argument',
+      `Could not adopt ${spot.path}: ${content === 'absent' ? 'there is nothing' : 'it is no directory'}.`,
+    );
+  }
+  const flags = constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW;
+  const path = `${descriptorPath(spot.parent)}/${spot.base}`;
+  const opened = new Descriptor(openSync(path, flags), closeSync);
+  return { spot, fd: opened.fd, [Symbol.dispose]: () => opened[Symbol.dispose]() };
+}
+
+interface Way {
+  readonly method: TreeAdopted['method'];
+  readonly blockers: readonly Blocker[];
+}
+
+/** How the data gets into the pool, and what keeps it from that. */
+function wayOf(
+  context: Context,
+  { fd, spot }: Source,
+  look: TreeLook,
+  options: AdoptTreeOptions,
+  isBegun: boolean,
+): Way {
+  const blockers: Blocker[] = look.foreign.map((path) => ({
+    kind: 'mounted',
+    what: `${path} in it is a mount or a subvolume of its own, which would not be in snapshots of it`,
+    remedy: 'unmount it, or copy what is in it to a plain directory and delete the subvolume',
+  }));
+  const mounts = readMounts().filter(({ mountPoint }) => mountPoint.startsWith(`${spot.path}/`));
+  if (look.foreign.length === 0)
+    blockers.push(
+      ...mounts.map(({ mountPoint, source }) => ({
+        kind: 'mounted' as const,
+        what: `${source} is mounted on ${mountPoint}`,
+        remedy: `unmount ${mountPoint}`,
+      })),
+    );
+  if (isBegun) return { method: 'reflink', blockers };
+  if (!options.nodatacow?.length && blockers.length === 0 && isSubvolumeHere(context, fd))
+    return { method: 'snapshot', blockers };
+  const why = whyCopied(context, fd, look);
+  if (why === undefined) return { method: 'reflink', blockers };
+  if (!options.copy)
+    blockers.push({
+      kind: 'source',
+      what: `its blocks can't be shared, because ${why}`,
+      remedy: `copy what can't be with --copy (${formatSize(look.bytes)} in all)`,
+    });
+  return { method: 'copy', blockers };
+}
+
+/** Found by doing it, in a place that goes at once. */
+function isSubvolumeHere(context: Context, fd: number): boolean {
+  using staged = context.driver.stage();
+  try {
+    return context.driver.takeTree?.(staged, fd, randomId()) ?? false;
+  } finally {
+    abandon(context, staged);
+  }
+}
+
+function whyCopied(context: Context, fd: number, { sample, unlike }: TreeLook): string | undefined {
+  if (sample) {
+    using staged = context.driver.stage();
+    try {
+      context.driver.createTree?.(staged, randomId(), {});
+      using tree = openTree(context, staged);
+      using probe = createUnnamedAt(tree.fd);
+      const flags = constants.O_RDONLY | constants.O_NOFOLLOW;
+      const reach = Buffer.concat([
+        Buffer.from(`${descriptorPath(fd)}/`),
+        Buffer.from(sample.reach, 'latin1'),
+      ]);
+      using file = new Descriptor(openSync(reach, flags), closeSync);
+      if (probe) {
+        if (sample.isNodatacow)
+          writeInodeFlags(probe.fd, readInodeFlags(probe.fd) | inodeFlags.noCopyOnWrite);
+        const why = whyNotShared(file.fd, sample.bytes, probe.fd);
+        if (why !== undefined) return why;
+      }
+    } finally {
+      abandon(context, staged);
+    }
+  }
+  const [first] = unlike;
+  if (first === undefined) return undefined;
+  const others = unlike.length > 1 ? ` and ${unlike.length - 1} others` : '';
+  return `${first}${others} would be in a directory that is nodatacow (chattr +C) and is not itself, or the other way round`;
+}
+
+function usersOf(path: string): Blocker[] {
+  return findUsersBelow(path, new Set()).map(({ pid, command, path: used }) => ({
+    kind: 'open',
+    what: `${used} is in use by process ${pid} (${command})`,
+    remedy: 'stop it, or use --force',
+  }));
+}
+
+function warningsOf({ linkedOutside, withFlags }: TreeLook, method: TreeAdopted['method']): string[] {
+  const and = (all: readonly string[]): string =>
+    all.length > 1 ? `${all[0]} and ${all.length - 1} others` : `${all[0]}`;
+  return [
+    ...(linkedOutside.length > 0
+      ? [`${and(linkedOutside)} has names outside of it, too, which keep the file that was.`]
+      : []),
+    ...(withFlags.length > 0 && method !== 'snapshot'
+      ? [`${and(withFlags)} is immutable or append-only (chattr), which the copy is not.`]
+      : []),
+  ];
+}
+
+interface Making {
+  readonly name: Name;
+  readonly method: TreeAdopted['method'];
+  readonly options: AdoptTreeOptions;
+}
+
+/** Makes the volume, which says where it is to be; nothing is at that place yet. */
+async function make(
+  context: Context,
+  { spot, fd }: Source,
+  look: TreeLook,
+  { name, method, options }: Making,
+  control: Control,
+): Promise<VolumeMetadata> {
+  const at: TreePlace = {
+    path: spot.path,
+    how: 'link',
+    original: timestampName(`${spot.base}.before-adoption`, new Date()),
+  };
+  if (!options.keep) {
+    requireRoom(name, undefined, at);
+    if (Buffer.byteLength(at.original ?? '') > 255)
+      throw new CoppiceError(
+        'invalid_argument',
+        `The name ${spot.base} is too long to be put aside by a longer one.`,
+      );
+  }
+  requireSpace(context, `adopt ${spot.path}`, method === 'copy' ? look.bytes : 0);
+  using work = await takingLocks(context, control, `adoption of ${name}`, (open) =>
+    beginWork(open, 'adopt', name),
+  );
+  try {
+    const id = randomId();
+    if (method === 'snapshot') context.driver.takeTree?.(work, fd, id);
+    else await fill(context, work, { fd, id, look, method, verify: options.verify ?? false }, control);
+    requireSame(spot.path, fd, look);
+    context.driver.writeOut(work);
+    control.signal?.throwIfAborted();
+    const metadata: VolumeMetadata = {
+      type: 'volume',
+      id,
+      kind: 'tree',
+      created: timestamp(),
+      origin: [],
+      method: 'import',
+      ...(!options.keep && { at }),
+    };
+    context.driver.write(work, metadata);
+    publish(context, work, name);
+    context.driver.commit();
+    return metadata;
+  } catch (error) {
+    abandon(context, work);
+    throw error;
+  }
+}
+
+interface Filling {
+  readonly fd: number;
+  readonly id: string;
+  readonly look: TreeLook;
+  readonly method: TreeAdopted['method'];
+  readonly verify: boolean;
+}
+
+async function fill(
+  context: Context,
+  work: Held,
+  { fd, id, look, method, verify }: Filling,
+  control: Control,
+): Promise<void> {
+  context.driver.createTree?.(work, id, {});
+  using tree = openTree(context, work);
+  control.report({ step: 'copying', fraction: 0 });
+  const sharing = method === 'copy' ? 'auto' : 'always';
+  await copyTree(
+    fd,
+    tree.fd,
+    { nodatacow: look.nodatacow, sharing },
+    () => directoriesIn(fd),
+    control.signal,
+  );
+  // What the directory says of itself has been copied, too.
+  context.driver.claimTree?.(work, id);
+  await requireEqual(fd, tree.fd, method === 'copy' || verify, look.entries, control);
+}
+
+async function requireEqual(
+  source: number,
+  copy: number,
+  contents: boolean,
+  entries: number,
+  control: Control,
+): Promise<void> {
+  const difference = await firstDifference(source, copy, contents, async (done) => {
+    control.report({ step: 'comparing', fraction: Math.min(1, done / entries) });
+    await turn();
+    control.signal?.throwIfAborted();
+  });
+  if (difference === undefined) return;
+  throw new CoppiceError(
+    'io_error',
+    `The copy is not what was copied: ${difference}; either that was changed meanwhile, or one of the file systems can't hold it.`,
+  );
+}
+
+function* directoriesIn(fd: number): Generator<string> {
+  for (const { path, status, isForeign } of walkTree(fd))
+    if (status.isDirectory() && !isForeign) yield path.toString('latin1');
+}
+
+function openTree(context: Context, held: Held): Descriptor {
+  const flags = constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW;
+  return new Descriptor(openSync(context.driver.path(held), flags), closeSync);
+}
+
+/** @throws CoppiceError blocked */
+function requireSame(path: string, fd: number, look: TreeLook): void {
+  if (fingerprintTree(fd) === look.fingerprint) return;
+  throw blockedBy(`Could not adopt ${path}`, [
+    { kind: 'source', what: 'it was changed meanwhile', remedy: 'stop who writes there, and adopt it again' },
+  ]);
+}
+
+/** An adoption has died between the naming of the volume and the exchange: since then the directory may have changed. */
+async function compareAgain(
+  context: Context,
+  { fd, spot }: Source,
+  name: Name,
+  control: Control,
+): Promise<VolumeMetadata> {
+  using volume = holdVolume(context, name, 'shared');
+  using tree = openTree(context, volume.held);
+  const difference = await firstDifference(fd, tree.fd, true, async () => {
+    await turn();
+    control.signal?.throwIfAborted();
+  });
+  if (difference === undefined) return volume.metadata;
+  throw new CoppiceError(
+    'already_exists',
+    `${name} was made from ${spot.path} by an adoption that ended early, and since then they differ: ${difference}; "coppice adopt --kind tree --undo ${spot.path}" has that forgotten, then remove or rename ${name}.`,
+  );
+}
+
+/** A link and the directory exchange their names; then it is looked who had the directory open until then. */
+function swap(
+  context: Context,
+  { spot, fd }: Source,
+  name: Name,
+  options: AdoptTreeOptions,
+  look: TreeLook,
+): string {
+  using _turn = hostTurn('places');
+  using volume = holdVolume(context, name, 'exclusive');
+  const original = volume.metadata.at?.original;
+  if (original === undefined || volume.metadata.at?.path !== spot.path)
+    throw new CoppiceError('busy', `${name} was changed by another operation meanwhile.`);
+  const { parent, base } = spot;
+  const tree = context.driver.path(volume.held);
+  dropStaleLink(spot, original, tree);
+  makeLinkAt(parent, original, tree);
+  exchangeAt(parent, original, parent, base);
+  const isIt = statusIfAny(parent, original)?.inode === fstatSync(fd, { bigint: true }).ino;
+  const users = options.force ? [] : usersOf(beside(spot, original));
+  const isSame = isIt && (options.force || fingerprintTree(fd) === look.fingerprint);
+  if (!isSame || users.length > 0) {
+    exchangeAt(parent, original, parent, base);
+    removeFileAt(parent, original);
+    const changed: Blocker = {
+      kind: 'source',
+      what: 'it was changed meanwhile',
+      remedy: `stop who writes there; then "coppice adopt --kind tree --undo ${spot.path}", and remove or rename ${name}`,
+    };
+    throw blockedBy(
+      `Could not put ${name} in the place of ${spot.path}`,
+      users.length > 0 ? users : [changed],
+    );
+  }
+  flushNames(spot);
+  return beside(spot, original);
+}
+
+/** Of a run that died before the exchange. */
+export function dropStaleLink({ parent }: Spot, original: string, tree: string): void {
+  if (linkTarget({ parent, base: original }) === tree) removeFileAt(parent, original);
+}
+
+export function beside({ path, base }: Spot, name: string): string {
+  return `${path.slice(0, -base.length)}${name}`;
+}
