@@ -2,36 +2,50 @@ import { buildCommand, type Command } from '@stricli/core';
 import type { Adopted, AdoptedDisk } from '../../engine/operations/adopt.ts';
 import { CoppiceError } from '../../model/errors.ts';
 import { formatSize } from '../../model/sizes.ts';
+import type { TreeFlags } from '../adopt-tree.ts';
 import { note, print, reporting } from '../command.ts';
-import { type CliContext, type PoolFlags, poolFlags, toggle, withExamples, word } from '../context.ts';
+import {
+  type CliContext,
+  optionalText,
+  type PoolFlags,
+  poolFlags,
+  toggle,
+  withExamples,
+  word,
+} from '../context.ts';
 import { exitCodes, Shown } from '../failure.ts';
 import { counted, table } from '../table.ts';
 import { lineWidth } from '../terminal.ts';
 
-interface Flags extends PoolFlags {
+interface Flags extends PoolFlags, TreeFlags {
+  readonly kind: 'block' | 'tree';
   readonly as?: 'template' | 'volume';
   readonly rename?: readonly string[];
-  readonly copy: boolean;
-  readonly force: boolean;
   readonly keepGoing: boolean;
-  readonly removeOriginals: boolean;
-  readonly dryRun: boolean;
 }
 
 export const adoptCommand: Command<CliContext> = buildCommand<Flags, string[], CliContext>({
   docs: {
-    brief: 'Make volumes and templates from disks that lie in directories',
+    brief: 'Make volumes and templates from disks that lie in directories, or of a directory itself',
     fullDescription: withExamples(
-      "Makes volumes and templates from the .ext4, .img, .raw and .qcow2 disks in directories. They keep their names and share their blocks with the files, so this takes no space and no time, and what shared blocks before still does. All are looked at first: if one can't be adopted, none is. The files stay as they are until --remove-originals. Can be run again at any time; what was adopted already is left as it is.",
+      "Makes volumes and templates from the .ext4, .img, .raw and .qcow2 disks in directories. They keep their names and share their blocks with the files, so this takes no space and no time, and what shared blocks before still does. All are looked at first: if one can't be adopted, none is. The files stay as they are until --remove-originals. Can be run again at any time; what was adopted already is left as it is.\n\nWith --kind tree the directory itself becomes a volume, with all that is in it: a snapshot where it is a subvolume of the pool's file system, else a copy that shares blocks and is compared with it. Then a link to the volume takes its place in one step, and the directory is kept beside it as DIRECTORY.before-adoption-TIME, until --remove-originals; --undo puts it back.",
       'coppice adopt /srv/disks/templates /srv/disks/vms --dry-run',
       'coppice adopt /var/lib/libvirt/images/vm-1.qcow2 --copy',
       "coppice adopt /srv/disks/vms --rename 'my vm.raw=my-vm'",
       'coppice adopt /srv/disks/vms --remove-originals',
+      'coppice adopt --kind tree /var/lib/postgresql/15/main --name pg',
+      'coppice adopt --kind tree /var/lib/postgresql/15/main --undo',
     ),
   },
   parameters: {
     flags: {
       ...poolFlags,
+      kind: {
+        kind: 'enum',
+        values: ['block', 'tree'],
+        brief: 'The disks in directories, or the directory itself',
+        default: 'block',
+      },
       as: {
         kind: 'enum',
         values: ['template', 'volume'],
@@ -51,6 +65,19 @@ export const adoptCommand: Command<CliContext> = buildCommand<Flags, string[], C
       keepGoing: toggle("Adopt the others where some can't be"),
       removeOriginals: toggle('Remove each file when its volume is safe, also of what was adopted before'),
       dryRun: toggle('Say what would happen, and change nothing'),
+      name: optionalText('NAME', 'Of a tree: name of the volume [default = that of the directory]'),
+      nocow: {
+        kind: 'parsed',
+        parse: String,
+        variadic: true,
+        optional: true,
+        brief:
+          'Of a tree: a directory in it whose files are to be overwritten in place, without checksums and compression; may be given several times',
+        placeholder: 'DIRECTORY',
+      },
+      verify: toggle('Of a tree: read and compare all data, also where blocks are shared'),
+      keep: toggle('Of a tree: leave the directory where it is, and put the volume nowhere'),
+      undo: toggle('Of a tree: put the directory back that was adopted; the volume stays in the pool'),
     },
     positional: {
       kind: 'array',
@@ -60,6 +87,12 @@ export const adoptCommand: Command<CliContext> = buildCommand<Flags, string[], C
   },
   func: reporting(async (context, flags: Flags, ...sources: string[]) => {
     const { withPool, warnOfSpace } = await import('../session.ts');
+    if (flags.kind === 'tree') {
+      const { adoptTree } = await import('../adopt-tree.ts');
+      await adoptTree(context, flags, sources);
+      return;
+    }
+    requireNoTreeFlags(flags);
     const { as, copy, force, keepGoing, removeOriginals, dryRun } = flags;
     const rename = readRenames(flags.rename ?? []);
     const options = { copy, force, keepGoing, removeOriginals, dryRun, rename, ...(as && { as }) };
@@ -79,6 +112,14 @@ export const adoptCommand: Command<CliContext> = buildCommand<Flags, string[], C
     });
   }),
 });
+
+function requireNoTreeFlags({ name, nocow, verify, keep, undo }: Flags): void {
+  if (name === undefined && !nocow?.length && !verify && !keep && !undo) return;
+  throw new CoppiceError(
+    'invalid_argument',
+    'What --name, --nocow, --verify, --keep and --undo say is of a directory tree: add --kind tree.',
+  );
+}
 
 function readRenames(renames: readonly string[]): Record<string, string> {
   return Object.fromEntries(

@@ -9,7 +9,7 @@ import {
   removeFileAt,
 } from '../../linux/files.ts';
 import { hasErrno } from '../../linux/libc.ts';
-import { linkTarget, type Spot } from './spot.ts';
+import { contentOf, linkTarget, type Spot } from './spot.ts';
 
 /**
  * Makes a link where there is nothing, or in the place of an empty directory, or of another link of ours: whoever looks finds what was
@@ -49,7 +49,7 @@ export function dropLink(spot: Spot, id: string, isOurs: (target: string) => boo
 }
 
 /** What lies under the temporary name is a link of ours, or an empty directory that one has taken the place of. */
-function clearTemporary({ parent }: Spot, id: string): void {
+export function clearTemporary({ parent }: Pick<Spot, 'parent'>, id: string): void {
   const temporary = temporaryName(id);
   try {
     if (linkTarget({ parent, base: temporary }) === undefined) removeDirectoryAt(parent, temporary);
@@ -57,6 +57,12 @@ function clearTemporary({ parent }: Spot, id: string): void {
   } catch (error) {
     if (!hasErrno(error, 'ENOENT')) throw error;
   }
+}
+
+/** Whether a run that died has left that, and its name. */
+export function leftBeside({ parent }: Pick<Spot, 'parent'>, id: string): string | undefined {
+  const base = temporaryName(id);
+  return contentOf({ parent, base }) === 'absent' ? undefined : base;
 }
 
 function temporaryName(id: string): string {

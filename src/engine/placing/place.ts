@@ -7,7 +7,7 @@ import type { HeldVolume } from '../holding.ts';
 import type { BootEntry, BootFiles } from '../pools/boot-entry.ts';
 import { dropDirectory, dropMount, putMount, showsTree } from './bind.ts';
 import { bootProblem, dropBootEntries, putBootEntry } from './boot.ts';
-import { dropLink, putLink } from './link.ts';
+import { clearTemporary, dropLink, leftBeside, putLink } from './link.ts';
 import { contentOf, linkTarget, openSpot, type Spot } from './spot.ts';
 
 /** A volume with what is recorded, or is about to be, of where its tree is. */
@@ -49,6 +49,7 @@ export function putInPlace(placed: Placed, spot: Spot, state: PlaceState): BootE
       return putBootEntry({ ...placed, tree, pool: context.path }, false);
     }
     if (isFree) putLink(spot, volume.metadata.id, tree, state);
+    else clearTemporary(spot, volume.metadata.id);
     return undefined;
   } catch (error) {
     if (hasErrno(error, 'ENOTEMPTY', 'EEXIST')) throw somethingThere(at.path, error);
@@ -111,8 +112,10 @@ export function placeProblems(placed: Placed): string[] {
   const mend = `"coppice mount ${name}" mends that, and "coppice unmount ${name}" has it forgotten`;
   const way = at.how === 'link' ? 'linked' : 'mounted';
   const problems: string[] = [];
-  const state = lookAt(placed);
+  const { state, left } = lookAt(placed);
   if (state === 'unseen') return [];
+  if (left !== undefined)
+    problems.push(`Beside ${at.path}, a command that ended early has left ${left}; ${mend}.`);
   if (at.removing)
     problems.push(
       `The directory ${at.original} beside ${at.path}, from which ${name} was adopted, is not quite removed; "coppice adopt --kind tree --remove-originals ${at.path}" goes on.`,
@@ -147,17 +150,24 @@ function described(state: PlaceState): string {
 }
 
 /** Also where the directory above is gone. Where this user can't look, there is nothing to tell. */
-function lookAt(placed: Placed): PlaceState | 'unseen' {
+function lookAt(placed: Placed): {
+  readonly state: PlaceState | 'unseen';
+  readonly left?: string | undefined;
+} {
   try {
     using spot = openSpot(placed.at.path);
-    return stateOf(placed, spot);
+    return { state: stateOf(placed, spot), left: leftBeside(spot, placed.volume.metadata.id) };
   } catch (error) {
-    if (error instanceof CoppiceError && error.code === 'not_found') return 'absent';
-    if (error instanceof CoppiceError && error.code === 'permission_denied') return 'unseen';
-    if (error instanceof CoppiceError && error.code === 'invalid_argument') return 'other';
-    if (hasErrno(error, 'EACCES', 'EPERM')) return 'unseen';
-    throw error;
+    return { state: unseen(error) };
   }
+}
+
+function unseen(error: unknown): PlaceState | 'unseen' {
+  if (error instanceof CoppiceError && error.code === 'not_found') return 'absent';
+  if (error instanceof CoppiceError && error.code === 'permission_denied') return 'unseen';
+  if (error instanceof CoppiceError && error.code === 'invalid_argument') return 'other';
+  if (hasErrno(error, 'EACCES', 'EPERM')) return 'unseen';
+  throw error;
 }
 
 export function somethingThere(path: string, cause?: unknown): CoppiceError {
