@@ -14,7 +14,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
-import { expect } from 'vitest';
+import { expect, test } from 'vitest';
 import { readMounts } from '../../src/linux/mounts.ts';
 import { runProgram } from '../../src/linux/programs.ts';
 import { scratchDirectory } from '../support/devices.ts';
@@ -358,5 +358,61 @@ conformance('the place of a tree', (suite) => {
     expect((await pool.list()).map((volume) => volume.name)).not.toContain(other);
     await pool.unmount(name, undefined, home.boot);
     await pool.remove(name);
+  });
+
+  const { backend } = suite;
+  const onZfs = backend.name === 'zfs' ? test : test.skip;
+  const dataset = (name: string): string => `${suite.home.path.replace(/^zfs:/, '')}/${name}`;
+  const properties = (name: string, ...of: string[]): string[] =>
+    runProgram('zfs', ['get', '-Hp', '-o', 'value', of.join(), dataset(name)])
+      .trimEnd()
+      .split('\n');
+
+  onZfs('is the mountpoint of its dataset', async () => {
+    const { pool } = suite;
+    using home = newHome();
+    const { name } = await newTree(suite);
+    const inherited = properties(name, 'mountpoint');
+    await pool.snapshot(`${name}@s`);
+    await refusal(() => pool.mount(name, home.at, { ...home.boot, link: true }), 'invalid_argument');
+    const isAt = async (of: string): Promise<void> => {
+      expect(properties(of, 'mountpoint', 'canmount')).toEqual([home.at, 'on']);
+      expect(readFileSync(join(home.at, 'state'), 'utf8')).toBe('1');
+      expect(await problems(suite, of, home.boot)).toEqual([]);
+    };
+    expect(await pool.mount(name, home.at, home.boot)).toMatchObject({ path: home.at, how: 'mount' });
+    await isAt(name);
+    writeFileSync(join(home.at, 'state'), '2');
+    await pool.rollback(`${name}@s`);
+    await isAt(name);
+    const to = suite.name('renamed');
+    await pool.rename(name, to, home.boot);
+    await isAt(to);
+    await refusal(() => pool.remove(to, { withSnapshots: true }), 'blocked');
+    runProgram('zfs', ['unmount', dataset(to)]);
+    expect((await problems(suite, to, home.boot)).join()).toContain('should be mounted at');
+    await pool.mount(to, undefined, home.boot);
+    await isAt(to);
+    await pool.unmount(to, undefined, home.boot);
+    expect(properties(to, 'canmount')).toEqual(['noauto']);
+    expect(properties(to, 'mountpoint').join()).toBe(inherited.join().replace(name, to));
+    expect(existsSync(home.at)).toBe(false);
+    await pool.remove(to, { withSnapshots: true });
+  });
+
+  onZfs('does not change the size of its records, which its copies keep', async () => {
+    const { pool } = suite;
+    const [name, clone, sealed, last] = ['tree', 'clone', 'sealed', 'last'].map((stem) => suite.name(stem));
+    if (!name || !clone || !sealed || !last) throw new Error('no names');
+    await pool.create(name, { kind: 'tree', blockBytes: 16384 });
+    await pool.snapshot(`${name}@s`);
+    await pool.clone(`${name}@s`, clone);
+    await pool.seal(clone, sealed);
+    await pool.clone(sealed, last);
+    await pool.rollback(`${name}@s`);
+    for (const each of [name, clone, sealed, last]) expect(properties(each, 'recordsize')).toEqual(['16384']);
+    await refusal(() => pool.create(suite.name(), { kind: 'tree', blockBytes: 5000 }), 'invalid_argument');
+    await refusal(() => pool.create(suite.name(), { kind: 'tree', owner: 'root' }), 'unsupported');
+    await pool.remove([name, clone, sealed, last], { withSnapshots: true });
   });
 });

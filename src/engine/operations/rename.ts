@@ -27,7 +27,7 @@ export function rename(context: Context, fromText: string, toText: string, files
     return { from, name };
   }
   requireOwn(context, volume);
-  const before = context.driver.path(volume.held);
+  const before = context.driver.mountAt ? '' : context.driver.path(volume.held);
   publish(context, volume.held, name);
   const renamed = { held: volume.held, metadata: volume.metadata, name };
   return { from, name, ...followed(() => followRename({ context, volume: renamed, at, files }, before)) };

@@ -67,6 +67,7 @@ export function takeFromPlace(placed: Placed, spot: Spot, force: boolean): void 
   const state = stateOf(placed, spot);
   if (driver.mountAt) {
     if (state === 'here') driver.mountAt(volume.held, undefined);
+    if (at.made && (state === 'here' || state === 'empty')) dropDirectory(spot);
     return;
   }
   if (at.how === 'link') {
