@@ -1,9 +1,9 @@
 import type { Context } from './context.ts';
 import type { Control } from './control.ts';
 import type { adopt } from './operations/adopt.ts';
-import type { branch } from './operations/branch.ts';
 import type { adoptTree } from './operations/adopt-tree.ts';
 import type { removeOriginal, undoAdoption } from './operations/adopt-undo.ts';
+import type { branch } from './operations/branch.ts';
 import { clone } from './operations/clone.ts';
 import { create } from './operations/create.ts';
 import { diff } from './operations/diff.ts';

@@ -7,7 +7,14 @@ import type { Context } from '../context.ts';
 import { type HeldVolume, holdVolume, requireUnsealed } from '../holding.ts';
 import { isWithin } from '../host-files.ts';
 import { putBootEntry } from '../placing/boot.ts';
-import { type Placed, putInPlace, somethingThere, stateOf, takeFromPlace } from '../placing/place.ts';
+import {
+  type Placed,
+  type PlaceState,
+  putInPlace,
+  somethingThere,
+  stateOf,
+  takeFromPlace,
+} from '../placing/place.ts';
 import { contentOf, openSpot, type Spot } from '../placing/spot.ts';
 import { type BootEntry, type BootFiles, hostTurn } from '../pools/boot-entry.ts';
 import { requiresMountsFor } from '../pools/mount-unit.ts';
@@ -64,7 +71,7 @@ export async function mount(
   const placed: Placed = { context, volume, at, files: options };
   using _turn = options.dryRun ? undefined : hostTurn('places');
   const state = stateOf(placed, spot);
-  requireFree(at.path, state);
+  requireFree(at.path, state, volume.metadata.at !== undefined);
   const told = { volume: name, path: at.path, how: at.how, requiresMountsFor: needsOf(context, at) };
   if (options.dryRun) {
     const boot = context.driver.mountAt ? undefined : planned(placed);
@@ -192,10 +199,14 @@ function bootOf(
   return recorded ? recorded.boot : 'fstab';
 }
 
-function requireFree(path: string, state: ReturnType<typeof stateOf>): void {
+/** @param isRecorded that this volume is to be there: else a link into the pool may be another's */
+function requireFree(path: string, state: PlaceState, isRecorded: boolean): void {
   if (state === 'here' || state === 'absent' || state === 'empty') return;
+  if (state === 'stale' && isRecorded) return;
   if (state === 'directory') throw somethingThere(path);
-  const what = { link: 'a link', mount: 'a mount of something else', other: 'a file' }[state];
+  const what = { stale: 'a link', link: 'a link', mount: 'a mount of something else', other: 'a file' }[
+    state
+  ];
   throw new CoppiceError(
     'already_exists',
     `There is ${what} at ${path}; move it away, or choose another place.`,

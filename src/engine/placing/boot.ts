@@ -85,7 +85,7 @@ function units(directory: string, path: string): string[] {
 }
 
 /** Also under a name that the volume had before. */
-function isTreeOf(pool: string): (source: string) => boolean {
+export function isTreeOf(pool: string): (source: string) => boolean {
   return (source) =>
     source.startsWith(`${pool}/volumes/`) && /^[^/]+\/active$/.test(source.slice(`${pool}/volumes/`.length));
 }

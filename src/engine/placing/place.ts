@@ -6,7 +6,7 @@ import type { Context } from '../context.ts';
 import type { HeldVolume } from '../holding.ts';
 import type { BootEntry, BootFiles } from '../pools/boot-entry.ts';
 import { dropDirectory, dropMount, putMount, showsTree } from './bind.ts';
-import { bootProblem, dropBootEntries, putBootEntry } from './boot.ts';
+import { bootProblem, dropBootEntries, isTreeOf, putBootEntry } from './boot.ts';
 import { clearTemporary, dropLink, leftBeside, putLink } from './link.ts';
 import { contentOf, linkTarget, openSpot, type Spot } from './spot.ts';
 
@@ -18,15 +18,17 @@ export interface Placed {
   readonly files: BootFiles;
 }
 
-/** `here`: as recorded. What is neither that nor free for it is called by what it is. */
-export type PlaceState = 'here' | 'absent' | 'empty' | 'directory' | 'link' | 'mount' | 'other';
+/** `here`: as recorded; `stale`: a link to a name that the volume had before. What is neither that nor free is called by what it is. */
+export type PlaceState = 'here' | 'stale' | 'absent' | 'empty' | 'directory' | 'link' | 'mount' | 'other';
 
 export function stateOf({ context, volume, at }: Omit<Placed, 'files'>, spot: Spot): PlaceState {
   const content = contentOf(spot);
   const { driver } = context;
   if (driver.mountAt) return driver.mountedAt?.(volume.held) === at.path ? 'here' : content;
-  if (content === 'link' && at.how === 'link')
-    return linkTarget(spot) === driver.path(volume.held) ? 'here' : content;
+  if (content === 'link' && at.how === 'link') {
+    const target = linkTarget(spot) ?? '';
+    return target === driver.path(volume.held) ? 'here' : isTreeOf(context.path)(target) ? 'stale' : content;
+  }
   if (content === 'mount' && at.how === 'mount')
     return showsTree(spot, driver.path(volume.held)) ? 'here' : content;
   return content;
@@ -49,6 +51,7 @@ export function putInPlace(placed: Placed, spot: Spot, state: PlaceState): BootE
       return putBootEntry({ ...placed, tree, pool: context.path }, false);
     }
     if (isFree) putLink(spot, volume.metadata.id, tree, state);
+    else if (state === 'stale') putLink(spot, volume.metadata.id, tree, 'link');
     else clearTemporary(spot, volume.metadata.id);
     return undefined;
   } catch (error) {
@@ -71,7 +74,7 @@ export function takeFromPlace(placed: Placed, spot: Spot, force: boolean): void 
     return;
   }
   if (at.how === 'link') {
-    dropLink(spot, volume.metadata.id, (target) => target === driver.path(volume.held));
+    dropLink(spot, volume.metadata.id, isTreeOf(context.path));
     return;
   }
   // First what would bring it back.
@@ -127,6 +130,8 @@ export function placeProblems(placed: Placed): string[] {
     );
   } else if (state === 'absent' || state === 'empty') {
     problems.push(`${name} should be ${way} at ${at.path}, and is not; ${mend}.`);
+  } else if (state === 'stale') {
+    problems.push(`The link at ${at.path} does not lead to ${name} any more; ${mend}.`);
   } else if (state !== 'here') {
     problems.push(
       `${name} should be ${way} at ${at.path}, where ${described(state)} is instead; move that away, then ${mend}.`,
