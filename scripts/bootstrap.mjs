@@ -89,9 +89,10 @@ const debianPackages = [
   { name: 'mariadb-server', group: 'test', files: ['/usr/sbin/mariadbd'], why: 'tests snapshots of it' },
   { name: 'redis-server', group: 'test', files: ['redis-server'], why: 'tests snapshots of it' },
   {
-    name: 'postgresql-15',
+    // Of whichever version this Debian has.
+    name: 'postgresql',
     group: 'test',
-    files: ['/usr/lib/postgresql/15/bin/postgres', '/usr/lib/postgresql/15/bin/pgbench'],
+    files: ['pg_ctlcluster', 'pgbench'],
     why: 'is snapshotted in tests',
   },
   { name: 'curl', group: 'test', files: ['curl'], why: "tests the API's examples in a shell" },
