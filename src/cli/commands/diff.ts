@@ -1,9 +1,5 @@
 import { buildCommand, type Command } from '@stricli/core';
-import type { TreeDiff } from '../../engine/operations/diff.ts';
-import type { Change } from '../../model/changes.ts';
 import { CoppiceError } from '../../model/errors.ts';
-import { printableBytes } from '../../model/printable.ts';
-import { formatSize } from '../../model/sizes.ts';
 import { note, print, reporting } from '../command.ts';
 import {
   type CliContext,
@@ -15,6 +11,7 @@ import {
   withExamples,
   word,
 } from '../context.ts';
+import { diffText } from '../diff-text.ts';
 
 interface Flags extends PoolFlags {
   readonly summary: boolean;
@@ -51,7 +48,7 @@ export const diffCommand: Command<CliContext> = buildCommand<Flags, [string, str
     const result = await withPool(context, flags, (pool) =>
       pool.diff(from, to, limit === undefined ? {} : { limit }),
     );
-    print(context, flags, result, () => [summaryOf(result), ...result.changes.map(lineOf)].join('\n'));
+    print(context, flags, result, () => diffText(result));
     if (result.omitted > 0 && !flags.summary && !flags.json)
       note(context, `coppice: ${result.omitted} more are not listed.`);
     if (result.method !== 'generations') note(context, `coppice: ${slowerBecause[result.method]}`);
@@ -69,29 +66,4 @@ function parseLimit(text: string | undefined): number | undefined {
   if (text === undefined) return undefined;
   if (/^\d{1,15}$/.test(text)) return Number(text);
   throw new CoppiceError('invalid_argument', `"${text}" is not a valid limit: it is a count of changes.`);
-}
-
-const kinds = ['added', 'removed', 'changed', 'renamed'] as const;
-const marks = { added: '+', removed: '-', changed: 'M', renamed: 'R' } as const;
-
-function summaryOf({ from, to, counts, bytes }: TreeDiff): string {
-  const parts = kinds.flatMap((kind) => {
-    if (counts[kind] === 0) return [];
-    const size = bytes && (kind !== 'renamed' || bytes[kind] > 0) ? ` (${formatSize(bytes[kind])})` : '';
-    return [`${counts[kind]} ${kind}${size}`];
-  });
-  return `${from} -> ${to}: ${parts.length === 0 ? 'no changes' : parts.join(', ')}`;
-}
-
-function lineOf(change: Change): string {
-  const { kind, bytes } = change;
-  const size = bytes === undefined || bytes === 0 ? '' : formatSize(bytes);
-  const path = shown(change.path, change.pathBase64, change);
-  const former = change.from === undefined ? '' : `${shown(change.from, change.fromBase64, change)} -> `;
-  return `${marks[kind]} ${size.padStart(8)}  ${former}${path}`;
-}
-
-function shown(text: string, base64: string | undefined, { type }: Change): string {
-  const bytes = base64 === undefined ? Buffer.from(text) : Buffer.from(base64, 'base64');
-  return `${printableBytes(bytes)}${type === 'directory' ? '/' : ''}`;
 }

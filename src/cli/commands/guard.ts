@@ -3,6 +3,7 @@ import { constants } from 'node:os';
 import { buildCommand, type Command } from '@stricli/core';
 import { type Guarded, Undone } from '../../engine/guards/guard.ts';
 import type { Recovered } from '../../engine/guards/recover.ts';
+import type { TreeDiff } from '../../engine/operations/diff.ts';
 import type { GuardState } from '../../engine/operations/guard-records.ts';
 import type { Pool } from '../../engine/pool.ts';
 import { CoppiceError } from '../../model/errors.ts';
@@ -17,6 +18,7 @@ import {
   withExamples,
   word,
 } from '../context.ts';
+import { diffText } from '../diff-text.ts';
 import { Shown } from '../failure.ts';
 
 interface Flags extends PoolFlags {
@@ -116,14 +118,17 @@ async function tryChange(
       ...(flags.timeout !== undefined && { timeoutMilliseconds: milliseconds(flags.timeout) }),
       ...(within !== undefined && { within }),
     });
-    const result = { kept: true, snapshot: kept.snapshot };
-    if (flags.json) print(context, flags, result, () => '');
-    else
-      note(context, `coppice: The change to ${volume} stays; to undo it: coppice rollback ${kept.snapshot}`);
+    const { snapshot, changes } = kept;
+    if (flags.json) print(context, flags, { kept: true, snapshot, changes }, () => '');
+    else {
+      report(context, changes);
+      note(context, `coppice: The change to ${volume} stays; to undo it: coppice rollback ${snapshot}`);
+    }
   } catch (error) {
     const failure = failureIn(error);
     if (!failure) throw error;
     const message = error instanceof Error ? error.message : String(error);
+    if (!flags.json && error instanceof Undone) report(context, error.changes);
     throw new Shown(
       flags.json ? JSON.stringify({ error: errorData(error) }) : `coppice: ${message}`,
       failure.exitCode,
@@ -131,6 +136,18 @@ async function tryChange(
   } finally {
     for (const stop of passing) stop();
   }
+}
+
+/** As many as a person looks through. */
+const fewChanges = 20;
+
+/** Beside what the command itself has printed. */
+function report(context: CliContext, changes: TreeDiff | undefined): void {
+  if (!changes) return;
+  const few = changes.changes.slice(0, fewChanges);
+  const more = changes.changes.length + changes.omitted - few.length;
+  for (const line of diffText({ ...changes, changes: few }).split('\n')) note(context, line);
+  if (more > 0) note(context, `and ${more} more, which "coppice diff ${changes.from}" lists.`);
 }
 
 /** A command that has failed, with what its caller is to be told. */
@@ -153,7 +170,8 @@ function failureIn(error: unknown): { readonly exitCode: number } | undefined {
 
 function errorData(error: unknown): unknown {
   if (!(error instanceof CoppiceError)) return { message: String(error) };
-  const undone = error instanceof Undone ? { snapshot: error.snapshot, undo: error.undo } : {};
+  const undone =
+    error instanceof Undone ? { snapshot: error.snapshot, undo: error.undo, changes: error.changes } : {};
   return { ...error.toJSON(), ...undone };
 }
 

@@ -3,6 +3,7 @@ import { randomId } from '../../linux/random.ts';
 import { timeLimit } from '../../linux/time-limit.ts';
 import { CoppiceError } from '../../model/errors.ts';
 import type { Consistency, GuardRecord } from '../../model/metadata.ts';
+import type { TreeDiff } from '../operations/diff.ts';
 import type { Pool } from '../pool.ts';
 import { thisKeeper } from './keeper.ts';
 import { type Supervisor, startSupervisor } from './supervisor.ts';
@@ -32,6 +33,13 @@ export interface Guarded {
 export interface Kept<T> {
   readonly result: T;
   readonly snapshot: string;
+  /** What has changed in a directory tree since; absent where that can't be told. */
+  readonly changes?: TreeDiff;
+}
+
+interface WhatWas {
+  readonly undo: string | undefined;
+  readonly changes: TreeDiff | undefined;
 }
 
 /** A change that has failed and was undone. Its cause is why. */
@@ -40,8 +48,10 @@ export class Undone extends CoppiceError {
   readonly snapshot: string;
   /** `VOLUME@NAME` of what the change had come to; absent where there was nothing to keep. */
   readonly undo: string | undefined;
+  /** What it had changed in a directory tree; absent where that can't be told. */
+  readonly changes: TreeDiff | undefined;
 
-  constructor(volume: string, snapshot: string, undo: string | undefined, cause: unknown) {
+  constructor(volume: string, snapshot: string, { undo, changes }: WhatWas, cause: unknown) {
     const why = cause instanceof Error ? cause.message.replace(/(?<![.?!])$/, '.') : String(cause);
     super(
       'cancelled',
@@ -50,6 +60,7 @@ export class Undone extends CoppiceError {
     );
     this.snapshot = snapshot;
     this.undo = undo;
+    this.changes = changes;
   }
 }
 
@@ -86,7 +97,8 @@ export async function guard<T>(
     );
     await pool.endGuard(volume, id);
     supervisor.dismiss();
-    return { result, snapshot };
+    const changes = await changesSince(pool, snapshot);
+    return { result, snapshot, ...(changes && { changes }) };
   } catch (failure) {
     throw await undo(pool, volume, { record, supervisor, failure });
   }
@@ -125,11 +137,12 @@ interface Failed {
 /** Returns what is to be thrown. */
 async function undo(pool: Pool, volume: string, { record, supervisor, failure }: Failed): Promise<unknown> {
   const snapshot = `${volume}@${record.snapshot}`;
+  const changes = await changesSince(pool, snapshot);
   try {
     const { undo: kept } = await rollbackFor(pool, volume, record.snapshot);
     await pool.endGuard(volume, record.id);
     supervisor.dismiss();
-    return new Undone(volume, snapshot, kept, failure);
+    return new Undone(volume, snapshot, { undo: kept, changes }, failure);
   } catch (error) {
     if (!(error instanceof CoppiceError)) return error;
     supervisor.undo();
@@ -142,6 +155,18 @@ async function undo(pool: Pool, volume: string, { record, supervisor, failure }:
       `The change to ${volume} has failed, and it is not back at ${snapshot} yet; ${later}: ${error.message}`,
       { blockers: error.blockers, cause: failure },
     );
+  }
+}
+
+/** As many changes as somebody reads. */
+const mostChanges = 1000;
+
+/** That it can't be told must not keep anything from being undone. */
+async function changesSince(pool: Pool, snapshot: string): Promise<TreeDiff | undefined> {
+  try {
+    return await pool.diff(snapshot, undefined, { limit: mostChanges });
+  } catch {
+    return undefined;
   }
 }
 

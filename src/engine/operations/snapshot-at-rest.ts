@@ -292,7 +292,10 @@ function sayer(
   return ({ volume }) => sayings.get(volume.name) ?? { consistency: 'sync', ...purpose };
 }
 
-function weakest(applications: readonly ApplicationState[]): Consistency | undefined {
+/** To stop also what nobody is asked takes nothing away from what databases were asked for. */
+function weakest(all: readonly ApplicationState[]): Consistency | undefined {
+  const asked = all.filter(({ level }) => level !== 'freeze');
+  const applications = asked.length > 0 ? asked : all;
   return applications.map(({ level }) => level).sort((a, b) => rank(a) - rank(b))[0];
 }
 
