@@ -234,7 +234,7 @@ conformance('the place of a tree', (suite) => {
     };
     await pool.mount(name, home.at, home.boot);
     await mended(() => runProgram('umount', [home.at]), 'should be mounted at');
-    await mended(() => writeFileSync(home.boot.fstab, '# nothing\n'), 'says nothing of it');
+    await mended(() => writeFileSync(home.boot.fstab, '# nothing\n'), 'says nothing of that');
     await mended(
       () => {
         runProgram('umount', [home.at]);
@@ -242,7 +242,7 @@ conformance('the place of a tree', (suite) => {
         unlinkSync(home.boot.fstab);
       },
       'should be mounted at',
-      'says nothing of it',
+      'says nothing of that',
     );
     runProgram('umount', [home.at]);
     runProgram('mount', ['-t', 'tmpfs', 'none', home.at]);

@@ -28,7 +28,7 @@ export const mountCommand: Command<CliContext> = buildCommand<Flags, [string, st
     fullDescription: withExamples(
       'Mounts a directory tree on a directory that is empty or not there yet, now and at every boot: by a line in /etc/fstab, or with --systemd a mount unit. With --link it makes a symbolic link instead, which works without root and needs nothing at boot. Where it is, is recorded: list, show, rename and remove go by it, and without a directory, what is recorded is made true again.',
       'coppice mount crypt /srv/lychd',
-      'coppice mount crypt /home/me/.local/share/lychd --link',
+      'coppice mount crypt /home/lychd/.local/share/lychd --link',
       'coppice mount crypt',
     ),
   },

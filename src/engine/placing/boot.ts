@@ -70,8 +70,8 @@ export function bootProblem({ at, tree, files }: BootRequest): string | undefine
   if (sources.includes(tree)) return undefined;
   const [other] = sources;
   return other === undefined
-    ? `is not mounted there at boot: ${file} says nothing of it`
-    : `is not mounted there at boot: ${file} mounts ${other} on it`;
+    ? `is not mounted on ${at.path} at boot: ${file} says nothing of that`
+    : `is not mounted on ${at.path} at boot: ${file} mounts ${other} there`;
 }
 
 function lines(file: string, path: string): string[] {
