@@ -12,6 +12,11 @@ export function mountBlockers(context: Context, held: readonly Held[]): Blocker[
   return [...recorded.map(placeBlocker), ...blockersOf(others)];
 }
 
+/** What is recorded to be somewhere on the host alone. */
+export function placeBlockers(context: Context, held: readonly Held[]): Blocker[] {
+  return held.flatMap((each) => placeOf(context, each)).map(placeBlocker);
+}
+
 interface Recorded {
   readonly name: string;
   readonly at: TreePlace;

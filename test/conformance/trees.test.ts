@@ -15,6 +15,7 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
+import { describeLoss, destroyPool } from '../../src/index.ts';
 import { readMounts } from '../../src/linux/mounts.ts';
 import { runProgram } from '../../src/linux/programs.ts';
 import { scratchDirectory } from '../support/devices.ts';
@@ -358,6 +359,28 @@ conformance('the place of a tree', (suite) => {
     expect((await pool.list()).map((volume) => volume.name)).not.toContain(other);
     await pool.unmount(name, undefined, home.boot);
     await pool.remove(name);
+  });
+
+  needs('switchesMounts')('stands in the way of who destroys the pool', async () => {
+    const { pool } = suite;
+    using home = newHome();
+    const linked = await newTree(suite);
+    const mounted = await newTree(suite);
+    await pool.mount(linked.name, home.at, { ...home.boot, link: true });
+    await pool.mount(mounted.name, join(home.directory, 'other'), home.boot);
+    const { blockers = [] } = describeLoss(suite.home.path);
+    expect(blockers.map(({ what }) => what)).toEqual(
+      expect.arrayContaining([
+        `${linked.name} is linked at ${home.at}`,
+        `${mounted.name} is mounted at ${join(home.directory, 'other')}`,
+      ]),
+    );
+    expect(blockers.filter(({ what }) => what.includes('other'))).toHaveLength(1);
+    await refusal(() => destroyPool(suite.home.path, { ...home.boot, force: true }), 'blocked');
+    for (const { name } of [linked, mounted]) {
+      await pool.unmount(name, undefined, home.boot);
+      await pool.remove(name);
+    }
   });
 
   const { backend } = suite;

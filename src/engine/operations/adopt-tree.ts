@@ -39,6 +39,7 @@ import { requireSpace } from '../space.ts';
 import { timestamp } from '../timestamp.ts';
 import { takingLocks } from '../waiting.ts';
 import { checkDirectories } from './create.ts';
+import { requireOwn } from './mount.ts';
 
 export interface AdoptTreeOptions {
   /** Of the volume; that of the directory when absent. */
@@ -448,6 +449,7 @@ function swap(
 ): string {
   using _turn = hostTurn('places');
   using volume = holdVolume(context, name, 'exclusive');
+  requireOwn(context, volume);
   const original = volume.metadata.at?.original;
   if (original === undefined || volume.metadata.at?.path !== spot.path)
     throw new CoppiceError('busy', `${name} was changed by another operation meanwhile.`);

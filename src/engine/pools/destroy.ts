@@ -6,7 +6,7 @@ import { hasErrno } from '../../linux/libc.ts';
 import { randomId } from '../../linux/random.ts';
 import { type Blocker, blockedBy, CoppiceError } from '../../model/errors.ts';
 import type { Name } from '../../model/names.ts';
-import { mountBlockers, openBlockers, othersBlockers } from '../blockers.ts';
+import { mountBlockers, openBlockers, othersBlockers, placeBlockers } from '../blockers.ts';
 import { type Context, createContext } from '../context.ts';
 import { explaining } from '../failures.ts';
 import { list } from '../operations/list.ts';
@@ -134,10 +134,15 @@ function blockersOf(context: Context, volumes: readonly Held[], force: boolean):
       ...open,
       ...strangers(context),
     ];
-  if (context.metadata.backing.type === 'existing') return open;
+  const placed = placeBlockers(context, volumes);
+  if (context.metadata.backing.type === 'existing') return [...placed, ...open];
   const disks = new Set(volumes.map((volume) => context.driver.path(volume)));
   const others = unmountObstacles(context.path, force ? new Set() : disks);
-  return [...open, ...others];
+  // Of a mount that is recorded it is told how to end it for good.
+  const unknown = others.filter(
+    ({ what }) => !placed.some((each) => what.endsWith(each.what.replace(/^.* at /, ' on '))),
+  );
+  return [...placed, ...open, ...unknown];
 }
 
 /** What somebody else has made would go with the storage that Coppice has made. */
