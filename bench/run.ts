@@ -17,6 +17,8 @@ const measures: Readonly<Record<string, () => Promise<Measured[]>>> = {
   'version-process': async () => (await import('./version-process.ts')).versionProcess(),
   crossover: async () => (await import('./crossover.ts')).crossover(),
   'tree-rollback': async () => (await import('./tree-rollback.ts')).treeRollback(),
+  'postgres-snapshots': async () => (await import('./postgres-snapshots.ts')).postgresSnapshots(),
+  'postgres-cow': async () => (await import('./postgres-cow.ts')).postgresCow(),
   everyday: async () => (await import('./everyday.ts')).everyday(),
   'scale-clone': async () => (await import('./scale-clone.ts')).scaleClone(),
   'scale-list': async () => (await import('./scale-list.ts')).scaleList(),
