@@ -84,7 +84,11 @@ export function countedAt(name: string): Counted | undefined {
   };
 }
 
-/** What was cloned from the snapshots of a dataset. */
-export function clonesOf(dataset: string | undefined): readonly string[] {
-  return dataset === undefined ? [] : ofEach(dataset, (snapshot) => snapshot.clones()).flat();
+/** What was cloned from a snapshot, or from all that a dataset has. */
+export function clonesOf(name: string | undefined): readonly string[] {
+  if (name === undefined) return [];
+  const [dataset, only] = splitSnapshot(name);
+  return ofEach(dataset, (snapshot) =>
+    only === '' || snapshot.name === name ? snapshot.clones() : [],
+  ).flat();
 }
