@@ -10,6 +10,7 @@ import { postgres } from './postgres.ts';
 import { powerCuts } from './power-cuts.ts';
 import type { Scene, Stage } from './scene.ts';
 import { Tally } from './tally.ts';
+import { treeRollbacks } from './tree-rollbacks.ts';
 
 /**
  * Everything at once and for long: the same seed gives the same plans, in the same rounds. Kills and power cuts are counted in
@@ -20,6 +21,7 @@ import { Tally } from './tally.ts';
 const programme: readonly Scene[] = [
   powerCuts,
   killedProcesses,
+  treeRollbacks,
   fullPool,
   powerCuts,
   fullHost,
