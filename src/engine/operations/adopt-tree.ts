@@ -3,7 +3,6 @@ import { relative } from 'node:path';
 import { setImmediate as turn } from 'node:timers/promises';
 import type { Held } from '../../drivers/driver.ts';
 import {
-  createUnnamedAt,
   Descriptor,
   descriptorPath,
   exchangeAt,
@@ -11,20 +10,16 @@ import {
   removeFileAt,
   statusIfAny,
 } from '../../linux/files.ts';
-import { findUsersBelow } from '../../linux/holders.ts';
-import { inodeFlags, readInodeFlags, writeInodeFlags } from '../../linux/inode-flags.ts';
-import { readMounts } from '../../linux/mounts.ts';
 import { randomId } from '../../linux/random.ts';
 import { walkTree } from '../../linux/walk.ts';
 import { type Blocker, blockedBy, CoppiceError } from '../../model/errors.ts';
 import type { VolumeMetadata } from '../../model/metadata.ts';
 import { isName, type Name, parseVolumeName } from '../../model/names.ts';
-import { formatSize } from '../../model/sizes.ts';
 import { requireRoom, type TreePlace } from '../../model/tree-place.ts';
-import { whyNotShared } from '../adoption/sharing.ts';
 import { firstDifference } from '../adoption/tree/compare.ts';
 import { copyTree } from '../adoption/tree/copy.ts';
 import { fingerprintTree, lookAtTree, type TreeLook } from '../adoption/tree/look.ts';
+import { openTree, type Source, usersOf, warningsOf, wayOf } from '../adoption/tree/way.ts';
 import { requireCapability } from '../capabilities.ts';
 import type { Context } from '../context.ts';
 import type { Control } from '../control.ts';
@@ -76,11 +71,6 @@ export interface TreeAdopted {
   readonly blockers?: readonly Blocker[];
   /** What the volume does not keep, a sentence each. */
   readonly warnings?: readonly string[];
-}
-
-interface Source extends Disposable {
-  readonly spot: Spot;
-  readonly fd: number;
 }
 
 /**
@@ -194,107 +184,6 @@ function openSource(spot: Spot): Source {
   return { spot, fd: opened.fd, [Symbol.dispose]: () => opened[Symbol.dispose]() };
 }
 
-interface Way {
-  readonly method: TreeAdopted['method'];
-  readonly blockers: readonly Blocker[];
-}
-
-/** How the data gets into the pool, and what keeps it from that. */
-function wayOf(
-  context: Context,
-  { fd, spot }: Source,
-  look: TreeLook,
-  options: AdoptTreeOptions,
-  isBegun: boolean,
-): Way {
-  const blockers: Blocker[] = look.foreign.map((path) => ({
-    kind: 'mounted',
-    what: `${path} in it is a mount or a subvolume of its own, which would not be in snapshots of it`,
-    remedy: 'unmount it, or copy what is in it to a plain directory and delete the subvolume',
-  }));
-  const mounts = readMounts().filter(({ mountPoint }) => mountPoint.startsWith(`${spot.path}/`));
-  if (look.foreign.length === 0)
-    blockers.push(
-      ...mounts.map(({ mountPoint, source }) => ({
-        kind: 'mounted' as const,
-        what: `${source} is mounted on ${mountPoint}`,
-        remedy: `unmount ${mountPoint}`,
-      })),
-    );
-  if (isBegun) return { method: 'reflink', blockers };
-  if (!options.nodatacow?.length && blockers.length === 0 && isSubvolumeHere(context, fd))
-    return { method: 'snapshot', blockers };
-  const why = whyCopied(context, fd, look);
-  if (why === undefined) return { method: 'reflink', blockers };
-  if (!options.copy)
-    blockers.push({
-      kind: 'source',
-      what: `its blocks can't be shared, because ${why}`,
-      remedy: `copy what can't be with --copy (${formatSize(look.bytes)} in all)`,
-    });
-  return { method: 'copy', blockers };
-}
-
-/** Found by doing it, in a place that goes at once. */
-function isSubvolumeHere(context: Context, fd: number): boolean {
-  using staged = context.driver.stage();
-  try {
-    return context.driver.takeTree?.(staged, fd, randomId()) ?? false;
-  } finally {
-    abandon(context, staged);
-  }
-}
-
-function whyCopied(context: Context, fd: number, { sample, unlike }: TreeLook): string | undefined {
-  if (sample) {
-    using staged = context.driver.stage();
-    try {
-      context.driver.createTree?.(staged, randomId(), {});
-      using tree = openTree(context, staged);
-      using probe = createUnnamedAt(tree.fd);
-      const flags = constants.O_RDONLY | constants.O_NOFOLLOW;
-      const reach = Buffer.concat([
-        Buffer.from(`${descriptorPath(fd)}/`),
-        Buffer.from(sample.reach, 'latin1'),
-      ]);
-      using file = new Descriptor(openSync(reach, flags), closeSync);
-      if (probe) {
-        if (sample.isNodatacow)
-          writeInodeFlags(probe.fd, readInodeFlags(probe.fd) | inodeFlags.noCopyOnWrite);
-        const why = whyNotShared(file.fd, sample.bytes, probe.fd);
-        if (why !== undefined) return why;
-      }
-    } finally {
-      abandon(context, staged);
-    }
-  }
-  const [first] = unlike;
-  if (first === undefined) return undefined;
-  const others = unlike.length > 1 ? ` and ${unlike.length - 1} others` : '';
-  return `${first}${others} would be in a directory that is nodatacow (chattr +C) and is not itself, or the other way round`;
-}
-
-function usersOf(path: string): Blocker[] {
-  return findUsersBelow(path, new Set()).map(({ pid, command, path: used }) => ({
-    kind: 'open',
-    what: `${used} is in use by process ${pid} (${command})`,
-    remedy: 'stop it, or use --force',
-  }));
-}
-
-function warningsOf({ linkedOutside, withFlags }: TreeLook, method: TreeAdopted['method']): string[] {
-  const and = (all: readonly string[]): string =>
-    all.length > 1 ? `${all[0]} and ${all.length - 1} others` : `${all[0]}`;
-  return [
-    ...(linkedOutside.length > 0
-      ? [`${and(linkedOutside)} has names outside of it, too, which keep the file that was.`]
-      : []),
-    ...(withFlags.length > 0 && method !== 'snapshot'
-      ? [`${and(withFlags)} is immutable or append-only (chattr), which the copy is not.`]
-      : []),
-  ];
-}
-
 interface Making {
   readonly name: Name;
   readonly method: TreeAdopted['method'];
@@ -404,11 +293,6 @@ async function requireEqual(
 function* directoriesIn(fd: number): Generator<string> {
   for (const { path, status, isForeign } of walkTree(fd))
     if (status.isDirectory() && !isForeign) yield path.toString('latin1');
-}
-
-function openTree(context: Context, held: Held): Descriptor {
-  const flags = constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW;
-  return new Descriptor(openSync(context.driver.path(held), flags), closeSync);
 }
 
 /** @throws CoppiceError blocked */
