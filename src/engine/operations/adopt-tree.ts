@@ -1,15 +1,8 @@
-import { closeSync, constants, fstatSync, openSync } from 'node:fs';
+import { closeSync, constants, openSync } from 'node:fs';
 import { relative } from 'node:path';
 import { setImmediate as turn } from 'node:timers/promises';
 import type { Held } from '../../drivers/driver.ts';
-import {
-  Descriptor,
-  descriptorPath,
-  exchangeAt,
-  makeLinkAt,
-  removeFileAt,
-  statusIfAny,
-} from '../../linux/files.ts';
+import { Descriptor, descriptorPath } from '../../linux/files.ts';
 import { randomId } from '../../linux/random.ts';
 import { walkTree } from '../../linux/walk.ts';
 import { type Blocker, blockedBy, CoppiceError } from '../../model/errors.ts';
@@ -19,6 +12,7 @@ import { requireRoom, type TreePlace } from '../../model/tree-place.ts';
 import { firstDifference } from '../adoption/tree/compare.ts';
 import { copyTree } from '../adoption/tree/copy.ts';
 import { fingerprintTree, lookAtTree, type TreeLook } from '../adoption/tree/look.ts';
+import { beside, swap } from '../adoption/tree/swap.ts';
 import { openTree, type Source, usersOf, warningsOf, wayOf } from '../adoption/tree/way.ts';
 import { requireCapability } from '../capabilities.ts';
 import type { Context } from '../context.ts';
@@ -26,15 +20,12 @@ import type { Control } from '../control.ts';
 import { beginWork } from '../disk-work.ts';
 import { holdVolume } from '../holding.ts';
 import { isWithin } from '../host-files.ts';
-import { flushNames } from '../placing/link.ts';
-import { contentOf, linkTarget, openSpot, type Spot } from '../placing/spot.ts';
-import { hostTurn } from '../pools/boot-entry.ts';
+import { contentOf, openSpot, type Spot } from '../placing/spot.ts';
 import { abandon, publish, timestampName } from '../publish.ts';
 import { requireSpace } from '../space.ts';
 import { timestamp } from '../timestamp.ts';
 import { takingLocks } from '../waiting.ts';
 import { checkDirectories } from './create.ts';
-import { requireOwn } from './mount.ts';
 
 export interface AdoptTreeOptions {
   /** Of the volume; that of the directory when absent. */
@@ -321,52 +312,4 @@ async function compareAgain(
     'already_exists',
     `${name} was made from ${spot.path} by an adoption that ended early, and since then they differ: ${difference}; "coppice adopt --kind tree --undo ${spot.path}" has that forgotten, then remove or rename ${name}.`,
   );
-}
-
-/** A link and the directory exchange their names; then it is looked who had the directory open until then. */
-function swap(
-  context: Context,
-  { spot, fd }: Source,
-  name: Name,
-  options: AdoptTreeOptions,
-  look: TreeLook,
-): string {
-  using _turn = hostTurn('places');
-  using volume = holdVolume(context, name, 'exclusive');
-  requireOwn(context, volume);
-  const original = volume.metadata.at?.original;
-  if (original === undefined || volume.metadata.at?.path !== spot.path)
-    throw new CoppiceError('busy', `${name} was changed by another operation meanwhile.`);
-  const { parent, base } = spot;
-  const tree = context.driver.path(volume.held);
-  dropStaleLink(spot, original, tree);
-  makeLinkAt(parent, original, tree);
-  exchangeAt(parent, original, parent, base);
-  const isIt = statusIfAny(parent, original)?.inode === fstatSync(fd, { bigint: true }).ino;
-  const users = options.force ? [] : usersOf(beside(spot, original));
-  const isSame = isIt && (options.force || fingerprintTree(fd) === look.fingerprint);
-  if (!isSame || users.length > 0) {
-    exchangeAt(parent, original, parent, base);
-    removeFileAt(parent, original);
-    const changed: Blocker = {
-      kind: 'source',
-      what: 'it was changed meanwhile',
-      remedy: `stop who writes there; then "coppice adopt --kind tree --undo ${spot.path}", and remove or rename ${name}`,
-    };
-    throw blockedBy(
-      `Could not put ${name} in the place of ${spot.path}`,
-      users.length > 0 ? users : [changed],
-    );
-  }
-  flushNames(spot);
-  return beside(spot, original);
-}
-
-/** Of a run that died before the exchange. */
-export function dropStaleLink({ parent }: Spot, original: string, tree: string): void {
-  if (linkTarget({ parent, base: original }) === tree) removeFileAt(parent, original);
-}
-
-export function beside({ path, base }: Spot, name: string): string {
-  return `${path.slice(0, -base.length)}${name}`;
 }

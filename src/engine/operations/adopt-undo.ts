@@ -3,6 +3,7 @@ import { runProgram } from '../../linux/programs.ts';
 import { blockedBy, CoppiceError } from '../../model/errors.ts';
 import type { Name } from '../../model/names.ts';
 import type { TreePlace } from '../../model/tree-place.ts';
+import { beside, dropStaleLink } from '../adoption/tree/swap.ts';
 import { openBlockers } from '../blockers.ts';
 import type { Context } from '../context.ts';
 import { type HeldVolume, holdVolume } from '../holding.ts';
@@ -11,7 +12,6 @@ import { stateOf } from '../placing/place.ts';
 import { contentOf, openSpot, type Spot } from '../placing/spot.ts';
 import { hostTurn } from '../pools/boot-entry.ts';
 import { volumesOf } from '../visible.ts';
-import { beside, dropStaleLink } from './adopt-tree.ts';
 import { requireOwn, write } from './mount.ts';
 
 export interface UndoOptions {
