@@ -188,7 +188,7 @@ const methodArguments: Readonly<Record<string, readonly Argument[]>> = {
       within: 'string',
     }),
   ],
-  recoverGuard: [required('volume', 'string'), required('what', 'string')],
+  recoverGuard: [required('volume', 'string'), required('what', 'string'), optional('id', 'string')],
   guards: [required('volume', 'string')],
   hold: [several('references'), options({ reason: 'string', ...durability })],
   release: [several('references'), options(durability)],

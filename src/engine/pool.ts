@@ -1,6 +1,5 @@
 import { setImmediate as turn } from 'node:timers/promises';
 import { CoppiceError } from '../model/errors.ts';
-import type { GuardRecord } from '../model/metadata.ts';
 import type { Settings } from '../model/settings.ts';
 import { checkArguments, checkMethods, functionArguments } from './arguments.ts';
 import { type Attribution, auditSetup } from './audit.ts';
@@ -8,7 +7,7 @@ import type { PoolHandle } from './context.ts';
 import { progressOf } from './control.ts';
 import { type Executor, inlineExecutor } from './executor.ts';
 import { explainFailure } from './failures.ts';
-import type { Guarded, GuardOptions, Kept } from './guards/guard.ts';
+import type { Guarded, GuardOptions, GuardRecords, Kept } from './guards/guard.ts';
 import type { Recovered } from './guards/recover.ts';
 import type { Adopted, AdoptOptions } from './operations/adopt.ts';
 import type { AdoptTreeOptions, TreeAdopted } from './operations/adopt-tree.ts';
@@ -300,32 +299,30 @@ export class Pool implements AsyncDisposable {
     options: GuardOptions = {},
   ): Promise<Kept<T>> {
     const { guard } = await import('./guards/guard.ts');
-    return await guard(this, volume, change, options);
+    return await guard({ pool: this, records: this.#guardRecords(volume), volume }, change, options);
   }
 
-  /** Ends a change that was being tried when whoever tried it died. */
-  async recoverGuard(volume: string, what: 'undo' | 'accept'): Promise<Recovered> {
+  /**
+   * Ends a change that was being tried when whoever tried it died.
+   * @param id of the one that is meant, whoever tries it; the outermost when absent
+   */
+  async recoverGuard(volume: string, what: 'undo' | 'accept', id?: string): Promise<Recovered> {
     const { recoverGuard } = await import('./guards/recover.ts');
-    return await recoverGuard(this, volume, what);
+    return await recoverGuard({ pool: this, records: this.#guardRecords(volume), volume }, what, id);
+  }
+
+  /** What writes down which changes are being tried: no method of its own, because each has its place in the order of a guard. */
+  #guardRecords(volume: string): GuardRecords {
+    const run = { by: this.#by };
+    return {
+      begin: (guard, within) => this.#runner.run('beginGuard', [volume, guard, within], run),
+      end: async (id) => void (await this.#runner.run('endGuard', [volume, id], run)),
+    };
   }
 
   /** The changes to a volume that are being tried, or were when whoever tried them died; the outermost first. */
   guards(volume: string): Promise<GuardState[]> {
     return this.#runner.run('guards', [volume]);
-  }
-
-  /** For `guard`. */
-  beginGuard(
-    volume: string,
-    guard: Pick<GuardRecord, 'id' | 'keeper'>,
-    within?: string,
-  ): Promise<GuardRecord> {
-    return this.#runner.run('beginGuard', [volume, guard, within], { by: this.#by });
-  }
-
-  /** For `guard`. */
-  async endGuard(volume: string, id: string): Promise<void> {
-    await this.#runner.run('endGuard', [volume, id], { by: this.#by });
   }
 
   /**

@@ -60,7 +60,17 @@ conformance('arguments of a wrong type', (suite) => {
   });
 
   test('every method that takes something looks at it', async () => {
-    const plain = ['list', 'describe', 'vitals', 'tombstones', 'check', 'sync', 'close', 'onBehalfOf'];
+    const plain = [
+      'list',
+      'describe',
+      'vitals',
+      'tombstones',
+      'check',
+      'sync',
+      'close',
+      'onBehalfOf',
+      'policies',
+    ];
     const names = Object.getOwnPropertyNames(Object.getPrototypeOf(suite.pool));
     for (const name of names.filter((each) => each !== 'constructor' && !plain.includes(each)))
       expect((await refusal(() => method(name)(Symbol('wrong')), 'invalid_argument')).message).toContain(

@@ -2,7 +2,6 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { isEnded, type ProcessIdentity, readProcess, readProcesses } from '../../linux/processes.ts';
 import { CoppiceError } from '../../model/errors.ts';
 import { openPool } from '../pool.ts';
-import { recoverGuard } from './recover.ts';
 import type { SupervisorPlan } from './supervisor.ts';
 
 /**
@@ -62,7 +61,7 @@ async function undo(): Promise<void> {
   await using pool = await openPool(plan.pool, { inline: true, program: 'guard' });
   for (;;) {
     try {
-      await recoverGuard(pool, plan.volume, 'undo', plan.id);
+      await pool.recoverGuard(plan.volume, 'undo', plan.id);
       return;
     } catch (error) {
       if (!(error instanceof CoppiceError)) throw error;

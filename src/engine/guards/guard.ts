@@ -8,6 +8,18 @@ import type { Pool } from '../pool.ts';
 import { thisKeeper } from './keeper.ts';
 import { type Supervisor, startSupervisor } from './supervisor.ts';
 
+/** Write down that a change is tried, and that it has ended. */
+export interface GuardRecords {
+  begin(guard: Pick<GuardRecord, 'id' | 'keeper'>, within?: string): Promise<GuardRecord>;
+  end(id: string): Promise<void>;
+}
+
+export interface GuardSubject {
+  readonly pool: Pool;
+  readonly records: GuardRecords;
+  readonly volume: string;
+}
+
 export interface GuardOptions {
   /** What the snapshot is to reach; as for any snapshot of the volume when absent. */
   readonly consistency?: Consistency;
@@ -72,22 +84,22 @@ export class Undone extends CoppiceError {
  * process outside does it as soon as it can
  */
 export async function guard<T>(
-  pool: Pool,
-  volume: string,
+  subject: GuardSubject,
   change: (guarded: Guarded) => Promise<T>,
   options: GuardOptions = {},
 ): Promise<Kept<T>> {
+  const { pool, records, volume } = subject;
   const id = randomId();
-  const record = await pool.beginGuard(volume, { id, keeper: thisKeeper() }, options.within);
+  const record = await records.begin({ id, keeper: thisKeeper() }, options.within);
   const supervisor = await startSupervisor(pool, volume, id).catch(async (error) => {
-    await pool.endGuard(volume, id);
+    await records.end(id);
     throw error;
   });
   const snapshot = `${volume}@${record.snapshot}`;
   try {
     await begin(pool, snapshot, options);
   } catch (error) {
-    await pool.endGuard(volume, id);
+    await records.end(id);
     supervisor.dismiss();
     throw error;
   }
@@ -95,12 +107,12 @@ export async function guard<T>(
     const result = await within(options, (signal) =>
       change({ id, snapshot, signal, runs: (pid) => supervisor.watch(pid) }),
     );
-    await pool.endGuard(volume, id);
+    await records.end(id);
     supervisor.dismiss();
     const changes = await changesSince(pool, snapshot);
     return { result, snapshot, ...(changes && { changes }) };
   } catch (failure) {
-    throw await undo(pool, volume, { record, supervisor, failure });
+    throw await undo(subject, { record, supervisor, failure });
   }
 }
 
@@ -135,12 +147,15 @@ interface Failed {
 }
 
 /** Returns what is to be thrown. */
-async function undo(pool: Pool, volume: string, { record, supervisor, failure }: Failed): Promise<unknown> {
+async function undo(
+  { pool, records, volume }: GuardSubject,
+  { record, supervisor, failure }: Failed,
+): Promise<unknown> {
   const snapshot = `${volume}@${record.snapshot}`;
   const changes = await changesSince(pool, snapshot);
   try {
     const { undo: kept } = await rollbackFor(pool, volume, record.snapshot);
-    await pool.endGuard(volume, record.id);
+    await records.end(record.id);
     supervisor.dismiss();
     return new Undone(volume, snapshot, { undo: kept, changes }, failure);
   } catch (error) {

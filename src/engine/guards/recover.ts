@@ -1,6 +1,5 @@
 import { blockedBy, CoppiceError } from '../../model/errors.ts';
-import type { Pool } from '../pool.ts';
-import { rollbackFor } from './guard.ts';
+import { type GuardSubject, rollbackFor } from './guard.ts';
 
 export interface Recovered {
   /** What became of the change: `undone`, `accepted`, or `nothing` where it had not begun. */
@@ -17,8 +16,7 @@ export interface Recovered {
  * @throws CoppiceError not_found when there is none, blocked while whoever tries it is alive
  */
 export async function recoverGuard(
-  pool: Pool,
-  volume: string,
+  { pool, records, volume }: GuardSubject,
   what: 'undo' | 'accept',
   id?: string,
 ): Promise<Recovered> {
@@ -37,10 +35,10 @@ export async function recoverGuard(
   }
   const snapshot = `${volume}@${guard.snapshot}`;
   if (what === 'accept' || !guard.isBegun) {
-    await pool.endGuard(volume, guard.id);
+    await records.end(guard.id);
     return { outcome: guard.isBegun ? 'accepted' : 'nothing', snapshot };
   }
   const { undo } = await rollbackFor(pool, volume, guard.snapshot);
-  await pool.endGuard(volume, guard.id);
+  await records.end(guard.id);
   return { outcome: 'undone', snapshot, ...(undo !== undefined && { undo }) };
 }
