@@ -11,6 +11,7 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Descriptor } from '../../src/linux/files.ts';
+import { findUsersBelow } from '../../src/linux/holders.ts';
 import { hasErrno } from '../../src/linux/libc.ts';
 import { lock } from '../../src/linux/locks.ts';
 import { readMounts } from '../../src/linux/mounts.ts';
@@ -76,6 +77,7 @@ export function leaks(): string[] {
       .map((mount) => `mount ${mount.mountPoint}`),
     ...loopDevices(path).map((device) => `loop device ${device}`),
     ...childProcesses().map((child) => `process ${child}`),
+    ...serversBelow(path).map(({ pid, command }) => `server ${pid} ${command}`),
   ];
 }
 
@@ -114,7 +116,24 @@ function removeEmpty(path: string): boolean {
   }
 }
 
+/** Servers of databases that work in a directory: they outlive who has started them. Nobody's shell is among them. */
+function serversBelow(path: string): Array<{ readonly pid: number; readonly command: string }> {
+  return findUsersBelow(path, new Set()).flatMap(({ pid, command }) => {
+    const isServer = /^(\S*\/)?(postgres|redis-server|mariadbd)\b/.test(command);
+    return isServer && pid !== undefined ? [{ pid, command }] : [];
+  });
+}
+
+function end(pid: number): void {
+  try {
+    process.kill(pid, 'SIGKILL');
+  } catch (error) {
+    if (!hasErrno(error, 'ESRCH')) throw error;
+  }
+}
+
 function clear(path: string): void {
+  for (const { pid } of serversBelow(path)) end(pid);
   for (const mount of readMounts().reverse()) {
     if (mount.mountPoint.startsWith(`${path}/`)) runProgram('umount', ['--lazy', '--', mount.mountPoint]);
   }
