@@ -1,10 +1,12 @@
-import { treeRange } from './btrfs-trees.ts';
+import { ItemReader } from './btrfs-items.ts';
 import { fixedMemory } from './direct-calls.ts';
 import { attempt, SystemError } from './libc.ts';
 
 /** What is in a whole subvolume: numbers and offsets from linux/btrfs.h and linux/btrfs_tree.h. Needs root. */
 
 const itemTypes = { inode: 1, extentData: 108 } as const;
+/** Of files; what is above is for what the file system keeps for itself. */
+const [firstInode, lastInode] = [256, 2 ** 52];
 const LOGICAL_INO_V2 = 0xc038943bn;
 const ENOENT = 2;
 
@@ -19,12 +21,13 @@ export interface TreeExtents {
 export function readTreeExtents(fd: number): TreeExtents {
   const extents = new Map<number, number>();
   let logicalBytes = 0;
-  for (const { type, data } of treeRange(fd)) {
+  const whole = { from: { inode: firstInode, type: 0 }, to: { inode: lastInode, type: 0xff } };
+  new ItemReader(fd).visit(whole, 'many', ({ type, data }) => {
     if (type === itemTypes.inode && isRegular(data)) logicalBytes += Number(data.readBigUInt64LE(16));
-    if (type !== itemTypes.extentData || data.readUInt8(20) === 0) continue;
+    if (type !== itemTypes.extentData || data.readUInt8(20) === 0) return;
     const address = Number(data.readBigUInt64LE(21));
     if (address !== 0) extents.set(address, Number(data.readBigUInt64LE(29)));
-  }
+  });
   return { logicalBytes, extents };
 }
 

@@ -7,6 +7,7 @@ import { isEnded, type RunningProcess, readProcesses } from './processes.ts';
 export interface FileSystemUser extends RunningProcess {
   /** What it has of the file system, as /proc shows it. */
   readonly path: string;
+  readonly device: bigint;
 }
 
 /**
@@ -19,13 +20,24 @@ export function findFileSystemUsers(directory: string): {
   readonly complete: boolean;
 } {
   const device = statSync(directory, { bigint: true }).dev;
-  const mapped = deviceInMaps(mountOf(directory)?.fileSystem ?? '');
+  return findUsersOfDevices(new Set([device]), mountOf(directory)?.fileSystem ?? '');
+}
+
+/**
+ * The same of several devices, in one pass over /proc.
+ * @param fileSystem that they are in, as mountinfo names it
+ */
+export function findUsersOfDevices(
+  devices: ReadonlySet<bigint>,
+  fileSystem: string,
+): { readonly users: FileSystemUser[]; readonly complete: boolean } {
+  const mapped = deviceInMaps(fileSystem);
   let complete = true;
   const users = readProcesses().flatMap((found): FileSystemUser[] => {
     if (found.pid === process.pid || found.isKernelThread || isEnded(found)) return [];
     try {
-      const path = useOf(found.pid, device, mapped);
-      return path === undefined ? [] : [{ ...found, path }];
+      const use = useOf(found.pid, devices, mapped);
+      return use ? [{ ...found, ...use }] : [];
     } catch (error) {
       // The first one is never the application, and in a container may be out of sight.
       if (hasErrno(error, 'EACCES', 'EPERM')) complete &&= found.pid === 1;
@@ -36,24 +48,29 @@ export function findFileSystemUsers(directory: string): {
   return { users, complete };
 }
 
-function useOf(pid: number, device: bigint, mapped: string): string | undefined {
+type Use = Pick<FileSystemUser, 'path' | 'device'>;
+
+function useOf(pid: number, devices: ReadonlySet<bigint>, mapped: string): Use | undefined {
   const root = `/proc/${pid}`;
   const descriptors = readdirSync(`${root}/fd`).map((name) => `${root}/fd/${name}`);
-  for (const link of ['cwd', 'root', 'exe'].map((name) => `${root}/${name}`).concat(descriptors))
-    if (liesOn(link, device)) return readlinkSync(link);
-  return mappingOn(root, device, mapped);
+  for (const link of ['cwd', 'root', 'exe'].map((name) => `${root}/${name}`).concat(descriptors)) {
+    const device = deviceOf(link);
+    if (device !== undefined && devices.has(device)) return { path: readlinkSync(link), device };
+  }
+  return mappingOn(root, devices, mapped);
 }
 
 /**
  * The table of mappings shows the device of the whole file system where btrfs shows everywhere else that of the subvolume, so each that
  * could be meant is looked at by its link.
  */
-function mappingOn(root: string, device: bigint, mapped: string): string | undefined {
+function mappingOn(root: string, devices: ReadonlySet<bigint>, mapped: string): Use | undefined {
   for (const line of readFileSync(`${root}/maps`, 'latin1').split('\n')) {
     const [range, , , lineDevice] = line.split(' ', 4);
     if (lineDevice !== mapped || range === undefined) continue;
     const link = `${root}/map_files/${withoutZeros(range)}`;
-    if (liesOn(link, device)) return readlinkSync(link);
+    const device = deviceOf(link);
+    if (device !== undefined && devices.has(device)) return { path: readlinkSync(link), device };
   }
   return undefined;
 }
@@ -79,12 +96,12 @@ const status = new Uint32Array(64);
  * Asks for the device alone: then the kernel asks no server, such as that of a FUSE file system, which may hang, or be one of those
  * that are stopped already.
  */
-function liesOn(link: string, device: bigint): boolean {
+function deviceOf(link: string): bigint | undefined {
   const result = attempt('statx', link, AT_FDCWD, link, AT_STATX_DONT_SYNC, 0, status);
   const { EACCES, EPERM } = constants.errno;
   if (result === -EACCES || result === -EPERM) throw new SystemError(-result, 'statx', link);
   const [major = 0, minor = 0] = status.subarray(34, 36);
-  return result === 0 && deviceNumber(major, minor) === device;
+  return result === 0 ? deviceNumber(major, minor) : undefined;
 }
 
 /** As stat(2) puts it together, from linux/kdev_t.h. */

@@ -128,7 +128,8 @@ function openFileOf(pid: string, pathOf: (status: BigIntStats) => string | undef
   return undefined;
 }
 
-export function commandOf(pid: string): string {
+/** What it was started as, on one line; its name where it has none, or has ended. */
+export function commandOf(pid: string | number): string {
   const words = readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0').filter(Boolean);
   const text = words.length > 0 ? words.join(' ') : readFileSync(`/proc/${pid}/comm`, 'utf8').trim();
   // Anybody can call his process anything, and a program that is given as an argument has lines.

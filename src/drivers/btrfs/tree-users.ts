@@ -1,7 +1,9 @@
 import { statSync } from 'node:fs';
 import { relative } from 'node:path';
-import { findUsersOfDevices } from '../../linux/device-users.ts';
+import { findUsersOfDevices } from '../../linux/file-system-users.ts';
 import { descriptorPath, statusIfAny } from '../../linux/files.ts';
+import { commandOf, loopsOnDevices } from '../../linux/holders.ts';
+import { hasErrno } from '../../linux/libc.ts';
 import { cloneMount, replaceMount } from '../../linux/mount-moves.ts';
 import { type Mount, mountOf, mountsOfAllNamespaces, type NamespacedMount } from '../../linux/mounts.ts';
 import { placePath, treePath } from '../directory/holders.ts';
@@ -16,7 +18,23 @@ export function treeHolders(held: readonly HeldDirectory[], pool: string): Holde
     const { dev } = statSync(`${descriptorPath(entry.fd)}/${treeName}`, { bigint: true });
     wanted.set(dev, treePath(entry, pool));
   }
-  return wanted.size === 0 ? { holders: [], complete: true } : findUsersOfDevices(wanted, fileSystemOf(pool));
+  if (wanted.size === 0) return { holders: [], complete: true };
+  const { users, complete } = findUsersOfDevices(new Set(wanted.keys()), fileSystemOf(pool));
+  const processes = users.flatMap(({ pid, device }) => {
+    const command = commandIfThere(pid);
+    return command === undefined ? [] : [{ pid, command, path: wanted.get(device) ?? '' }];
+  });
+  return { holders: [...loopsOnDevices(wanted), ...processes], complete };
+}
+
+/** Undefined when it has ended: then it has nothing open any more. */
+function commandIfThere(pid: number): string | undefined {
+  try {
+    return commandOf(pid);
+  } catch (error) {
+    if (hasErrno(error, 'ENOENT', 'ESRCH')) return undefined;
+    throw error;
+  }
 }
 
 /** Where trees, or parts of them, are mounted, and what is mounted in them there; in whichever mount namespace. */
