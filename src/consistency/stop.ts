@@ -1,99 +1,58 @@
-import { environment } from '../linux/programs.ts';
-import { openTrusted, requireOwn } from '../linux/trusted-path.ts';
+import { streamProgram } from '../linux/programs.ts';
 import { CoppiceError } from '../model/errors.ts';
-import type { ApplicationState } from '../model/metadata.ts';
 import type { Settings } from '../model/settings.ts';
-import { type HookPlan, type Runner, requireSuccess, startRunner } from './hook-process.ts';
-import { type Preparation, type Quiescer, type Scope, type StepLimits, usualLimits } from './quiescer.ts';
+import { ProgramAround } from './program-around.ts';
+import type { Quiescer } from './quiescer.ts';
 
 /** Whether it is said for a volume how to stop what runs on it. */
 export function declaresStop(settings: Settings | undefined): boolean {
   return settings?.['stop.unit'] !== undefined || settings?.['stop.hook'] !== undefined;
 }
 
+/** Milliseconds: a database may have much to write before it has stopped. */
+const longest = 300_000;
+
 /**
  * What runs on a volume, stopped and started again: a unit of systemd by `stop.unit`, or `PROGRAM stop` and `PROGRAM start` by `stop.hook`.
- * It is started also when the stop has failed half way, and when this process is killed meanwhile.
  * @throws CoppiceError invalid_argument when neither is set
  */
 export function stopper(volume: string, settings: Settings): Quiescer {
   const { 'stop.unit': unit, 'stop.hook': hook } = settings;
-  if (unit !== undefined) return new Stopper('stop.unit', '/usr/bin/systemctl', ['--', unit]);
-  if (hook !== undefined) return new Stopper('stop.hook', hook, []);
+  if (unit !== undefined) return stopping('stop.unit', systemctl, ['--', unit], () => isActive(unit));
+  if (hook !== undefined) return stopping('stop.hook', hook, []);
   throw new CoppiceError(
     'invalid_argument',
     `Nothing says how to stop what runs on ${volume}; say it with "coppice set ${volume} stop.unit=NAME.service", or with stop.hook=PROGRAM, which is run with "stop" and "start".`,
   );
 }
 
-/** A database may have much to write before it has stopped. */
-const longest = 300_000;
-const allowance = 20_000;
+const systemctl = '/usr/bin/systemctl';
 
-class Stopper implements Quiescer {
-  readonly name: string;
-  readonly level = 'cold';
-  readonly limits: StepLimits = {
-    ...usualLimits,
-    hold: longest + allowance,
-    release: 2 * longest + allowance,
-  };
-  readonly #program: string;
-  readonly #words: readonly string[];
-  #plan: HookPlan | undefined;
-  #runner: Runner | undefined;
-  #isBegun = false;
+/** What does not run is not to be started afterwards. @throws CoppiceError not_found */
+async function isActive(unit: string): Promise<boolean> {
+  const { code } = await streamProgram(systemctl, ['is-active', '--quiet', '--', unit], {});
+  const [active, inactive] = [0, 3];
+  if (code === active || code === inactive) return code === active;
+  throw new CoppiceError(
+    'not_found',
+    `systemd can't tell whether the unit ${unit} of stop.unit runs (exit code ${code}); is that its name?`,
+  );
+}
 
-  constructor(name: string, program: string, words: readonly string[]) {
-    this.name = name;
-    this.#program = program;
-    this.#words = words;
-  }
-
-  async prepare({ subject }: Scope): Promise<Preparation> {
-    const what = `the program of ${this.name}`;
-    requireOwn(this.#program, what);
-    openTrusted(this.#program, what)[Symbol.dispose]();
-    this.#plan = {
-      program: this.#program,
-      words: { pre: ['stop', ...this.#words], post: ['start', ...this.#words] },
-      milliseconds: longest,
-      environment: {
-        PATH: environment.PATH,
-        LANG: process.env['LANG'] ?? 'C',
-        COPPICE_VOLUME: subject.volume,
-        ...(subject.directory !== undefined && { COPPICE_DIRECTORY: subject.directory }),
-      },
-    };
-    this.#runner = await startRunner(this.#plan);
-    return {};
-  }
-
-  async hold(signal: AbortSignal): Promise<void> {
-    if (!this.#runner) throw new Error('nothing is prepared');
-    signal.throwIfAborted();
-    this.#isBegun = true;
-    requireSuccess(this.#program, await this.#runner.ask('pre', signal));
-  }
-
-  async release(signal: AbortSignal): Promise<void> {
-    if (!this.#runner || !this.#plan || !this.#isBegun) return;
-    this.#isBegun = false;
-    let report = await this.#runner.ask('post', signal);
-    if (!report) {
-      // Who should have started it was killed: to start what runs does nothing.
-      using second = await startRunner({ ...this.#plan, isStarted: true });
-      report = await second.ask('post', signal);
-    }
-    requireSuccess(this.#program, report);
-  }
-
-  async finish(): Promise<ApplicationState> {
-    const details = { program: this.#program, words: this.#words.join(' ') };
-    return { name: this.name, level: this.level, recovery: 'none', details };
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    this.#runner?.[Symbol.dispose]();
-  }
+function stopping(
+  setting: string,
+  program: string,
+  words: readonly string[],
+  isNeeded?: () => Promise<boolean>,
+): Quiescer {
+  return new ProgramAround({
+    setting,
+    name: setting,
+    level: 'cold',
+    program,
+    words: { pre: ['stop', ...words], post: ['start', ...words] },
+    milliseconds: longest,
+    details: { program, words: words.join(' ') },
+    ...(isNeeded && { isNeeded }),
+  });
 }
