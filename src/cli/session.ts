@@ -1,4 +1,5 @@
-import { openPool, type Pool } from '../engine/pool.ts';
+import { openPool } from '../engine/open-pool.ts';
+import type { Pool } from '../engine/pool.ts';
 import type { PoolDescription } from '../engine/pools/describe.ts';
 import { formatSize } from '../model/sizes.ts';
 import { note } from './command.ts';

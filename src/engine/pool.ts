@@ -1,12 +1,7 @@
-import { setImmediate as turn } from 'node:timers/promises';
-import { CoppiceError } from '../model/errors.ts';
 import type { Settings } from '../model/settings.ts';
-import { checkArguments, checkMethods, functionArguments } from './arguments.ts';
-import { type Attribution, auditSetup } from './audit.ts';
-import type { PoolHandle } from './context.ts';
-import { progressOf } from './control.ts';
-import { type Executor, inlineExecutor } from './executor.ts';
-import { explainFailure } from './failures.ts';
+import { checkMethods } from './arguments.ts';
+import type { Attribution } from './audit.ts';
+import { cloneMany, type ManyCloned } from './clone-many.ts';
 import type { Guarded, GuardOptions, GuardRecords, Kept } from './guards/guard.ts';
 import type { Recovered } from './guards/recover.ts';
 import type { Adopted, AdoptOptions } from './operations/adopt.ts';
@@ -39,64 +34,9 @@ import type { ApplyPoliciesOptions, PoliciesApplied } from './policy/apply.ts';
 import type { VolumePolicy } from './policy/policies.ts';
 import type { BootFiles } from './pools/boot-entry.ts';
 import type { Finding } from './pools/check.ts';
-import { defaultPoolPath } from './pools/default-path.ts';
 import type { PoolDescription, PoolVitals } from './pools/describe.ts';
-import { openPoolRoot } from './pools/open.ts';
-import { type Durability, type LongOptions, Runner } from './runner.ts';
+import type { Durability, LongOptions, Runner } from './runner.ts';
 import type { Snapshotted } from './taking.ts';
-
-export interface OpenOptions {
-  /** Run operations in the calling thread, which they block, instead of in worker threads. For short-lived processes. */
-  readonly inline?: boolean;
-  /** How long to wait for a volume that another operation holds, in milliseconds; `Infinity` is for ever. 30,000 when absent. */
-  readonly lockTimeout?: number;
-  /** The file that changes are told to, one line of JSON each, where it or its directory is there: /var/log/coppice/audit.jsonl when absent. */
-  readonly auditLog?: string;
-  /** What that calls this program: `library` when absent. */
-  readonly program?: string;
-}
-
-export interface ManyCloned {
-  readonly cloned: readonly Cloned[];
-  readonly failed: ReadonlyArray<{ readonly name: string; readonly error: CoppiceError }>;
-  /** The signal fired before all were made; those in `cloned` stay. */
-  readonly cancelled?: true;
-}
-
-/** Opens a pool; @throws CoppiceError not_a_pool, unsupported. What a process that died had left unfinished is cleaned up. */
-export async function openPool(path: string = defaultPoolPath, options: OpenOptions = {}): Promise<Pool> {
-  checkArguments('openPool', functionArguments.openPool, [path, options]);
-  try {
-    return await open(path, options);
-  } catch (error) {
-    throw explainFailure(`open the pool ${path}`, error);
-  }
-}
-
-async function open(path: string, options: OpenOptions): Promise<Pool> {
-  const root = openPoolRoot(path);
-  try {
-    const audit = auditSetup(options.auditLog, options.program);
-    const handle = { path: root.path, root: root.fd, metadata: root.metadata, audit };
-    const { inline = false, lockTimeout = 30_000 } = options;
-    const executor = await makeExecutor(handle, inline, lockTimeout === Number.POSITIVE_INFINITY);
-    await executor.run('sweep', []).catch(async (error) => {
-      await executor.close();
-      throw error;
-    });
-    const identity = { path: root.path, id: root.metadata.id, session: audit.session };
-    return new Pool(identity, new Runner(executor, lockTimeout), root);
-  } catch (error) {
-    root[Symbol.dispose]();
-    throw error;
-  }
-}
-
-async function makeExecutor(handle: PoolHandle, inline: boolean, wait: boolean): Promise<Executor> {
-  if (inline) return inlineExecutor(handle, wait);
-  const { workerExecutor } = await import('./worker-executor.ts');
-  return workerExecutor(handle);
-}
 
 /**
  * An open pool. Every method throws a CoppiceError with a stable code when it can't do what it says. Sizes are bytes. A method
@@ -209,34 +149,11 @@ export class Pool implements AsyncDisposable {
     options: CloneOptions & Durability & LongOptions = {},
   ): Promise<ManyCloned> {
     const { signal, onProgress, durability, ...rest } = options;
-    if (!Number.isInteger(count) || count < 1 || count > 100_000) {
-      throw new CoppiceError(
-        'invalid_argument',
-        `${count} is not a valid count: clone 1 to 100,000 at once.`,
-      );
-    }
-    const names = Array.from({ length: count }, (_, index) => `${name}-${index + 1}`);
-    const cloned: Cloned[] = [];
-    const failed: Array<{ name: string; error: CoppiceError }> = [];
-    let next = 0;
-    const lane = async (): Promise<void> => {
-      while (next < count && !signal?.aborted) {
-        const each = names[next++] ?? '';
-        try {
-          const run = { durability: 'deferred', signal, by: this.#by } as const;
-          cloned.push(await this.#runner.run('clone', [source, each, rest], run));
-        } catch (error) {
-          if (!(error instanceof CoppiceError)) throw error;
-          failed.push({ name: each, error });
-        }
-        onProgress?.(progressOf('cloning', cloned.length + failed.length, count));
-        // Where operations run in this thread, nothing else would let it hear of the signal.
-        if (signal) await turn();
-      }
-    };
-    await Promise.all(Array.from({ length: Math.min(count, 8) }, lane));
+    const run = { durability: 'deferred', signal, by: this.#by } as const;
+    const cloneOne = (each: string): Promise<Cloned> => this.#runner.run('clone', [source, each, rest], run);
+    const result = await cloneMany(cloneOne, name, count, { signal, onProgress });
     if (durability !== 'deferred') await this.sync();
-    return { cloned, failed, ...(next < count && { cancelled: true }) };
+    return result;
   }
 
   /**

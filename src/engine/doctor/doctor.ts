@@ -1,5 +1,5 @@
 import { hasErrno } from '../../linux/libc.ts';
-import { openPool } from '../pool.ts';
+import { openPool } from '../open-pool.ts';
 import { defaultPoolPath } from '../pools/default-path.ts';
 import { requireDirectoryPool } from '../pools/open.ts';
 import { bootFindings } from './boot.ts';

@@ -1,7 +1,7 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import { isEnded, type ProcessIdentity, readProcess, readProcesses } from '../../linux/processes.ts';
 import { CoppiceError } from '../../model/errors.ts';
-import { openPool } from '../pool.ts';
+import { openPool } from '../open-pool.ts';
 import type { SupervisorPlan } from './supervisor.ts';
 
 /**

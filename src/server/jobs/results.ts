@@ -14,11 +14,11 @@ import {
   MeasureUsageResultSchema,
 } from '../../api/generated/coppice/v1/job_service_pb.ts';
 import { volumeName } from '../../api/resource-names.ts';
+import type { ManyCloned } from '../../engine/clone-many.ts';
 import type { Adopted } from '../../engine/operations/adopt.ts';
 import type { Exported } from '../../engine/operations/export.ts';
 import type { Imported } from '../../engine/operations/import.ts';
 import type { Usage } from '../../engine/operations/usage.ts';
-import type { ManyCloned } from '../../engine/pool.ts';
 import { CoppiceError, type ErrorData } from '../../model/errors.ts';
 import { toImageFormat, toJobError, toUsage } from '../convert.ts';
 import type { ServedPool } from '../pools/served-pool.ts';

@@ -1,7 +1,8 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import type { AuditEntry } from '../../engine/audit.ts';
+import { openPool } from '../../engine/open-pool.ts';
 import type { Listed, VolumeDetails } from '../../engine/operations/list.ts';
-import { openPool, type Pool } from '../../engine/pool.ts';
+import type { Pool } from '../../engine/pool.ts';
 import { openPoolRoot } from '../../engine/pools/open.ts';
 import { CoppiceError } from '../../model/errors.ts';
 import { unavailable } from '../failures.ts';
