@@ -1,3 +1,4 @@
+import { CoppiceError } from '../model/errors.ts';
 import type { Settings } from '../model/settings.ts';
 import { checkMethods } from './arguments.ts';
 import type { Attribution } from './audit.ts';

@@ -1,6 +1,7 @@
 import { buildCommand, type Command } from '@stricli/core';
+import type { ManyCloned } from '../../engine/clone-many.ts';
 import type { CloneOptions } from '../../engine/operations/clone.ts';
-import type { ManyCloned, Pool } from '../../engine/pool.ts';
+import type { Pool } from '../../engine/pool.ts';
 import { CoppiceError } from '../../model/errors.ts';
 import { parseSize } from '../../model/sizes.ts';
 import { note, print, reporting, warn } from '../command.ts';
