@@ -177,7 +177,11 @@ export interface RollbackIntent {
   readonly keep: string;
   readonly replacedUuid: string;
   readonly stagedUuid: string;
+  /** The transaction of the last change to the new state, before it was put in the volume's place. */
+  readonly stagedChanged?: string;
   readonly created: string;
+  /** Whoever has the replaced state open is not asked. */
+  readonly force?: boolean;
   readonly request?: string;
 }
 

@@ -6,10 +6,10 @@ import { buryTogether, type Doomed } from '../bury-together.ts';
 import type { Context } from '../context.ts';
 import { type Control, progressOf } from '../control.ts';
 import { endBranch } from '../end-branch.ts';
+import { finishRollbacksOf } from '../exchange.ts';
 import { type HeldVolume, holdSnapshot, holdVolume } from '../holding.ts';
 import { inLockOrder } from '../order.ts';
 import { snapshotsOf, volumesOf } from '../visible.ts';
-import { finishRollbacksOf } from './rollback.ts';
 
 export interface RemoveOptions {
   /** Remove a volume although it has snapshots, and those with it. */

@@ -1,17 +1,16 @@
 import type { Held } from '../../drivers/driver.ts';
 import { type Blocker, blockedBy, CoppiceError } from '../../model/errors.ts';
-import type { RollbackIntent, SnapshotMetadata } from '../../model/metadata.ts';
+import type { RollbackIntent } from '../../model/metadata.ts';
 import { formatReference, type Name, parseSnapshotReference } from '../../model/names.ts';
 import { openBlockers, stuckMountBlockers } from '../blockers.ts';
 import type { Context } from '../context.ts';
-import { busy } from '../failures.ts';
+import { completeExchange, isTouched, takeBack } from '../exchange.ts';
 import { type HeldVolume, holdSnapshot, holdVolume, requireUnsealed } from '../holding.ts';
 import { nestedIn, problemsOf, problemsOfSnapshot } from '../problems.ts';
-import { abandon, publishNumbered, staging, timestampName } from '../publish.ts';
+import { abandon, timestampName } from '../publish.ts';
 import { type Marked, requestMark } from '../request-mark.ts';
 import { requireSpace } from '../space.ts';
 import { removeStale } from '../stale-files.ts';
-import { volumesOf } from '../visible.ts';
 
 /** The mark goes to the snapshot that keeps the replaced state. */
 export interface RollbackOptions extends Marked {
@@ -90,90 +89,36 @@ interface Exchange {
   readonly force: boolean;
 }
 
-function exchange(
-  context: Context,
-  volume: HeldVolume,
-  target: Held,
-  { snapshot, mark, force }: Exchange,
-): Name | undefined {
+function exchange(context: Context, volume: HeldVolume, target: Held, how: Exchange): Name | undefined {
   using staged = context.driver.stage();
-  let exchanged = false;
+  let intent: RollbackIntent | undefined;
   try {
     context.driver.stageRollback(target, staged);
-    removeStale(context, volume, staged);
+    // What is written to it later can be told from that by its transaction.
+    if (removeStale(context, volume, staged)) context.driver.commit();
     // A payload that somebody deleted can be rolled back too: there is nothing to keep then.
     if (!context.driver.payloadUuid(volume.held)) {
       context.driver.adopt(volume.held, staged);
       abandon(context, staged);
       return undefined;
     }
-    const intent = announce(context, volume, staged, snapshot, mark);
+    intent = announce(context, volume, staged, how);
     context.driver.exchange(volume.held, staged);
-    exchanged = true;
-    context.driver.switchMounts?.(staged, volume.held);
-    if (!force) requireUnused(context, volume, staged);
-    return keepReplaced(context, volume.held, staged, intent);
+    return completeExchange(context, volume, staged, intent);
   } catch (error) {
-    // What was replaced lies in the staged entry now. If it can't go back either, it stays there, and the next opening of the pool keeps it.
-    if (!exchanged || takenBack(context, volume.held, staged)) abandon(context, staged);
+    // What was replaced lies in the staged entry, unless it could go back. If not, it stays there, and the next opening of the pool settles it.
+    if (!intent || isBack(context, volume, staged, intent)) abandon(context, staged);
     throw error;
   }
 }
 
-/**
- * Somebody may have opened what is replaced between the first look and the exchange; since then nobody can. What he writes would be
- * lost. Of a disk the first look has been the last moment: who has one open is seen by a lease, which is not taken twice.
- * @throws CoppiceError blocked
- */
-function requireUnused(context: Context, volume: HeldVolume, staged: Held): void {
-  if (volume.metadata.kind !== 'tree' || !context.driver.switchMounts) return;
-  const blockers = openBlockers(context, [staged]);
-  if (blockers.length > 0) throw blockedBy(`Could not roll back ${volume.name}`, blockers);
-}
-
-function takenBack(context: Context, volume: Held, staged: Held): boolean {
+/** Whether what was to be replaced is in its place, again or still, and nothing in the staged entry is worth keeping. */
+function isBack(context: Context, volume: HeldVolume, staged: Held, intent: RollbackIntent): boolean {
   try {
-    context.driver.exchange(volume, staged);
-    context.driver.switchMounts?.(staged, volume);
-    return true;
+    if (context.driver.payloadUuid(staged) === intent.replacedUuid) takeBack(context, volume.held, staged);
+    return !isTouched(context, staged, intent);
   } catch {
     return false;
-  }
-}
-
-/** Finishes or drops a rollback that was interrupted. Returns whether the staged entry is settled. */
-export function recoverRollback(context: Context, staged: Held, intent: RollbackIntent): boolean {
-  const inside = context.driver.payloadUuid(staged);
-  if (inside !== intent.replacedUuid) {
-    context.driver.discard(staged);
-    return true;
-  }
-  using volume = findById(context, intent);
-  if (!volume) return false;
-  context.driver.switchMounts?.(staged, volume.held);
-  keepReplaced(context, volume.held, staged, intent);
-  return true;
-}
-
-/**
- * Finishes for processes that have died what they were rolling back of a volume that is held. Whoever removes it or a snapshot of
- * it does this first: afterwards there would be nothing left to keep the replaced state with, or it would be kept once more.
- * @throws CoppiceError busy
- */
-export function finishRollbacksOf(context: Context, volume: HeldVolume): void {
-  for (const id of context.driver.listEntries('staging')) {
-    const place = { area: 'staging', id } as const;
-    const intent = context.driver.peek(place);
-    if (intent?.type !== 'rollback' || intent.volumeId !== volume.metadata.id) continue;
-    // Its maker is dead, or would hold the volume. Who opens the pool may be looking at it, and does not wait for us.
-    const held = context.driver.hold(place, 'exclusive', context.wait);
-    if (held === 'busy') throw busy(volume.name);
-    if (held === 'absent') continue;
-    using staged = held;
-    if (context.driver.payloadUuid(staged) === intent.replacedUuid) {
-      context.driver.switchMounts?.(staged, volume.held);
-      keepReplaced(context, volume.held, staged, intent);
-    }
   }
 }
 
@@ -181,8 +126,7 @@ function announce(
   context: Context,
   volume: HeldVolume,
   staged: Held,
-  snapshot: Name,
-  mark: Marked,
+  { snapshot, mark, force }: Exchange,
 ): RollbackIntent {
   const now = new Date();
   const intent: RollbackIntent = {
@@ -193,79 +137,13 @@ function announce(
     keep: timestampName('pre-rollback', now),
     replacedUuid: requireUuid(context, volume.held),
     stagedUuid: requireUuid(context, staged),
+    stagedChanged: context.driver.inspect(staged)?.changedIn ?? '',
     created: now.toISOString(),
+    ...(force && { force }),
     ...mark,
   };
   context.driver.write(staged, intent);
   return intent;
-}
-
-/**
- * The exchange has happened: keeps what lies in the staged entry as a snapshot of the volume, once, and clears the entry. Where
- * somebody has removed the disk and nothing lies beside it, there is nothing to keep.
- */
-function keepReplaced(
-  context: Context,
-  volume: Held,
-  staged: Held,
-  intent: RollbackIntent,
-): Name | undefined {
-  const id = `rollback-${intent.replacedUuid}`;
-  const already = findKept(context, volume, intent.keep, id);
-  const name =
-    already ?? (context.driver.isEmpty(staged) ? undefined : keep(context, volume, staged, intent, id));
-  abandon(context, staged);
-  return name;
-}
-
-function keep(context: Context, volume: Held, staged: Held, intent: RollbackIntent, id: string): Name {
-  // A disk that somebody has removed is no reason not to go back.
-  if (context.driver.inspect(staged)) context.driver.writeOut(staged);
-  return staging(context, (entry) => {
-    context.driver.snapshot(staged, entry);
-    const metadata: SnapshotMetadata = {
-      type: 'snapshot',
-      id,
-      volumeId: intent.volumeId,
-      created: intent.created,
-      consistency: 'sync',
-      reason: 'rollback',
-      generation: context.driver.inspect(entry)?.createdIn ?? '0',
-      ...(intent.request !== undefined && { request: intent.request }),
-    };
-    context.driver.write(entry, metadata);
-    return publishNumbered(context, entry, volume, intent.keep as Name);
-  });
-}
-
-/** A crash may have come between keeping the replaced state and clearing the entry. */
-function findKept(context: Context, volume: Held, wanted: string, id: string): Name | undefined {
-  for (let number = 1; ; number++) {
-    const name = (number === 1 ? wanted : `${wanted}-${number}`) as Name;
-    const metadata = context.driver.peek({ area: 'snapshots', volume, name });
-    if (!metadata) return undefined;
-    if (metadata.type === 'snapshot' && metadata.id === id) return name;
-  }
-}
-
-function findById(context: Context, intent: RollbackIntent): HeldVolume | undefined {
-  const names = [intent.volume, ...volumesOf(context).map((record) => record.name)];
-  for (const name of names) {
-    const metadata = context.driver.peek({ area: 'volumes', name: name as Name });
-    const isIt = metadata?.type === 'volume' && metadata.id === intent.volumeId;
-    // Nothing may be there under its name, where the storage needs two steps for an exchange: who holds it finishes that.
-    if (!isIt && (metadata || name !== intent.volume)) continue;
-    try {
-      const volume = holdVolume({ ...context, wait: false }, name as Name, 'exclusive');
-      if (volume.metadata.id === intent.volumeId) return volume;
-      volume[Symbol.dispose]();
-    } catch (error) {
-      if (!(error instanceof CoppiceError)) throw error;
-      if (isIt && (error.code === 'busy' || error.code === 'not_found')) return undefined;
-      if (isIt || !['busy', 'not_found', 'damaged'].includes(error.code)) throw error;
-    }
-  }
-  return undefined;
 }
 
 function requireUuid(context: Context, held: Held): string {
