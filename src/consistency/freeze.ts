@@ -70,9 +70,10 @@ class FreezeQuiescer implements Quiescer {
       if (frozen.isWhole) count = freezing.count();
     } finally {
       freezing.thaw(guard);
+      // First it must be known that there is nothing left to thaw: by then it may be another's turn.
+      await guard.releaser.tell({ done: true }).catch(() => undefined); // all goes on, also where nobody hears it
       guard.turn.leave();
     }
-    await guard.releaser.tell({ done: true }).catch(() => undefined); // all goes on, also where nobody hears it
     this.#details = { processes: String(count ?? 0), milliseconds: String(milliseconds) };
     if (frozen.isWhole && (count === undefined || milliseconds >= this.#timeout))
       throw this.#moved(milliseconds);

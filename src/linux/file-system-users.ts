@@ -2,7 +2,7 @@ import { readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs';
 import { constants } from 'node:os';
 import { attempt, hasErrno, SystemError } from './libc.ts';
 import { mountOf } from './mounts.ts';
-import { isEnded, type RunningProcess, readProcesses } from './processes.ts';
+import { isEnded, type RunningProcess, readProcess, readProcesses } from './processes.ts';
 
 export interface FileSystemUser extends RunningProcess {
   /** What it has of the file system, as /proc shows it. */
@@ -30,11 +30,12 @@ export function findFileSystemUsers(directory: string): {
 export function findUsersOfDevices(
   devices: ReadonlySet<bigint>,
   fileSystem: string,
+  others: 'without us' | 'and us' = 'without us',
 ): { readonly users: FileSystemUser[]; readonly complete: boolean } {
   const mapped = deviceInMaps(fileSystem);
   let complete = true;
   const users = readProcesses().flatMap((found): FileSystemUser[] => {
-    if (found.pid === process.pid || found.isKernelThread || isEnded(found)) return [];
+    if (found.isKernelThread || (found.pid === process.pid && others === 'without us')) return [];
     try {
       const use = useOf(found.pid, devices, mapped);
       return use ? [{ ...found, ...use }] : [];
@@ -51,24 +52,43 @@ export function findUsersOfDevices(
 type Use = Pick<FileSystemUser, 'path' | 'device'>;
 
 function useOf(pid: number, devices: ReadonlySet<bigint>, mapped: string): Use | undefined {
-  const root = `/proc/${pid}`;
+  const root = usableDirectory(pid);
+  if (root === undefined) return undefined;
   const descriptors = readdirSync(`${root}/fd`).map((name) => `${root}/fd/${name}`);
   for (const link of ['cwd', 'root', 'exe'].map((name) => `${root}/${name}`).concat(descriptors)) {
     const device = deviceOf(link);
     if (device !== undefined && devices.has(device)) return { path: readlinkSync(link), device };
   }
-  return mappingOn(root, devices, mapped);
+  return mappingOn(root, `/proc/${pid}`, devices, mapped);
+}
+
+/** Where a process's first thread has ended, the others have what is open; where all have, nobody has anything. */
+function usableDirectory(pid: number): string | undefined {
+  const first = readProcess(pid);
+  if (!first) return undefined;
+  if (!isEnded(first)) return `/proc/${pid}`;
+  for (const thread of readdirSync(`/proc/${pid}/task`)) {
+    const directory = `/proc/${pid}/task/${thread}`;
+    const state = /\) (.)/.exec(readFileSync(`${directory}/stat`, 'latin1'))?.[1];
+    if (state !== undefined && !'ZXx'.includes(state)) return directory;
+  }
+  return undefined;
 }
 
 /**
  * The table of mappings shows the device of the whole file system where btrfs shows everywhere else that of the subvolume, so each that
  * could be meant is looked at by its link.
  */
-function mappingOn(root: string, devices: ReadonlySet<bigint>, mapped: string): Use | undefined {
+function mappingOn(
+  root: string,
+  process: string,
+  devices: ReadonlySet<bigint>,
+  mapped: string,
+): Use | undefined {
   for (const line of readFileSync(`${root}/maps`, 'latin1').split('\n')) {
     const [range, , , lineDevice] = line.split(' ', 4);
     if (lineDevice !== mapped || range === undefined) continue;
-    const link = `${root}/map_files/${withoutZeros(range)}`;
+    const link = `${process}/map_files/${withoutZeros(range)}`;
     const device = deviceOf(link);
     if (device !== undefined && devices.has(device)) return { path: readlinkSync(link), device };
   }

@@ -92,6 +92,8 @@ export interface Keeper {
   readonly started: string;
   /** The id of that start of the machine. */
   readonly boot: string;
+  /** The namespace that the number is of; absent where that can't be told. */
+  readonly namespace?: string;
 }
 
 /**

@@ -18,7 +18,7 @@ export async function prove(name: string, value: string, proof: Proof): Promise<
     const socketDirectory = join(sockets, 's');
     {
       using data = openDataDirectory(copy, below);
-      makeSocketDirectory(socketDirectory, data.owner);
+      makeSocketDirectory(sockets, 's', data.owner);
     }
     // The way there must be open to the owner of the cluster.
     chmodSync(sockets, 0o711);

@@ -104,8 +104,9 @@ interface Server {
 
 function launch(owner: User, program: string, path: string): Server {
   // Whatever of the settings could be said by the environment is not.
-  const [command, args] = commandAs(owner, program, ['-D', path]);
-  const child: ChildProcess = spawn('setpriv', ['--pdeathsig=QUIT', '--', command, ...args], {
+  // The kernel forgets whom to tell of our death where the user changes, so it is asked for after that.
+  const [command, args] = commandAs(owner, 'setpriv', ['--pdeathsig=QUIT', '--', program, '-D', path]);
+  const child: ChildProcess = spawn(command, args, {
     env: { PATH: environment.PATH, LC_ALL: 'C' },
     cwd: '/',
     stdio: ['ignore', 'ignore', 'pipe'],

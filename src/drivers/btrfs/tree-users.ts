@@ -19,7 +19,7 @@ export function treeHolders(held: readonly HeldDirectory[], pool: string): Holde
     wanted.set(dev, treePath(entry, pool));
   }
   if (wanted.size === 0) return { holders: [], complete: true };
-  const { users, complete } = findUsersOfDevices(new Set(wanted.keys()), fileSystemOf(pool));
+  const { users, complete } = findUsersOfDevices(new Set(wanted.keys()), fileSystemOf(pool), 'and us');
   const processes = users.flatMap(({ pid, device }) => {
     const command = commandIfThere(pid);
     return command === undefined ? [] : [{ pid, command, path: wanted.get(device) ?? '' }];
@@ -44,7 +44,11 @@ export function treeMounts(held: readonly HeldDirectory[], pool: string): Mounte
   return held.flatMap((entry) => {
     const { own, inside } = all.of(entry);
     const isRoot = process.geteuid?.() === 0;
-    return [...own, ...inside].map((mount): MountedPart => {
+    const layers = overlaysOn(all.mounts, treePath(entry, pool)).map(({ mountPoint }) => ({
+      path: mountPoint,
+      source: 'an overlay with a layer in it',
+    }));
+    const parts = [...own, ...inside].map((mount): MountedPart => {
       const { mountPoint, source, namespace, root } = mount;
       const hasOthersIn = inside.some((other) => other.mountPoint.startsWith(`${mountPoint}/`));
       const isUppermost = all.uppermostAt(mountPoint) === mount;
@@ -57,7 +61,30 @@ export function treeMounts(held: readonly HeldDirectory[], pool: string): Mounte
         ...(canFollow && own.includes(mount) && { isSwitched: true }),
       };
     });
+    return [...parts, ...layers];
   });
+}
+
+/** The layers of an overlay stay those that they were when it was mounted, and nobody has them open. */
+function overlaysOn(mounts: readonly NamespacedMount[], tree: string): NamespacedMount[] {
+  const device = deviceOf(tree);
+  return mounts.filter(({ type, options, namespace }) => {
+    if (type !== 'overlay' || device === undefined) return false;
+    const layers = options.flatMap((option) => {
+      const [, paths] = /^(?:lowerdir|upperdir|workdir)\+?=(.*)$/.exec(option) ?? [];
+      return paths === undefined ? [] : paths.split(/(?<!\\):+/);
+    });
+    const root = namespace === undefined ? '' : `/proc/${namespace}/root`;
+    return layers.some((layer) => deviceOf(`${root}${layer.replaceAll(/\\(.)/g, '$1')}`) === device);
+  });
+}
+
+function deviceOf(path: string): bigint | undefined {
+  try {
+    return statSync(path, { bigint: true }).dev;
+  } catch {
+    return undefined; // what can't be looked at, as a layer that is gone, is not in the tree
+  }
 }
 
 /** The mounts that can follow, in this namespace: of `from`'s tree, wherever that lies by now, to `to`'s. */
@@ -73,6 +100,7 @@ export function switchMounts(from: HeldDirectory, to: HeldDirectory, pool: strin
 }
 
 interface TreeMounts {
+  readonly mounts: readonly NamespacedMount[];
   /** The one that whoever looks there sees, in this namespace. */
   uppermostAt(mountPoint: string): NamespacedMount | undefined;
   rootOf(entry: HeldDirectory): string;
@@ -87,6 +115,7 @@ function mountsOfTrees(pool: string): TreeMounts | undefined {
   const rootOf = (entry: HeldDirectory): string =>
     rootIn(poolMount, `${pool}/${placePath(entry.place)}/${treeName}`);
   return {
+    mounts,
     rootOf,
     uppermostAt: (mountPoint) =>
       mounts.findLast((mount) => mount.namespace === undefined && mount.mountPoint === mountPoint),

@@ -82,10 +82,11 @@ export async function branch(
     const own: Record<string, string> = {};
     const servers: BranchServer[] = [];
     for (const [index, { name: kind, directory: below, user, database }] of databases.entries()) {
-      const socketDirectory = join(copy, `.branch-socket${index === 0 ? '' : `-${index + 1}`}`);
+      const socketName = `.branch-socket${index === 0 ? '' : `-${index + 1}`}`;
+      const socketDirectory = join(copy, socketName);
       {
         using data = openDataDirectory(copy, below);
-        makeSocketDirectory(socketDirectory, data.owner);
+        makeSocketDirectory(copy, socketName, data.owner);
       }
       const safe = {
         below,

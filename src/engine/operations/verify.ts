@@ -6,6 +6,7 @@ import { formatReference, type Name, parseSnapshotReference } from '../../model/
 import type { Settings } from '../../model/settings.ts';
 import type { Context } from '../context.ts';
 import type { Control } from '../control.ts';
+import { endServersIn } from '../end-branch.ts';
 import { isAlive, thisKeeper } from '../guards/keeper.ts';
 import { holdSnapshot, holdVolume } from '../holding.ts';
 import { timestamp } from '../timestamp.ts';
@@ -43,7 +44,7 @@ export async function verify(
   const reference = parseSnapshotReference(referenceText);
   const { settings, directory } = lookAt(context, reference.volume);
   requireProvable(reference.volume, settings);
-  removeLeftBehind(context, control);
+  removeLeftBehind(context, settings, control);
   const name = `verify-${randomId().slice(0, 13)}`;
   clone(context, formatReference(reference), name, {}, { keeper: thisKeeper() });
   context.turn.end();
@@ -100,17 +101,30 @@ function record(
     context.driver.write(held, { ...metadata, verified } satisfies SnapshotMetadata);
 }
 
+/** Of the copies that are made here. */
+const ownName = /^verify-[0-9a-f]{8}-[0-9a-f]{4}$/;
+
 /** Copies of others who were killed before they could remove them. */
-function removeLeftBehind(context: Context, control: Control): void {
+function removeLeftBehind(context: Context, settings: Settings, control: Control): void {
+  // What somebody has given a name of his own is his.
   const dead = volumesOf(context).flatMap(({ name, metadata }) =>
-    metadata?.type === 'volume' && metadata.keeper && !isAlive(metadata.keeper) ? [name] : [],
+    metadata?.type === 'volume' && metadata.keeper && ownName.test(name) && !isAlive(metadata.keeper)
+      ? [name as Name]
+      : [],
   );
   for (const name of dead) {
     try {
-      remove(context, [name], { withSnapshots: true, ifExists: true }, control);
+      endServersOf(context, name, settings);
+      remove(context, [name], { ifExists: true }, control);
     } catch (error) {
       // Somebody looks at it; the next one who verifies removes it.
       if (!(error instanceof CoppiceError)) throw error;
     }
   }
+}
+
+/** Those of the copy of a volume with these settings, whose verifier was killed. */
+function endServersOf(context: Context, name: Name, settings: Settings): void {
+  using volume = holdVolume(context, name, 'shared');
+  endServersIn(context.driver.path(volume.held), settings);
 }
