@@ -1,9 +1,11 @@
+import { createHash } from 'node:crypto';
 import { environment } from '../linux/programs.ts';
 import { openTrusted, requireOwn } from '../linux/trusted-path.ts';
 import { CoppiceError } from '../model/errors.ts';
 import type { ApplicationState, Consistency } from '../model/metadata.ts';
 import { type HookPlan, type Runner, requireSuccess, startRunner } from './hook-process.ts';
 import { type Preparation, type Quiescer, type Scope, type StepLimits, usualLimits } from './quiescer.ts';
+import { openTurn, type Turn } from './turns.ts';
 
 /** A program that is run before the snapshot and after it. */
 export interface AroundSnapshot {
@@ -38,6 +40,7 @@ export class ProgramAround implements Quiescer {
   #isBegun = false;
   #isHeld = false;
   #isNeeded = true;
+  #turn: Turn | undefined;
 
   constructor(about: AroundSnapshot) {
     this.#about = about;
@@ -72,6 +75,11 @@ export class ProgramAround implements Quiescer {
     if (!this.#isNeeded) return;
     if (!this.#runner) throw new Error('nothing is prepared');
     signal.throwIfAborted();
+    // What one has stopped, another one must not start.
+    this.#turn = openTurn(
+      `program-${createHash('sha256').update(this.#about.program).update(this.#about.words.pre.join('\0')).digest('hex').slice(0, 32)}`,
+    );
+    await this.#turn.take(signal);
     this.#isBegun = true;
     requireSuccess(this.#about.program, await this.#runner.ask('pre', signal));
     this.#isHeld = true;
@@ -87,6 +95,7 @@ export class ProgramAround implements Quiescer {
       using second = await startRunner({ ...this.#plan, isStarted: true });
       report = await second.ask('post', signal);
     }
+    this.#turn?.leave();
     requireSuccess(program, report);
     if (!this.#isHeld || !report?.isUnasked) return;
     const asked = words.post.join(' ');
@@ -102,6 +111,7 @@ export class ProgramAround implements Quiescer {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#runner?.[Symbol.dispose]();
+    this.#turn?.[Symbol.dispose]();
   }
 }
 

@@ -152,10 +152,15 @@ async function step<T>(
   }
 }
 
+/** Of these, whoever takes snapshots thinks that they speak of the volume: that it is gone, or that it is worth trying again. */
+const ownMeaning: readonly string[] = ['not_found', 'busy', 'already_exists'];
+
 function explained({ name }: Quiescer, error: unknown): unknown {
   if (error instanceof CoppiceError) {
-    if (error.message.startsWith(`${name}:`)) return error;
-    return new CoppiceError(error.code, `${name}: ${error.message}`, {
+    const code = ownMeaning.includes(error.code) ? 'io_error' : error.code;
+    if (error.message.startsWith(`${name}:`) && code === error.code) return error;
+    const message = error.message.startsWith(`${name}:`) ? error.message : `${name}: ${error.message}`;
+    return new CoppiceError(code, message, {
       blockers: error.blockers,
       cause: error,
     });

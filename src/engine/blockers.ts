@@ -2,6 +2,7 @@ import type { Held, Holders, MountedPart } from '../drivers/driver.ts';
 import type { Blocker } from '../model/errors.ts';
 import type { TreePlace } from '../model/tree-place.ts';
 import type { Context } from './context.ts';
+import type { HeldVolume } from './holding.ts';
 
 /** What is mounted on a volume would be cut off with it. No force helps: the kernel would unmount it without a word. */
 export function mountBlockers(context: Context, held: readonly Held[]): Blocker[] {
@@ -66,6 +67,24 @@ export function othersBlockers(context: Context, held: readonly Held[]): Blocker
 /** Why these disks can't be replaced or removed now: whoever has one open, and whoever can't be seen. */
 export function openBlockers(context: Context, held: readonly Held[]): Blocker[] {
   return holderBlockers(context.driver.holders(held));
+}
+
+/**
+ * Why what a volume has can't be replaced now. A disk's user goes on with the replaced one, if that is forced. Of a tree he would open
+ * some files by their names, in the new state, and have others open of the old one: no force makes that good.
+ */
+export function replacingBlockers(
+  context: Context,
+  { metadata }: Pick<HeldVolume, 'metadata'>,
+  held: Held,
+  force: boolean,
+): Blocker[] {
+  if (metadata.kind === 'block') return force ? [] : openBlockers(context, [held]);
+  const { holders, complete } = context.driver.holders([held]);
+  return holderBlockers({
+    holders: holders.map((holder) => ({ ...holder, isFirm: true })),
+    complete: complete || force,
+  });
 }
 
 const orForce = ', or use --force';

@@ -9,7 +9,7 @@ import { create } from './operations/create.ts';
 import { diff } from './operations/diff.ts';
 import type { exportImage } from './operations/export.ts';
 import { grow } from './operations/grow.ts';
-import { beginGuard, endGuard, guards } from './operations/guard-records.ts';
+import { beginGuard, endGuard, failGuard, guards } from './operations/guard-records.ts';
 import { hold, release } from './operations/hold.ts';
 import type { importImage } from './operations/import.ts';
 import { list, listSnapshots, path, show } from './operations/list.ts';
@@ -69,6 +69,7 @@ export interface Operations {
   readonly grow: typeof grow;
   readonly beginGuard: typeof beginGuard;
   readonly endGuard: typeof endGuard;
+  readonly failGuard: typeof failGuard;
   readonly guards: typeof guards;
   readonly seal: typeof seal;
   readonly remove: typeof remove;
@@ -103,6 +104,7 @@ export const operations: Operations = {
   grow,
   beginGuard,
   endGuard,
+  failGuard,
   guards,
   seal,
   remove,
@@ -175,6 +177,7 @@ export const changes: ReadonlySet<OperationName> = new Set([
   'set',
   'beginGuard',
   'endGuard',
+  'failGuard',
   'hold',
   'release',
   'verify',

@@ -235,6 +235,7 @@ export class Pool implements AsyncDisposable {
     return {
       begin: (guard, within) => this.#runner.run('beginGuard', [volume, guard, within], run),
       end: async (id) => void (await this.#runner.run('endGuard', [volume, id], run)),
+      fail: async (id) => (await this.#runner.run('failGuard', [volume, id], run)).isThere,
     };
   }
 

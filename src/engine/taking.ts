@@ -1,4 +1,4 @@
-import { declaresQuiescers } from '../consistency/declared.ts';
+import { levelDeclared } from '../consistency/declared.ts';
 import type { Driver, Held } from '../drivers/driver.ts';
 import { hasErrno } from '../linux/libc.ts';
 import { monotonicMilliseconds } from '../linux/monotonic.ts';
@@ -103,7 +103,7 @@ function noSuchLevel(level: string): CoppiceError {
 export function levelOf({ settings }: VolumeMetadata, { consistency, heldStill }: Claims): Consistency {
   const declared = settings?.['consistency'];
   const own = consistencies.find((level) => level === declared);
-  return heldStill ?? consistency ?? own ?? (declaresQuiescers(settings) ? 'application' : 'sync');
+  return heldStill ?? consistency ?? own ?? levelDeclared(settings);
 }
 
 /** Whether somebody else must be brought to rest for it, which takes time of its own. */

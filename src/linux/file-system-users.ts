@@ -1,6 +1,6 @@
 import { readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs';
 import { constants } from 'node:os';
-import { attempt, hasErrno, SystemError } from './libc.ts';
+import { hasErrno, look, SystemError } from './libc.ts';
 import { mountOf } from './mounts.ts';
 import { isEnded, type RunningProcess, readProcess, readProcesses } from './processes.ts';
 
@@ -117,7 +117,7 @@ const status = new Uint32Array(64);
  * that are stopped already.
  */
 function deviceOf(link: string): bigint | undefined {
-  const result = attempt('statx', link, AT_FDCWD, link, AT_STATX_DONT_SYNC, 0, status);
+  const result = look('statx', AT_FDCWD, link, AT_STATX_DONT_SYNC, 0, status);
   const { EACCES, EPERM } = constants.errno;
   if (result === -EACCES || result === -EPERM) throw new SystemError(-result, 'statx', link);
   const [major = 0, minor = 0] = status.subarray(34, 36);

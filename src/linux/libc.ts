@@ -68,6 +68,10 @@ export function call(name: SystemCallName, subject: string, ...values: unknown[]
 export function attempt(name: SystemCallName, subject: string, ...values: unknown[]): number {
   const failure = observer?.(name, subject);
   if (failure !== undefined) return -failure;
+  return run(name, values);
+}
+
+function run(name: SystemCallName, values: readonly unknown[]): number {
   let known = systemCalls.get(name);
   if (!known) {
     known = systemCall(name);
@@ -77,6 +81,11 @@ export function attempt(name: SystemCallName, subject: string, ...values: unknow
     const result = Number(known.run(known.number, ...values));
     if (result !== -EINTR) return result;
   }
+}
+
+/** The same for what only looks, many times over, at what is no part of a pool: it is not counted. */
+export function look(name: SystemCallName, ...values: unknown[]): number {
+  return run(name, values);
 }
 
 /** The same for a call into another library, which returns an errno or 0. */

@@ -83,6 +83,8 @@ export interface GuardRecord {
   readonly snapshot: string;
   readonly since: string;
   readonly keeper: Keeper;
+  /** The change has failed, and what is left to do is to undo it, whoever does that. */
+  readonly failed?: true;
 }
 
 /** A process, told from every other that had or will have its number. */

@@ -56,7 +56,7 @@ conformance('snapshots at rest', (suite) => {
     const program = hooks.program('gone');
     await pool.set(name, { 'quiesce.hook': program });
     rmSync(program);
-    await refusal(() => pool.snapshot(`${name}@s`), 'not_found');
+    await refusal(() => pool.snapshot(`${name}@s`), 'io_error');
     const taken = await pool.snapshot(`${name}@s`, { allowWeaker: true });
     expect(taken).toMatchObject({ consistency: 'sync', weaker: expect.stringContaining(program) });
     expect(await pool.listSnapshots(name)).toMatchObject([{ consistency: 'sync' }]);

@@ -117,7 +117,7 @@ conformance('guard', (suite) => {
   });
 
   needs('files')(
-    'what still has the volume open holds up the undoing, which comes as soon as it can',
+    'what still has the volume open stands in the way, and nothing is undone unseen',
     async () => {
       const { pool } = suite;
       const { name, path, state, change } = await guarded();
@@ -132,8 +132,11 @@ conformance('guard', (suite) => {
       expect(failure.message).toContain(`process ${user.pid}`);
       expect(state()).toBe('second');
       await refusal(() => pool.guard(name, async () => {}), 'blocked');
+      await refusal(() => pool.rename(name, suite.name()), 'blocked');
       await user[Symbol.asyncDispose]();
-      await untilOver(pool, name);
+      expect(state()).toBe('second');
+      expect(await pool.guards(name)).toMatchObject([{ failed: true }]);
+      expect(await pool.recoverGuard(name, 'undo')).toMatchObject({ outcome: 'undone' });
       expect(state()).toBe('first');
     },
   );

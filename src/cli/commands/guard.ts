@@ -1,6 +1,7 @@
 import type { ChildProcess } from 'node:child_process';
 import { constants } from 'node:os';
 import { buildCommand, type Command } from '@stricli/core';
+import { endFamily, guardsInEnvironment, guardVariable } from '../../engine/guards/family.ts';
 import { type Guarded, Undone } from '../../engine/guards/guard.ts';
 import type { Recovered } from '../../engine/guards/recover.ts';
 import type { TreeDiff } from '../../engine/operations/diff.ts';
@@ -31,8 +32,6 @@ interface Flags extends PoolFlags {
   readonly status: boolean;
 }
 
-/** Names the guard to what it runs, so that another one may be begun in it. */
-const variable = 'COPPICE_GUARD';
 /** As of timeout(1). */
 const timedOut = 124;
 
@@ -42,7 +41,7 @@ export const guardCommand: Command<CliContext> = buildCommand<Flags, [string, ..
     fullDescription: withExamples(
       `Takes a snapshot of a volume, runs a command that changes it, and then a check. If one of them fails, is ended by a signal or takes too long, the volume is rolled back to the snapshot; otherwise the change stays, and so does the snapshot. The exit code is that of what has failed.
 
-What runs on the volume is stopped for the rollback and started after it where the settings stop.unit or stop.hook say how; otherwise nothing may have it open then. A process outside undoes the change also when this command is killed; after a power cut --recover does. One change at a time can be tried on a volume; the command may itself try another within, by the variable ${variable} that it is given.`,
+What runs on the volume is stopped for the rollback and started after it where the settings stop.unit or stop.hook say how; otherwise nothing may have it open then. A process outside undoes the change also when this command is killed; after a power cut --recover does. One change at a time can be tried on a volume; the command may itself try another within, by the variable ${guardVariable} that it is given.`,
       'coppice guard crypt -- ./upgrade.sh',
       'coppice guard crypt --check /usr/local/bin/healthy --timeout 600 -- ./upgrade.sh --all',
       'coppice guard crypt --status',
@@ -102,7 +101,7 @@ async function tryChange(
   { volume, command }: Change,
 ): Promise<void> {
   const { process } = context;
-  const within = process.env[variable];
+  const [within] = await innermost(pool, volume, guardsInEnvironment(process.env));
   const cancelled = new AbortController();
   // A terminal sends them to the command, too; another sender only to us.
   const passing = (['SIGINT', 'SIGTERM', 'SIGHUP'] as const).map((signal) => {
@@ -136,6 +135,13 @@ async function tryChange(
   } finally {
     for (const stop of passing) stop();
   }
+}
+
+/** The guard of this volume that this is run in; one of another volume, or that is over, is none. */
+async function innermost(pool: Pool, volume: string, ids: readonly string[]): Promise<readonly string[]> {
+  if (ids.length === 0) return [];
+  const present = (await pool.guards(volume)).at(-1);
+  return present && ids.includes(present.id) ? [present.id] : [];
 }
 
 /** As many as a person looks through. */
@@ -181,11 +187,16 @@ async function runAll(
   command: readonly string[],
   guarded: Guarded,
 ): Promise<void> {
-  const env = { ...process.env, [variable]: guarded.id };
+  const ids = [...guardsInEnvironment(process.env), guarded.id];
+  const env = { ...process.env, [guardVariable]: ids.join(' ') };
   const started = process.cwd();
   try {
     await runOne(command, { env, cwd: started }, guarded);
     if (check !== undefined) await runOne(check.split(' ').filter(Boolean), { env, cwd: started }, guarded);
+  } catch (error) {
+    // What it has left running must not change what is undone now.
+    await endFamily(guarded.id);
+    throw error;
   } finally {
     // Where this was started may be in what is rolled back now.
     process.chdir('/');
@@ -253,10 +264,10 @@ function showStatus(context: CliContext, flags: Flags, volume: string, guards: r
     guards.length === 0
       ? `No change to ${volume} is being tried.`
       : guards
-          .map(({ keeper, since, snapshot, isAlive }) =>
-            isAlive
+          .map(({ keeper, since, snapshot, isAlive, failed }) =>
+            isAlive && !failed
               ? `Process ${keeper.pid} has been trying a change since ${since}; it can be undone to ${volume}@${snapshot}.`
-              : `A change was begun at ${since}, and who tried it was killed; undo it with "coppice guard ${volume} --recover", or leave it with --accept.`,
+              : `A change was begun at ${since}, and ${failed ? 'has failed and is not undone yet' : 'who tried it was killed'}; undo it with "coppice guard ${volume} --recover", or leave it with --accept.`,
           )
           .join('\n'),
   );

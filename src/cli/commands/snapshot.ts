@@ -134,7 +134,9 @@ function reachedBy({ consistency, applications = [], heldMilliseconds, weaker }:
   const lines = applications.map(({ name, level, recovery }) => `${name}: ${level}, recovery: ${recovery}.`);
   const held = heldMilliseconds === undefined ? [] : [`Held for ${heldMilliseconds} ms.`];
   const warning = weaker === undefined ? [] : [`It is only "${consistency}": ${weaker}`];
-  return [...lines, ...(lines.length > 0 ? held : []), ...warning].map((line) => `\n${line}`).join('');
+  // A database that recovers by itself was not held at all.
+  const wasHeld = applications.some(({ details }) => details['recipe'] === undefined);
+  return [...lines, ...(wasHeld ? held : []), ...warning].map((line) => `\n${line}`).join('');
 }
 
 function milliseconds(seconds: string): number {

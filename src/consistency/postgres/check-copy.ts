@@ -42,7 +42,12 @@ async function askFor(copy: RunningCopy, statement: string, database = 'postgres
   const shown = statement.length > 200 ? `${statement.slice(0, 200)}...` : statement;
   let answer: unknown;
   try {
-    const [row] = await copy.query(statement, database);
+    const [row] = await copy.query(statement, database).catch((error: unknown) => {
+      const why = error instanceof Error ? error.message : String(error);
+      throw new CoppiceError('invalid_argument', `The statement ${statement} has no answer: ${why}`, {
+        cause: error,
+      });
+    });
     answer = row && Object.values(row)[0];
   } catch (error) {
     throw damaged(copy, `${shown} failed: ${(error as Error).message}`, error);

@@ -180,11 +180,18 @@ function notRecovered(path: string, log: string, error: unknown): CoppiceError {
   if (error instanceof CoppiceError && ['cancelled', 'permission_denied'].includes(error.code)) return error;
   const why =
     error instanceof Error && !/it has ended/.test(error.message) ? error.message.replace(/\.$/, '') : '';
+  const code = isOfTheHost(error, log) ? 'io_error' : 'damaged';
   return new CoppiceError(
-    'damaged',
+    code,
     `No server could be started on ${path}: ${[why, lastWords(log)].filter(Boolean).join('; ')}.`,
     { cause: error },
   );
+}
+
+/** What says nothing of the copy: it might have recovered with more time, or space. */
+function isOfTheHost(error: unknown, log: string): boolean {
+  const isLate = error instanceof Error && /has not recovered within/.test(error.message);
+  return isLate || /No space left on device|Cannot allocate memory|Disk quota exceeded/.test(log);
 }
 
 /** What it was that ended it, or else the last line. */

@@ -1,5 +1,5 @@
-import { statSync } from 'node:fs';
-import { relative } from 'node:path';
+import { realpathSync, statSync } from 'node:fs';
+import { dirname, relative } from 'node:path';
 import { findUsersOfDevices } from '../../linux/file-system-users.ts';
 import { descriptorPath, statusIfAny } from '../../linux/files.ts';
 import { commandOf, loopsOnDevices } from '../../linux/holders.ts';
@@ -24,7 +24,17 @@ export function treeHolders(held: readonly HeldDirectory[], pool: string): Holde
     const command = commandIfThere(pid);
     return command === undefined ? [] : [{ pid, command, path: wanted.get(device) ?? '' }];
   });
-  return { holders: [...loopsOnDevices(wanted), ...processes], complete };
+  return { holders: [...loopsOnDevices(wanted), ...processes], complete: complete || isPrivate(pool) };
+}
+
+/** Whether only this user, and root, can get to the pool at all: then no process of another user can have something of it open. */
+function isPrivate(pool: string): boolean {
+  const uid = process.geteuid?.();
+  for (let path = realpathSync(pool); ; path = dirname(path)) {
+    const status = statSync(path);
+    if (status.uid === uid && (status.mode & 0o077) === 0) return true;
+    if (path === '/') return false;
+  }
 }
 
 /** Undefined when it has ended: then it has nothing open any more. */

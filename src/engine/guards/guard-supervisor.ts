@@ -1,7 +1,8 @@
 import { setTimeout as pause } from 'node:timers/promises';
-import { isEnded, type ProcessIdentity, readProcess, readProcesses } from '../../linux/processes.ts';
+import { type ProcessIdentity, readProcess } from '../../linux/processes.ts';
 import { CoppiceError } from '../../model/errors.ts';
 import { openPool } from '../open-pool.ts';
+import { endFamily } from './family.ts';
 import type { SupervisorPlan } from './supervisor.ts';
 
 /**
@@ -12,8 +13,8 @@ import type { SupervisorPlan } from './supervisor.ts';
 
 const plan = JSON.parse(process.argv[2] ?? '') as SupervisorPlan;
 
-/** Milliseconds that what the change has started has to end by itself; between two looks; and until it is left to a person. */
-const [grace, between, patience] = [5_000, 200, 600_000];
+/** Milliseconds between two looks; and until it is left to a person. */
+const [between, patience] = [200, 600_000];
 
 let running: ProcessIdentity | undefined;
 let text = '';
@@ -40,10 +41,7 @@ function hear(line: string): void {
 /** Whoever is told nothing any more may have left behind what it was running. */
 function died(): void {
   if (isOver) return;
-  end(async () => {
-    await endAll('SIGTERM', grace);
-    await endAll('SIGKILL', grace);
-  });
+  end(() => endFamily(plan.id, running));
 }
 
 function end(before: () => Promise<void> = async () => undefined): void {
@@ -70,32 +68,4 @@ async function undo(): Promise<void> {
     }
     await pause(between);
   }
-}
-
-async function endAll(signal: NodeJS.Signals, patience: number): Promise<void> {
-  const family = familyOf(running);
-  for (const { pid } of family) {
-    try {
-      process.kill(pid, signal);
-    } catch {
-      // It has ended.
-    }
-  }
-  const until = performance.now() + patience;
-  while (family.some(isThere) && performance.now() < until) await pause(between);
-}
-
-/** A process and all that it has started, directly or not; as far as they have not been orphaned. */
-function familyOf(head: ProcessIdentity | undefined): ProcessIdentity[] {
-  if (!head || !isThere(head)) return [];
-  const all = readProcesses();
-  const family = [head];
-  for (let index = 0; index < family.length; index++)
-    family.push(...all.filter(({ parent }) => parent === family[index]?.pid));
-  return family;
-}
-
-function isThere({ pid, started }: ProcessIdentity): boolean {
-  const found = readProcess(pid);
-  return found?.started === started && !isEnded(found);
 }

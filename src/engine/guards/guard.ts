@@ -1,4 +1,5 @@
 import { declaresStop } from '../../consistency/stop.ts';
+import { withAncestors } from '../../linux/processes.ts';
 import { randomId } from '../../linux/random.ts';
 import { timeLimit } from '../../linux/time-limit.ts';
 import { CoppiceError } from '../../model/errors.ts';
@@ -12,6 +13,8 @@ import { type Supervisor, startSupervisor } from './supervisor.ts';
 export interface GuardRecords {
   begin(guard: Pick<GuardRecord, 'id' | 'keeper'>, within?: string): Promise<GuardRecord>;
   end(id: string): Promise<void>;
+  /** Returns false where the record is gone. */
+  fail(id: string): Promise<boolean>;
 }
 
 export interface GuardSubject {
@@ -154,23 +157,44 @@ async function undo(
   const snapshot = `${volume}@${record.snapshot}`;
   const changes = await changesSince(pool, snapshot);
   try {
+    if (!(await records.fail(record.id))) {
+      supervisor.dismiss();
+      return new CoppiceError(
+        'cancelled',
+        `The change to ${volume} has failed, and was accepted by somebody else meanwhile, so nothing is undone; it could be by "coppice rollback ${snapshot}".`,
+        { cause: failure },
+      );
+    }
     const { undo: kept } = await rollbackFor(pool, volume, record.snapshot);
     await records.end(record.id);
     supervisor.dismiss();
     return new Undone(volume, snapshot, { undo: kept, changes }, failure);
   } catch (error) {
     if (!(error instanceof CoppiceError)) return error;
-    supervisor.undo();
-    const later =
-      error.code === 'blocked'
-        ? 'it will be rolled back as soon as nothing has it open'
-        : `look at it, and roll it back with "coppice guard ${volume} --recover"`;
+    const waits = error.code === 'blocked' && isFromInside(error);
+    if (waits) supervisor.undo();
+    else supervisor.dismiss();
+    const later = waits
+      ? 'it will be, as soon as those who have started this have let go of it'
+      : `when nothing stands in the way any more, undo it with "coppice guard ${volume} --recover", or leave it with --accept`;
     return new CoppiceError(
       error.code,
       `The change to ${volume} has failed, and it is not back at ${snapshot} yet; ${later}: ${error.message}`,
       { blockers: error.blockers, cause: failure },
     );
   }
+}
+
+/**
+ * Whether nobody stands in the way but who has started this, and so waits for it to end. For anybody else it is not known when he will be
+ * done, and what else is written until then.
+ */
+function isFromInside({ blockers }: CoppiceError): boolean {
+  const above = new Set(withAncestors(process.pid).map(({ pid }) => pid));
+  return blockers.every(({ kind, what }) => {
+    const pid = Number(/ is open in process (\d+) /.exec(what)?.[1]);
+    return kind === 'open' && above.has(pid);
+  });
 }
 
 /** As many changes as somebody reads. */

@@ -23,7 +23,7 @@ export async function recoverGuard(
   const guards = await pool.guards(volume);
   const guard = id === undefined ? guards[0] : guards.find((each) => each.id === id);
   if (!guard) throw new CoppiceError('not_found', `No change to ${volume} is being tried.`);
-  const alive = guards.find((each) => each.isAlive);
+  const alive = guards.find((each) => each.isAlive && !each.failed);
   if (alive && id === undefined) {
     throw blockedBy(`Could not end the guard of ${volume}`, [
       {

@@ -53,6 +53,31 @@ export function endGuard(context: Context, nameText: string, id: string): { read
   return { ended: at >= 0 };
 }
 
+/** Writes down that a change has failed. Says whether it could: where its record is gone, somebody has accepted it, and it is his by now. */
+export function failGuard(context: Context, nameText: string, id: string): { readonly isThere: boolean } {
+  using volume = holdVolume(context, parseVolumeName(nameText), 'exclusive');
+  const guards = volume.metadata.guards ?? [];
+  if (!guards.some((guard) => guard.id === id)) return { isThere: false };
+  write(
+    context,
+    volume,
+    guards.map((guard) => (guard.id === id ? { ...guard, failed: true } : guard)),
+  );
+  return { isThere: true };
+}
+
+/** @throws CoppiceError blocked while a change to a volume is tried, which would not find it, or what it has changed, any more */
+export function requireUnguarded({ name, metadata }: HeldVolume, action: string): void {
+  if (!metadata.guards) return;
+  throw blockedBy(`Could not ${action}`, [
+    {
+      kind: 'guard',
+      what: `a change to ${name} is being tried, or was and is neither undone nor accepted`,
+      remedy: `wait until it has ended, or see to it: "coppice guard ${name} --status" says what there is`,
+    },
+  ]);
+}
+
 /** The changes to a volume that are being tried, or were when whoever tried them died; the outermost first. */
 export function guards(context: Context, nameText: string): GuardState[] {
   using volume = holdVolume(context, parseVolumeName(nameText), 'shared');
@@ -84,10 +109,10 @@ function write(context: Context, { held, metadata }: HeldVolume, guards: readonl
 function blocked(
   context: Context,
   volume: HeldVolume,
-  { keeper, since, snapshot }: GuardRecord,
+  { keeper, since, snapshot, failed }: GuardRecord,
 ): CoppiceError {
   const { name } = volume;
-  if (isAlive(keeper)) {
+  if (isAlive(keeper) && !failed) {
     return blockedBy(`Could not guard ${name}`, [
       {
         kind: 'guard',
@@ -100,7 +125,7 @@ function blocked(
   return blockedBy(`Could not guard ${name}`, [
     {
       kind: 'guard',
-      what: `a change to ${name} was begun at ${since}, and who tried it was killed${begun ? '' : ' before it could do anything'}`,
+      what: `a change to ${name} was begun at ${since}, and ${failed ? 'has failed and is not undone yet' : `who tried it was killed${begun ? '' : ' before it could do anything'}`}`,
       remedy: `undo it with "coppice guard ${name} --recover", or leave it with "coppice guard ${name} --accept"`,
     },
   ]);

@@ -5,6 +5,7 @@ import { holdVolume } from '../holding.ts';
 import { followRename } from '../placing/place.ts';
 import type { BootFiles } from '../pools/boot-entry.ts';
 import { publish, requireFree } from '../publish.ts';
+import { requireUnguarded } from './guard-records.ts';
 import { requireOwn } from './mount.ts';
 
 export interface Renamed {
@@ -19,6 +20,7 @@ export function rename(context: Context, fromText: string, toText: string, files
   const from = parseVolumeName(fromText);
   const name = parseVolumeName(toText);
   using volume = holdVolume(context, from, 'exclusive');
+  requireUnguarded(volume, `rename ${from}`);
   requireFree(context, name);
   buryHiddenSnapshots(context, from, volume.held);
   const { at } = volume.metadata;

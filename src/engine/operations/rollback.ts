@@ -2,7 +2,7 @@ import type { Held } from '../../drivers/driver.ts';
 import { type Blocker, blockedBy, CoppiceError } from '../../model/errors.ts';
 import type { RollbackIntent } from '../../model/metadata.ts';
 import { formatReference, type Name, parseSnapshotReference } from '../../model/names.ts';
-import { openBlockers, stuckMountBlockers } from '../blockers.ts';
+import { replacingBlockers, stuckMountBlockers } from '../blockers.ts';
 import type { Context } from '../context.ts';
 import { completeExchange, isTouched, takeBack } from '../exchange.ts';
 import { type HeldVolume, holdSnapshot, holdVolume, requireUnsealed } from '../holding.ts';
@@ -11,6 +11,7 @@ import { abandon, timestampName } from '../publish.ts';
 import { type Marked, requestMark } from '../request-mark.ts';
 import { requireSpace } from '../space.ts';
 import { removeStale } from '../stale-files.ts';
+import { requireUnguarded } from './guard-records.ts';
 
 /** The mark goes to the snapshot that keeps the replaced state. */
 export interface RollbackOptions extends Marked {
@@ -50,12 +51,15 @@ export function rollback(context: Context, referenceText: string, options: Rollb
   requireSpace(context, action, 0);
   using volume = holdVolume(context, reference.volume, 'exclusive');
   requireUnsealed(volume, action);
+  // A guard itself goes back to the snapshot that it has taken.
+  if (!volume.metadata.guards?.some(({ snapshot }) => snapshot === reference.snapshot))
+    requireUnguarded(volume, action);
   using target = holdSnapshot(context, volume, reference.snapshot, 'shared');
   context.driver.size(target); // a snapshot that has lost its disk is nothing to go back to
   requireKeepable(context, volume);
   const blockers = [
     ...stuckMountBlockers(context, [volume.held]),
-    ...(options.force ? [] : openBlockers(context, [volume.held])),
+    ...replacingBlockers(context, volume, volume.held, options.force ?? false),
   ];
   const warnings = problemsOfSnapshot(context, volume, formatReference(reference), target);
   const result = {

@@ -3,7 +3,7 @@ import { declaredQuiescers, makeQuiescer } from '../../consistency/quiescers.ts'
 import { Rest, type Member as Resting } from '../../consistency/rest.ts';
 import { stopper } from '../../consistency/stop.ts';
 import type { Driver } from '../../drivers/driver.ts';
-import { CoppiceError } from '../../model/errors.ts';
+import { blockedBy, CoppiceError } from '../../model/errors.ts';
 import {
   type ApplicationState,
   type Consistency,
@@ -11,6 +11,7 @@ import {
   type SnapshotMetadata,
 } from '../../model/metadata.ts';
 import { parseReference } from '../../model/names.ts';
+import { holderBlockers } from '../blockers.ts';
 import type { Context } from '../context.ts';
 import type { Control } from '../control.ts';
 import { holdSnapshot } from '../holding.ts';
@@ -159,6 +160,7 @@ async function takeAndPublish(work: Work, locks: DisposableStack): Promise<Taken
   }));
   try {
     await rest.hold();
+    requireStopped(work);
     const { created, apartMilliseconds } = takeAll(context, staged, ({ volume }) => rest.amends(volume.name));
     requireStill({ frozenUntil: rest.until });
     await rest.release();
@@ -180,6 +182,19 @@ async function takeAndPublish(work: Work, locks: DisposableStack): Promise<Taken
     throw error;
   } finally {
     for (const each of staged) abandon(context, each.staged);
+  }
+}
+
+/** What stops an application has only said that it has. @throws CoppiceError blocked */
+function requireStopped({ context, members, options }: Work): void {
+  for (const { volume } of members) {
+    if (levelOf(volume.metadata, options) !== 'cold') continue;
+    const { holders } = context.driver.holders([volume.held]);
+    if (holders.length === 0) continue;
+    throw blockedBy(
+      `${volume.name} was to be stopped, and is still in use`,
+      holderBlockers({ holders: holders.map((holder) => ({ ...holder, isFirm: true })), complete: true }),
+    );
   }
 }
 
@@ -223,6 +238,7 @@ async function takeAndSay(work: Work, take: NonNullable<Driver['snapshotTogether
   const { context, references, members, rest, options } = work;
   const purpose = purposeOf(options);
   await rest.hold();
+  requireStopped(work);
   const group = takeWithoutGroup(
     context,
     take,
