@@ -26,15 +26,21 @@ export interface HookReport {
 }
 
 /** @throws CoppiceError io_error with what the program has said */
-export function requireSuccess(program: string, report: HookReport | undefined): void {
+export function requireSuccess(
+  { program, words }: Pick<HookPlan, 'program' | 'words'>,
+  report: HookReport | undefined,
+): void {
   if (report && report.why === undefined) return;
   const {
     phase = 'pre',
     why = 'was ended, because the process that runs it has been killed',
     output = '',
   } = report ?? {};
-  const words = output === '' ? 'it said nothing' : `it said: ${output}`;
-  throw new CoppiceError('io_error', `${program} ${phase} ${why}; ${words.replace(/\.$/, '')}.`);
+  const said = output === '' ? 'it said nothing' : `it said: ${output}`;
+  throw new CoppiceError(
+    'io_error',
+    `${[program, ...words[phase === 'ready' ? 'pre' : phase]].join(' ')} ${why}; ${said.replace(/\.$/, '')}.`,
+  );
 }
 
 export interface Runner extends Disposable {

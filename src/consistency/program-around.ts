@@ -81,7 +81,7 @@ export class ProgramAround implements Quiescer {
     );
     await this.#turn.take(signal);
     this.#isBegun = true;
-    requireSuccess(this.#about.program, await this.#runner.ask('pre', signal));
+    requireSuccess(this.#about, await this.#runner.ask('pre', signal));
     this.#isHeld = true;
   }
 
@@ -96,7 +96,7 @@ export class ProgramAround implements Quiescer {
       report = await second.ask('post', signal);
     }
     this.#turn?.leave();
-    requireSuccess(program, report);
+    requireSuccess(this.#about, report);
     if (!this.#isHeld || !report?.isUnasked) return;
     const asked = words.post.join(' ');
     throw new CoppiceError(

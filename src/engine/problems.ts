@@ -4,6 +4,7 @@ import { hasErrno } from '../linux/libc.ts';
 import { payloadIdOf, type VolumeMetadata } from '../model/metadata.ts';
 import type { Name } from '../model/names.ts';
 import type { Context } from './context.ts';
+import { isAlive } from './guards/keeper.ts';
 import type { HeldVolume } from './holding.ts';
 import { placeProblems } from './placing/place.ts';
 import type { BootFiles } from './pools/boot-entry.ts';
@@ -36,8 +37,25 @@ export function problemsIn(
   ];
   return [
     ...messages.map((message): Problem => ({ severity: 'error', subject: name, message })),
+    ...unfinishedIn(volume),
     ...strangersIn(context, volume),
     ...problemsOfSnapshots(context, volume, snapshots),
+  ];
+}
+
+/** What somebody has begun, and did not end before he died. */
+function unfinishedIn({ name, metadata }: Pick<HeldVolume, 'name' | 'metadata'>): Problem[] {
+  const guard = metadata.guards?.find(({ keeper, failed }) => failed || !isAlive(keeper));
+  if (!guard) return [];
+  const what = guard.failed
+    ? 'has failed and is not undone'
+    : 'was under way when whoever tried it was killed';
+  return [
+    {
+      severity: 'warning',
+      subject: name,
+      message: `A change to ${name} that was begun at ${guard.since} ${what}; undo it with "coppice guard ${name} --recover", or leave it with --accept.`,
+    },
   ];
 }
 

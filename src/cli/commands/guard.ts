@@ -183,7 +183,7 @@ function errorData(error: unknown): unknown {
 
 async function runAll(
   { process }: CliContext,
-  { check }: Flags,
+  { check, json }: Flags,
   command: readonly string[],
   guarded: Guarded,
 ): Promise<void> {
@@ -191,8 +191,10 @@ async function runAll(
   const env = { ...process.env, [guardVariable]: ids.join(' ') };
   const started = process.cwd();
   try {
-    await runOne(command, { env, cwd: started }, guarded);
-    if (check !== undefined) await runOne(check.split(' ').filter(Boolean), { env, cwd: started }, guarded);
+    // The result is to be all that is on standard output where it is for a program.
+    const where = { env, cwd: started, output: json ? 2 : 1 };
+    await runOne(command, where, guarded);
+    if (check !== undefined) await runOne(check.split(' ').filter(Boolean), where, guarded);
   } catch (error) {
     // What it has left running must not change what is undone now.
     await endFamily(guarded.id);
@@ -206,18 +208,20 @@ async function runAll(
 interface Surroundings {
   readonly env: NodeJS.ProcessEnv;
   readonly cwd: string;
+  /** The descriptor that is standard output of it. */
+  readonly output: number;
 }
 
 /** @throws CommandFailed */
 async function runOne(
   words: readonly string[],
-  where: Surroundings,
+  { env, cwd, output }: Surroundings,
   { signal, runs }: Guarded,
 ): Promise<void> {
   const { spawn } = await import('node:child_process');
   const [program = '', ...args] = words;
   signal.throwIfAborted();
-  const child = spawn(program, args, { ...where, stdio: 'inherit' });
+  const child = spawn(program, args, { env, cwd, stdio: ['inherit', output, 2] });
   if (child.pid !== undefined) runs(child.pid);
   const end = (): void => void endIt(child);
   signal.addEventListener('abort', end);

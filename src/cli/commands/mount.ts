@@ -1,6 +1,7 @@
-import { resolve } from 'node:path';
+import { basename, resolve } from 'node:path';
 import { buildCommand, type Command } from '@stricli/core';
 import type { TreeMounted } from '../../engine/operations/mount.ts';
+import { shellWord } from '../../model/shell-word.ts';
 import { print, reporting } from '../command.ts';
 import {
   type CliContext,
@@ -90,6 +91,9 @@ export function describeMounted(
   return [
     `${volume} ${dryRun ? 'would be' : 'is'} ${done} ${path}.`,
     ...(entry ?? []),
+    ...(boot?.file.endsWith('.mount') && !dryRun
+      ? ['', 'Then:', `  systemctl daemon-reload && systemctl enable ${shellWord(basename(boot.file))}`]
+      : []),
     '',
     'In the [Unit] section of every service that needs it:',
     `  ${requiresMountsFor}`,

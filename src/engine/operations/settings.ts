@@ -28,9 +28,21 @@ export async function set(context: Context, nameText: string, changes: SettingCh
     (entry): entry is [string, string] => entry[1] !== null,
   );
   const after = Object.fromEntries(kept);
+  requireOrder(name, after);
   requireRoom(name, after, metadata.at);
   context.driver.write(volume.held, kept.length > 0 ? { ...metadata, settings: after } : metadata);
   return after;
+}
+
+/** @throws CoppiceError invalid_argument when an order names what there is none of */
+function requireOrder(name: string, settings: Settings): void {
+  const order = (settings['quiesce.order'] ?? '').split(',').filter(Boolean);
+  const missing = order.find((each) => settings[`quiesce.${each}`] === undefined);
+  if (missing === undefined) return;
+  throw new CoppiceError(
+    'invalid_argument',
+    `quiesce.order of ${name} names ${missing}, and there would be no quiesce.${missing}; change both at once.`,
+  );
 }
 
 /** @throws CoppiceError invalid_argument unless those who will use it understand it */
@@ -42,6 +54,8 @@ async function checkValue(key: string, value: string): Promise<void> {
     void quiescer;
   }
   if (family === 'policy') policyIn({ [key]: value });
+  if (['stop.hook', 'verify.program'].includes(key) && !value.startsWith('/'))
+    throw new CoppiceError('invalid_argument', `${key}=${value} must be the absolute path of a program.`);
   const levels: readonly string[] = consistencies;
   if (family === 'consistency' && !levels.includes(value))
     throw new CoppiceError('invalid_argument', `"${value}" is no level; it is one of ${levels.join(', ')}.`);
