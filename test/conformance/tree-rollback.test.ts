@@ -1,6 +1,17 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  existsSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  symlinkSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { expect } from 'vitest';
 import { runProgram } from '../../src/linux/programs.ts';
@@ -39,6 +50,47 @@ conformance('rollback of a tree', (suite) => {
       await pool.remove(name, { withSnapshots: true });
     },
   );
+
+  needs('switchesMounts')('who goes on with the old state when a rollback has died keeps it', async () => {
+    const { pool } = suite;
+    const { name, path } = await tree(suite);
+    const at = scratchDirectory('at');
+    runProgram('mount', ['--bind', path, at]);
+    try {
+      // It dies after the exchange, before the mount follows.
+      const [library, libc] = ['index', 'linux/libc'].map(
+        (module) => new URL(`../../src/${module}.ts`, import.meta.url).href,
+      );
+      const script = `
+        const { openPool } = await import(${JSON.stringify(library)});
+        const { observeCalls } = await import(${JSON.stringify(libc)});
+        observeCalls((call) => { if (call === 'open_tree') process.kill(process.pid, 'SIGKILL'); });
+        const pool = await openPool(process.argv[1], { inline: true });
+        await pool.rollback(process.argv[2]);
+      `;
+      const words = ['--input-type=module', '-e', script, suite.home.path, `${name}@s1`];
+      const child = spawn(process.execPath, words, { stdio: 'inherit' });
+      expect((await once(child, 'exit'))[1]).toBe('SIGKILL');
+      const file = openSync(join(at, 'state'), 'r+');
+      try {
+        writeSync(file, 'kept', 0);
+        fsyncSync(file);
+        await suite.home.reopen();
+        writeSync(file, 'kept on', 0);
+        fsyncSync(file);
+        expect(readFileSync(join(at, 'state'), 'utf8')).toBe('kept on');
+        expect(readFileSync(join(path, 'state'), 'utf8')).toBe('kept on');
+      } finally {
+        closeSync(file);
+      }
+      const { undo = '' } = await pool.rollback(`${name}@s1`);
+      expect(readFileSync(join(at, 'state'), 'utf8')).toBe('1');
+      expect(readFileSync(join(await pool.diskPath(undo), 'state'), 'utf8')).toBe('kept on');
+      expect((await pool.listSnapshots(name)).map((each) => each.reference)).toEqual([`${name}@s1`, undo]);
+    } finally {
+      runProgram('umount', [at]);
+    }
+  });
 
   needs('switchesMounts')('a mount that can not follow stands in the way, and is named', async () => {
     const { pool } = suite;
