@@ -2,7 +2,7 @@ import type { Held } from '../drivers/driver.ts';
 import { blockedBy, CoppiceError } from '../model/errors.ts';
 import type { RollbackIntent, SnapshotMetadata } from '../model/metadata.ts';
 import type { Name } from '../model/names.ts';
-import { replacingBlockers } from './blockers.ts';
+import { mountBlockers, replacingBlockers } from './blockers.ts';
 import type { Context } from './context.ts';
 import { busy } from './failures.ts';
 import { type HeldVolume, holdVolume } from './holding.ts';
@@ -73,7 +73,13 @@ export function completeExchange(
 ): Name | undefined {
   context.driver.switchMounts?.(staged, volume.held);
   const isLookedAt = volume.metadata.kind === 'tree' && context.driver.switchMounts !== undefined;
-  const blockers = isLookedAt ? replacingBlockers(context, volume, staged, intent.force ?? false) : [];
+  const blockers = isLookedAt
+    ? [
+        // All mounts should have followed, those of other namespaces, too.
+        ...mountBlockers(context, [staged]),
+        ...replacingBlockers(context, volume, staged, intent.force ?? false),
+      ]
+    : [];
   if (blockers.length === 0) return keepReplaced(context, volume.held, staged, intent);
   takeBack(context, volume.held, staged);
   const attempt = isTouched(context, staged, intent)

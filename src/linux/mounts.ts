@@ -3,6 +3,12 @@ import { dirname } from 'node:path';
 import { hasErrno } from './libc.ts';
 
 export interface Mount {
+  /** The numbers of it, and of the mount that it is on. */
+  readonly id: number;
+  readonly parent: number;
+  /** The group of mounts that have what is mounted on this happen to them, too; and the group that this follows. */
+  readonly sharedIn: string | undefined;
+  readonly follows: string | undefined;
   readonly mountPoint: string;
   /** The path inside the file system that is mounted there. */
   readonly root: string;
@@ -52,7 +58,16 @@ function parseMounts(text: string): Mount[] {
       const [before = '', after = ''] = line.split(' - ');
       const fields = before.split(' ');
       const [type = '', source = '', superOptions = ''] = after.split(' ');
+      const optional = (name: string): string | undefined =>
+        fields
+          .slice(6)
+          .find((field) => field.startsWith(`${name}:`))
+          ?.slice(name.length + 1);
       return {
+        id: Number(fields[0]),
+        parent: Number(fields[1]),
+        sharedIn: optional('shared'),
+        follows: optional('master'),
         fileSystem: fields[2] ?? '',
         root: unescapeField(fields[3] ?? ''),
         mountPoint: unescapeField(fields[4] ?? ''),

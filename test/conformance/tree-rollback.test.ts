@@ -92,6 +92,39 @@ conformance('rollback of a tree', (suite) => {
     }
   });
 
+  needs('switchesMounts')(
+    'mounts in other namespaces that follow those of this one do not stand in the way',
+    async () => {
+      const { pool } = suite;
+      const { name, path } = await tree(suite);
+      // As on a host with systemd: what is mounted here is mounted there, too.
+      const shared = scratchDirectory('shared');
+      runProgram('mount', ['-t', 'tmpfs', 'none', shared]);
+      runProgram('mount', ['--make-shared', shared]);
+      const at = join(shared, 'at');
+      mkdirSync(at);
+      runProgram('mount', ['--bind', path, at]);
+      const other = spawn(
+        'unshare',
+        ['-m', '--propagation', 'slave', 'sh', '-c', 'echo ready; read -r _; cat "$0/state"', at],
+        { stdio: ['pipe', 'pipe', 'inherit'] },
+      );
+      try {
+        await once(other.stdout, 'data');
+        await pool.rollback(`${name}@s1`);
+        expect(readFileSync(join(at, 'state'), 'utf8')).toBe('1');
+        other.stdin.end('go on\n');
+        const [text] = (await once(other.stdout, 'data')) as [Buffer];
+        expect(text.toString()).toBe('1');
+        await once(other, 'exit');
+      } finally {
+        other.kill();
+        runProgram('umount', [at]);
+        runProgram('umount', [shared]);
+      }
+    },
+  );
+
   needs('switchesMounts')('a mount that can not follow stands in the way, and is named', async () => {
     const { pool } = suite;
     const { name, path } = await tree(suite);

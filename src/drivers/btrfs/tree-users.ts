@@ -62,8 +62,9 @@ export function treeMounts(held: readonly HeldDirectory[], pool: string): Mounte
       const { mountPoint, source, namespace, root } = mount;
       const hasOthersIn = inside.some((other) => other.mountPoint.startsWith(`${mountPoint}/`));
       const isUppermost = all.uppermostAt(mountPoint) === mount;
+      const isOurs = namespace === undefined && isUppermost;
       const canFollow =
-        isRoot && namespace === undefined && root === all.rootOf(entry) && isUppermost && !hasOthersIn;
+        isRoot && root === all.rootOf(entry) && (isOurs || all.isLedByOurs(mount)) && !hasOthersIn;
       return {
         path: mountPoint,
         source:
@@ -113,6 +114,8 @@ interface TreeMounts {
   readonly mounts: readonly NamespacedMount[];
   /** The one that whoever looks there sees, in this namespace. */
   uppermostAt(mountPoint: string): NamespacedMount | undefined;
+  /** Whether what happens to the mount of the same place in this namespace happens to this one of another, too. */
+  isLedByOurs(mount: NamespacedMount): boolean;
   rootOf(entry: HeldDirectory): string;
   of(entry: HeldDirectory): { readonly own: NamespacedMount[]; readonly inside: NamespacedMount[] };
 }
@@ -124,11 +127,27 @@ function mountsOfTrees(pool: string): TreeMounts | undefined {
   const { mounts } = mountsOfAllNamespaces();
   const rootOf = (entry: HeldDirectory): string =>
     rootIn(poolMount, `${pool}/${placePath(entry.place)}/${treeName}`);
+  const parentOf = ({ parent, namespace }: NamespacedMount): NamespacedMount | undefined =>
+    mounts.find((mount) => mount.id === parent && mount.namespace === namespace);
+  const uppermostAt = (mountPoint: string): NamespacedMount | undefined => {
+    const stack = mounts.filter((mount) => mount.namespace === undefined && mount.mountPoint === mountPoint);
+    return stack.find(({ id }) => !stack.some(({ parent }) => parent === id));
+  };
   return {
     mounts,
     rootOf,
-    uppermostAt: (mountPoint) =>
-      mounts.findLast((mount) => mount.namespace === undefined && mount.mountPoint === mountPoint),
+    uppermostAt,
+    isLedByOurs(mount) {
+      const own = uppermostAt(mount.mountPoint);
+      const group = own && parentOf(own)?.sharedIn;
+      const theirs = parentOf(mount);
+      return (
+        mount.namespace !== undefined &&
+        own?.root === mount.root &&
+        group !== undefined &&
+        (theirs?.sharedIn === group || theirs?.follows === group)
+      );
+    },
     of(entry) {
       const root = rootOf(entry);
       const own = mounts.filter(
