@@ -15,6 +15,9 @@ const [name = '', inode = '', patience = ''] = becomeUser(3);
 const readerPatience = 200;
 const tries = 3;
 
+/** Milliseconds: no snapshot takes as long. */
+const longestHold = 60_000;
+
 process.stdin.on('close', () => process.exit(0));
 process.stdin.on('error', () => process.exit(0));
 const database = answering(() => open());
@@ -44,6 +47,8 @@ function hold(): void {
     database.exec('ROLLBACK');
   }
   requireSameFile();
+  // Who is stopped while he holds others up must not do so for ever; he finds the lock gone then.
+  setTimeout(() => process.exit(0), longestHold);
   say({ phase: 'held', journal: journalOf(database), logBytes: logBytes() });
 }
 
