@@ -216,8 +216,9 @@ async function changing(
     const [pool, name, path] = process.argv.slice(1);
     const opened = await openPool(pool, { inline: true });
     await opened.guard(name, async ({ runs }) => {
-      const child = spawn('sh', ['-c', 'printf "second  " | dd of="$1" conv=notrunc status=none; echo changed; exec sleep 1000', name, path], { stdio: ['ignore', 'inherit', 'inherit'], argv0: name });
-      runs(child.pid);
+      const child = spawn('sh', ['-c', 'read -r _; printf "second  " | dd of="$1" conv=notrunc status=none; echo changed; exec sleep 1000', name, path], { stdio: ['pipe', 'inherit', 'inherit'], argv0: name });
+      await runs(child.pid);
+      child.stdin.end('go on');
       await new Promise(() => setInterval(() => {}, 1e6));
     });
   `;

@@ -222,7 +222,8 @@ async function runOne(
   const [program = '', ...args] = words;
   signal.throwIfAborted();
   const child = spawn(program, args, { env, cwd, stdio: ['inherit', output, 2] });
-  if (child.pid !== undefined) runs(child.pid);
+  // It is found by its variable, too, should we die before this is heard.
+  if (child.pid !== undefined) void runs(child.pid).catch(() => undefined);
   const end = (): void => void endIt(child);
   signal.addEventListener('abort', end);
   try {

@@ -41,8 +41,8 @@ export interface Guarded {
   readonly snapshot: string;
   /** Fires when the time is over, or the caller has given up: what is done then is undone. */
   readonly signal: AbortSignal;
-  /** Whom to end, before the change is undone, should this process be killed. */
-  runs(pid: number): void;
+  /** Whom to end, before the change is undone, should this process be killed. That is certain when this has returned. */
+  runs(pid: number): Promise<void>;
 }
 
 export interface Kept<T> {

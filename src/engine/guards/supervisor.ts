@@ -16,8 +16,8 @@ export interface Supervisor {
   dismiss(): void;
   /** Has it undo the change as soon as nothing has the volume open, also after this process has ended. */
   undo(): void;
-  /** A process to end before the change is undone, with all that it has started. */
-  watch(pid: number): void;
+  /** A process to end before the change is undone, with all that it has started. It is certain to be heard when this returns. */
+  watch(pid: number): Promise<void>;
 }
 
 /** @throws CoppiceError io_error when it can't be started */
@@ -28,10 +28,14 @@ export async function startSupervisor(pool: Pool, volume: string, id: string): P
   await isReady(script, 'nothing');
   child.stdout?.destroy();
   child.unref();
-  const tell = (words: string): void => void child.stdin?.write(`${words}\n`);
   return {
     dismiss: () => void child.stdin?.end('done\n'),
     undo: () => void child.stdin?.end('undo\n'),
-    watch: (pid) => tell(`runs ${pid}`),
+    watch: (pid) =>
+      new Promise((resolve, reject) => {
+        if (!child.stdin) return reject(new Error('there is no pipe'));
+        // What is only on its way there dies with us.
+        child.stdin.write(`runs ${pid}\n`, (error) => (error ? reject(error) : resolve()));
+      }),
   };
 }
