@@ -54,12 +54,14 @@ conformance(
     needs('treeDifferences')('sees what nobody has flushed, and leaves nothing behind', async () => {
       const { pool } = suite;
       const { name, path } = await tree(suite);
-      using file = new Descriptor(openSync(join(path, 'kept'), 'r+'));
-      writeSync(file.fd, 'K');
-      const { changes } = await pool.diff(`${name}@before`);
-      expect(changes.map(({ kind, path }) => [kind, path])).toEqual([['changed', 'kept']]);
-      writeSync(file.fd, 'EPT');
-      expect((await pool.diff(`${name}@before`, name)).counts.changed).toBe(1);
+      {
+        using file = new Descriptor(openSync(join(path, 'kept'), 'r+'));
+        writeSync(file.fd, 'K');
+        const { changes } = await pool.diff(`${name}@before`);
+        expect(changes.map(({ kind, path }) => [kind, path])).toEqual([['changed', 'kept']]);
+        writeSync(file.fd, 'EPT');
+        expect((await pool.diff(`${name}@before`, name)).counts.changed).toBe(1);
+      }
       await pool.remove(name, { withSnapshots: true });
     });
 

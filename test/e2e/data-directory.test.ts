@@ -27,8 +27,8 @@ test('the script of the page makes a data directory, and changes nothing when it
   writeFileSync(fstab, '');
   const run = (): string => {
     const { status, stdout, stderr } = spawnSync(
-      join(repository, 'docs/examples/data-directory.sh'),
-      ['crypt', at, 'postgres'],
+      'sh',
+      [join(repository, 'docs/examples/data-directory.sh'), 'crypt', at, 'postgres'],
       {
         encoding: 'utf8',
         cwd: '/',
