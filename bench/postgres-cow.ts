@@ -2,10 +2,10 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { runProgram } from '../src/linux/programs.ts';
 import { type Measured, measured } from './support/measure.ts';
 import { type BenchPool, benchPool } from './support/pool.ts';
-import { benchCluster, underLoad } from './support/postgres.ts';
+import { benchCluster, underLoad, warmUp } from './support/postgres.ts';
 
 const [seconds, between] = [40, 10];
-const rounds = 3;
+const rounds = 2;
 
 const kinds = {
   CoW: async ({ pool }: BenchPool, name: string) => void (await pool.create(name, { kind: 'tree' })),
@@ -31,6 +31,7 @@ export async function postgresCow(): Promise<Measured[]> {
       await using bench = await benchPool();
       await make(bench, 'db');
       await using cluster = await benchCluster(bench, 'db', 20);
+      await warmUp(cluster, 250);
       const measure = async (when: string, meanwhile?: () => Promise<void>): Promise<void> => {
         const { tps, p99 } = await underLoad(cluster, seconds, undefined, meanwhile);
         add(`${kind}, ${when}: transactions a second`, tps);
