@@ -11,6 +11,8 @@ import { notifyHypervisor as notify } from './hypervisors/notify.ts';
 
 export type { FreezeOptions, Frozen, FrozenWork } from './consistency/freeze-guest.ts';
 export { checkFreezeTarget, type FreezeTarget, parseFreezeTarget } from './consistency/freeze-target.ts';
+export type { AdoptOptions } from './engine/adoption/plan.ts';
+export type { AdoptTreeOptions, TreeAdopted } from './engine/adoption/tree/request.ts';
 export type { Attribution } from './engine/audit.ts';
 export type { ManyCloned } from './engine/clone-many.ts';
 export type { OperationProgress } from './engine/control.ts';
@@ -18,8 +20,7 @@ export type { Diagnosis } from './engine/doctor/doctor.ts';
 export type { DoctorFinding, Severity } from './engine/doctor/finding.ts';
 export type { DoctorOptions, PlaceKind } from './engine/doctor/situation.ts';
 export { type OpenOptions, openPool } from './engine/open-pool.ts';
-export type { Adopted, AdoptedDisk, AdoptOptions } from './engine/operations/adopt.ts';
-export type { AdoptTreeOptions, TreeAdopted } from './engine/operations/adopt-tree.ts';
+export type { Adopted, AdoptedDisk } from './engine/operations/adopt.ts';
 export type { AdoptionUndone, OriginalRemoved, UndoOptions } from './engine/operations/adopt-undo.ts';
 export type { Cloned, CloneOptions } from './engine/operations/clone.ts';
 export type { Created, CreateOptions } from './engine/operations/create.ts';
@@ -37,7 +38,7 @@ export type {
 } from './engine/operations/mount.ts';
 export type { Removed, RemoveOptions } from './engine/operations/remove.ts';
 export type { RollbackOptions, RolledBack } from './engine/operations/rollback.ts';
-export type { Sealed, SealOptions } from './engine/operations/seal.ts';
+export type { SealOptions } from './engine/operations/seal.ts';
 export type { SnapshotOptions } from './engine/operations/snapshot.ts';
 export type { SnapshotGroup } from './engine/operations/snapshot-together.ts';
 export type { Tombstone } from './engine/operations/tombstones.ts';
@@ -55,6 +56,7 @@ export type { PoolLoss } from './engine/pools/destroy.ts';
 export type { PoolGrown } from './engine/pools/grow.ts';
 export type { Persisted, PersistOptions } from './engine/pools/persist.ts';
 export type { Durability, LongOptions } from './engine/runner.ts';
+export type { Sealed } from './engine/seal-disk.ts';
 export type { PoolSpace } from './engine/space.ts';
 export type { Snapshotted, Stillness } from './engine/taking.ts';
 export {

@@ -1,5 +1,5 @@
 import { resolve } from 'node:path';
-import type { AdoptTreeOptions, TreeAdopted } from '../engine/operations/adopt-tree.ts';
+import type { AdoptTreeOptions, TreeAdopted } from '../engine/adoption/tree/request.ts';
 import type { Pool } from '../engine/pool.ts';
 import { CoppiceError } from '../model/errors.ts';
 import { shellWord } from '../model/shell-word.ts';

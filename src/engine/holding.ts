@@ -1,4 +1,4 @@
-import type { Held, Place } from '../drivers/driver.ts';
+import type { Held, Place, SnapshotRecord } from '../drivers/driver.ts';
 import { closingOnFailure } from '../linux/files.ts';
 import type { LockMode } from '../linux/locks.ts';
 import { blockedBy, CoppiceError, didYouMean } from '../model/errors.ts';
@@ -78,12 +78,23 @@ export function holdSnapshot(context: Context, volume: HeldVolume, name: Name, m
     if (!closingOnFailure(held, () => isHidden(context, context.driver.read(held)))) return held;
     held[Symbol.dispose]();
   }
-  const names = snapshotsOf(context, volume.name).map((snapshot) => snapshot.name);
-  const present =
-    names.length > 0
-      ? ` It has: ${names.slice(0, 10).join(', ')}${names.length > 10 ? ', ...' : ''}.`
-      : ' It has none.';
-  throw new CoppiceError('not_found', `There is no snapshot ${label}.${didYouMean(name, names) || present}`);
+  const names = newestFirst(snapshotsOf(context, volume.name));
+  throw new CoppiceError(
+    'not_found',
+    `There is no snapshot ${label}.${didYouMean(name, names) || present(names)}`,
+  );
+}
+
+function newestFirst(snapshots: readonly SnapshotRecord[]): string[] {
+  const createdOf = ({ metadata }: SnapshotRecord): string =>
+    metadata?.type === 'snapshot' ? metadata.created : '';
+  return snapshots.toSorted((a, b) => (createdOf(a) < createdOf(b) ? 1 : -1)).map(({ name }) => name);
+}
+
+function present(names: readonly string[]): string {
+  if (names.length === 0) return ' It has none.';
+  if (names.length <= 10) return ` It has: ${names.join(', ')}.`;
+  return ` Of its ${names.length} snapshots these are the newest: ${names.slice(0, 10).join(', ')}.`;
 }
 
 /** Templates are immutable. @throws CoppiceError blocked */

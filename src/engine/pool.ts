@@ -1,12 +1,13 @@
 import { CoppiceError } from '../model/errors.ts';
 import type { Settings } from '../model/settings.ts';
+import type { AdoptOptions } from './adoption/plan.ts';
+import type { AdoptTreeOptions, TreeAdopted } from './adoption/tree/request.ts';
 import { checkMethods } from './arguments.ts';
 import type { Attribution } from './audit.ts';
 import { cloneMany, type ManyCloned } from './clone-many.ts';
 import type { Guarded, GuardOptions, GuardRecords, Kept } from './guards/guard.ts';
 import type { Recovered } from './guards/recover.ts';
-import type { Adopted, AdoptOptions } from './operations/adopt.ts';
-import type { AdoptTreeOptions, TreeAdopted } from './operations/adopt-tree.ts';
+import type { Adopted } from './operations/adopt.ts';
 import type { AdoptionUndone, OriginalRemoved, UndoOptions } from './operations/adopt-undo.ts';
 import type { Branched, BranchOptions } from './operations/branch.ts';
 import type { Cloned, CloneOptions } from './operations/clone.ts';
@@ -22,7 +23,7 @@ import type { MountOptions, TreeMounted, TreeUnmounted, UnmountOptions } from '.
 import type { Removed, RemoveOptions } from './operations/remove.ts';
 import type { Renamed } from './operations/rename.ts';
 import type { RollbackOptions, RolledBack } from './operations/rollback.ts';
-import type { Sealed, SealOptions } from './operations/seal.ts';
+import type { SealOptions } from './operations/seal.ts';
 import type { SettingChanges } from './operations/settings.ts';
 import type { SnapshotOptions } from './operations/snapshot.ts';
 import type { TakenAtRest } from './operations/snapshot-at-rest.ts';
@@ -37,6 +38,7 @@ import type { BootFiles } from './pools/boot-entry.ts';
 import type { Finding } from './pools/check.ts';
 import type { PoolDescription, PoolVitals } from './pools/describe.ts';
 import type { Durability, LongOptions, Runner } from './runner.ts';
+import type { Sealed } from './seal-disk.ts';
 import type { Snapshotted } from './taking.ts';
 
 /**

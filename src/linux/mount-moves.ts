@@ -22,7 +22,7 @@ const attributes: Readonly<Record<string, number>> = {
   nodiratime: 0x80,
   nosymfollow: 0x20_0000,
 };
-const accessTimes = 0x70;
+const [accessTimes, strictAccessTimes] = [0x70, 0x20];
 
 /** A mount of a directory that is nowhere yet: it goes with the descriptor. @param options those of one that it shall be like */
 export function cloneMount(directory: string, options: Mount['options']): Descriptor {
@@ -40,6 +40,9 @@ export function cloneMount(directory: string, options: Mount['options']): Descri
 function setOptions(tree: number, options: Mount['options']): void {
   let set = 0;
   for (const option of options) set |= attributes[option] ?? 0;
+  // Neither is said of a mount that notes each reading.
+  const isStrict = options.length > 0 && !options.some((option) => /^(no|rel)atime$/.test(option));
+  if (isStrict) set |= strictAccessTimes;
   const all = Object.values(attributes).reduce((sum, each) => sum | each, 0);
   const request = new BigUint64Array([
     BigInt(set),

@@ -70,7 +70,7 @@ export function isStopped({ pid, started }: ProcessIdentity): boolean {
  * Sends a signal to exactly this process. Returns false when it has ended.
  * @throws SystemError EPERM, where we may not
  */
-export function signalProcess({ pid, started }: ProcessIdentity, signal: 'SIGSTOP' | 'SIGCONT'): boolean {
+export function signalProcess({ pid, started }: ProcessIdentity, signal: NodeJS.Signals): boolean {
   const fd = attempt('pidfd_open', `process ${pid}`, pid, 0);
   if (fd === -ESRCH) return false;
   if (fd < 0) throw new SystemError(-fd, 'pidfd_open', `process ${pid}`);

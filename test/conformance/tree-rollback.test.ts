@@ -51,6 +51,22 @@ conformance('rollback of a tree', (suite) => {
     },
   );
 
+  needs('switchesMounts')('a mount that notes each reading does so afterwards', async () => {
+    const { pool } = suite;
+    const { name, path } = await tree(suite);
+    const at = scratchDirectory('at');
+    runProgram('mount', ['--bind', path, at]);
+    try {
+      runProgram('mount', ['-o', 'remount,bind,strictatime', at]);
+      expect(mountsAt(at)).toEqual([expect.not.stringMatching(/relatime|noatime/)]);
+      await pool.rollback(`${name}@s1`);
+      expect(readFileSync(join(at, 'state'), 'utf8')).toBe('1');
+      expect(mountsAt(at)).toEqual([expect.not.stringMatching(/relatime|noatime/)]);
+    } finally {
+      runProgram('umount', [at]);
+    }
+  });
+
   needs('switchesMounts')('who goes on with the old state when a rollback has died keeps it', async () => {
     const { pool } = suite;
     const { name, path } = await tree(suite);

@@ -28,13 +28,28 @@ describe('coppice guard', () => {
     [['sh', '-c', 'echo 2 > "$0"; kill -9 $$'], [], 137],
     [['sh', '-c', 'echo 2 > "$0"; sleep 60'], ['--timeout', '0.5'], 124],
     [['sh', '-c', 'echo 2 > "$0"'], ['--check', '/bin/false'], 1],
-    [['/nowhere/at-all'], [], 127],
+    [['sh', '-c', 'echo 2 > "$0"'], ['--check', '/nowhere/at-all'], 127],
   ])('%j with %j is undone, and its exit code is %i', (command, flags, code) => {
     const ran = guard(...flags, '--', ...command, file);
     expect(ran.stderr).toContain('it is back at crypt@guard-');
     expect(ran.code).toBe(code);
     expect(state()).toBe('1');
     expect(status()).toEqual([]);
+  });
+
+  test.each([
+    [['/nowhere/at-all'], [], 127, 'There is no program /nowhere/at-all.'],
+    [['no-such-program'], [], 127, 'There is no program no-such-program.'],
+    [['/etc/passwd'], [], 126, '/etc/passwd can not be run'],
+    [['true'], ['--check', 'no-such-check'], 127, 'There is no program no-such-check.'],
+    [['true'], ['--check', ' '], 2, 'The check is empty.'],
+  ])('%j with %j is refused before anything is done, with %i', (command, flags, code, said) => {
+    const snapshots = (): string => coppice(pool, 'list', '--type', 'snapshot', '--json').stdout;
+    const before = snapshots();
+    const ran = guard(...flags, '--', ...command, file);
+    expect(ran.stderr).toContain(said);
+    expect(ran.code).toBe(code);
+    expect(snapshots()).toBe(before);
   });
 
   test('what succeeds stays, and standard output is all the result where that is asked for', () => {

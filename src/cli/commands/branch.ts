@@ -11,6 +11,7 @@ import {
   withExamples,
   word,
 } from '../context.ts';
+import { showProgress } from '../progress.ts';
 
 interface Flags extends PoolFlags {
   readonly noStart: boolean;
@@ -49,13 +50,17 @@ export const branchCommand: Command<CliContext> = buildCommand<Flags, [string, s
   },
   func: reporting(async (context, flags: Flags, source: string, name: string) => {
     const { withPool } = await import('../session.ts');
-    const branched = await withPool(context, flags, (pool) =>
-      pool.branch(source, name, {
+    const branched = await withPool(context, flags, async (pool) => {
+      using progress = showProgress(context, `branch ${source}`, 'from the first progress');
+      const { signal, onProgress } = progress;
+      return await pool.branch(source, name, {
         start: !flags.noStart,
+        signal,
+        onProgress,
         ...(flags.port !== undefined && { port: portOf(flags.port) }),
         ...(flags.programs !== undefined && { programs: flags.programs }),
-      }),
-    );
+      });
+    });
     print(context, flags, branched, () => {
       const servers = branched.servers.map(({ socketDirectory, port, user, isRunning }) =>
         isRunning

@@ -1,8 +1,6 @@
-import type { ChildProcess } from 'node:child_process';
-import { constants } from 'node:os';
 import { buildCommand, type Command } from '@stricli/core';
-import { endFamily, guardsInEnvironment, guardVariable } from '../../engine/guards/family.ts';
-import { type Guarded, Undone } from '../../engine/guards/guard.ts';
+import { guardsInEnvironment, guardVariable } from '../../engine/guards/family.ts';
+import { Undone } from '../../engine/guards/guard.ts';
 import type { Recovered } from '../../engine/guards/recover.ts';
 import type { TreeDiff } from '../../engine/operations/diff.ts';
 import type { GuardState } from '../../engine/operations/guard-records.ts';
@@ -21,6 +19,7 @@ import {
 } from '../context.ts';
 import { diffText } from '../diff-text.ts';
 import { Shown } from '../failure.ts';
+import { CommandFailed, type GuardedCommand, requirePrograms, runGuarded } from '../guarded-command.ts';
 
 interface Flags extends PoolFlags {
   readonly check?: string;
@@ -84,21 +83,26 @@ What runs on the volume is stopped for the rollback and started after it where t
       else if (modes === 1) {
         const recovered = await pool.recoverGuard(volume, flags.recover ? 'undo' : 'accept');
         print(context, flags, recovered, () => describe(volume, recovered));
-      } else await tryChange(context, flags, pool, { volume, command });
+      } else await tryChange(context, flags, pool, { volume, ...commandOf(flags, command) });
     });
   }),
 });
 
-interface Change {
+interface Change extends GuardedCommand {
   readonly volume: string;
-  readonly command: readonly string[];
+}
+
+function commandOf({ check: line, json }: Flags, command: readonly string[]): GuardedCommand {
+  const check = line?.split(' ').filter(Boolean);
+  if (check?.length === 0) throw new CoppiceError('invalid_argument', 'The check is empty.');
+  return { command, isForProgram: json, ...(check && { check }) };
 }
 
 async function tryChange(
   context: CliContext,
   flags: Flags,
   pool: Pool,
-  { volume, command }: Change,
+  { volume, ...command }: Change,
 ): Promise<void> {
   const { process } = context;
   const [within] = await innermost(pool, volume, guardsInEnvironment(process.env));
@@ -110,7 +114,8 @@ async function tryChange(
     return () => process.removeListener(signal, cancel);
   });
   try {
-    const kept = await pool.guard(volume, (guarded) => runAll(context, flags, command, guarded), {
+    requirePrograms(context, command);
+    const kept = await pool.guard(volume, (guarded) => runGuarded(context, command, guarded), {
       allowWeaker: flags.allowWeaker,
       signal: cancelled.signal,
       ...(flags.consistency !== undefined && { consistency: flags.consistency }),
@@ -156,18 +161,9 @@ function report(context: CliContext, changes: TreeDiff | undefined): void {
   if (more > 0) note(context, `and ${more} more, which "coppice diff ${changes.from}" lists.`);
 }
 
-/** A command that has failed, with what its caller is to be told. */
-class CommandFailed extends Error {
-  readonly exitCode: number;
-
-  constructor(message: string, exitCode: number) {
-    super(message);
-    this.exitCode = exitCode;
-  }
-}
-
 /** What the command or the check has failed with; undefined where it was neither. */
 function failureIn(error: unknown): { readonly exitCode: number } | undefined {
+  if (error instanceof CommandFailed) return error;
   const cause = error instanceof Error ? error.cause : undefined;
   if (cause instanceof CommandFailed) return cause;
   if (!(error instanceof Undone) || !(cause instanceof CoppiceError)) return undefined;
@@ -179,84 +175,6 @@ function errorData(error: unknown): unknown {
   const undone =
     error instanceof Undone ? { snapshot: error.snapshot, undo: error.undo, changes: error.changes } : {};
   return { ...error.toJSON(), ...undone };
-}
-
-async function runAll(
-  { process }: CliContext,
-  { check, json }: Flags,
-  command: readonly string[],
-  guarded: Guarded,
-): Promise<void> {
-  const ids = [...guardsInEnvironment(process.env), guarded.id];
-  const env = { ...process.env, [guardVariable]: ids.join(' ') };
-  const started = process.cwd();
-  try {
-    // The result is to be all that is on standard output where it is for a program.
-    const where = { env, cwd: started, output: json ? 2 : 1 };
-    await runOne(command, where, guarded);
-    if (check !== undefined) await runOne(check.split(' ').filter(Boolean), where, guarded);
-  } catch (error) {
-    // What it has left running must not change what is undone now.
-    await endFamily(guarded.id);
-    throw error;
-  } finally {
-    // Where this was started may be in what is rolled back now.
-    process.chdir('/');
-  }
-}
-
-interface Surroundings {
-  readonly env: NodeJS.ProcessEnv;
-  readonly cwd: string;
-  /** The descriptor that is standard output of it. */
-  readonly output: number;
-}
-
-/** @throws CommandFailed */
-async function runOne(
-  words: readonly string[],
-  { env, cwd, output }: Surroundings,
-  { signal, runs }: Guarded,
-): Promise<void> {
-  const { spawn } = await import('node:child_process');
-  const [program = '', ...args] = words;
-  signal.throwIfAborted();
-  const child = spawn(program, args, { env, cwd, stdio: ['inherit', output, 2] });
-  // It is found by its variable, too, should we die before this is heard.
-  if (child.pid !== undefined) void runs(child.pid).catch(() => undefined);
-  const end = (): void => void endIt(child);
-  signal.addEventListener('abort', end);
-  try {
-    await new Promise<void>((resolve, reject) => {
-      child.on('error', (error: NodeJS.ErrnoException) => {
-        const absent = error.code === 'ENOENT';
-        reject(
-          new CommandFailed(
-            absent ? `there is no program ${program}.` : `${program}: ${error.message}`,
-            absent ? 127 : 126,
-          ),
-        );
-      });
-      child.on('exit', (code, name) => {
-        if (code === 0) resolve();
-        else if (signal.aborted) reject(signal.reason);
-        else if (name === null)
-          reject(new CommandFailed(`${program} failed with exit code ${code}.`, code ?? 1));
-        else
-          reject(new CommandFailed(`${program} was ended by ${name}.`, 128 + (constants.signals[name] ?? 0)));
-      });
-    });
-  } finally {
-    signal.removeEventListener('abort', end);
-  }
-}
-
-const grace = 10_000;
-
-async function endIt(child: ChildProcess): Promise<void> {
-  child.kill('SIGTERM');
-  const timer = setTimeout(() => child.kill('SIGKILL'), grace);
-  child.on('exit', () => clearTimeout(timer));
 }
 
 function milliseconds(seconds: string): number {

@@ -16,6 +16,7 @@ import {
   word,
 } from '../context.ts';
 import { named as listed } from '../names.ts';
+import { showProgress } from '../progress.ts';
 
 interface Flags extends PoolFlags {
   readonly name?: string;
@@ -81,9 +82,11 @@ export const snapshotCommand: Command<CliContext> = buildCommand<Flags, string[]
     const frozen = await freezer(flags);
     const [reference = '', ...others] = references;
     await withPool(context, flags, async (pool) => {
+      using progress = showProgress(context, 'snapshot', 'from the first progress');
+      const long = { signal: progress.signal, onProgress: progress.onProgress };
       if (others.length === 0) {
         const { result: taken, ...how } = await frozen(
-          (still) => pool.snapshot(reference, { ...named, ...still }),
+          (still) => pool.snapshot(reference, { ...named, ...still, ...long }),
           (snapshot) => pool.remove(snapshot.reference),
         );
         print(
@@ -94,7 +97,7 @@ export const snapshotCommand: Command<CliContext> = buildCommand<Flags, string[]
         );
       } else {
         const { result: group, ...how } = await frozen(
-          (still) => pool.snapshot(references, { ...named, ...still }),
+          (still) => pool.snapshot(references, { ...named, ...still, ...long }),
           ({ snapshots }) => pool.remove(snapshots.map((snapshot) => snapshot.reference)),
         );
         print(context, flags, { ...group, ...how }, () => `${describe(group)}${frozenFor(how)}`);

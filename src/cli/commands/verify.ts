@@ -12,6 +12,7 @@ import {
   word,
 } from '../context.ts';
 import { exitCodes, Shown } from '../failure.ts';
+import { showProgress } from '../progress.ts';
 
 interface Flags extends PoolFlags {
   readonly sql?: readonly string[];
@@ -65,10 +66,12 @@ The settings verify.sql, verify.sql-NAME and verify.program say for a volume onc
       ...(flags.timeout !== undefined && { timeoutMilliseconds: milliseconds(flags.timeout) }),
     };
     const results = await withPool(context, flags, async (pool) => {
+      using progress = showProgress(context, 'verify');
+      const { signal, onProgress } = progress;
       const all: Verified[] = [];
       for (const reference of references) {
         const wanted = flags.newest ? newestOf(reference, await pool.listSnapshots(reference)) : reference;
-        const verified = await pool.verify(wanted, options);
+        const verified = await pool.verify(wanted, { ...options, signal, onProgress });
         if (!flags.json) note(context, `coppice: ${verified.reference}: ${verified.result}`);
         all.push(verified);
       }

@@ -1,6 +1,7 @@
+import { readProcess, signalProcess } from '../../linux/processes.ts';
 import { CoppiceError } from '../../model/errors.ts';
-import { openDataDirectory } from './data-directory.ts';
-import { serverProcesses } from './server-processes.ts';
+import { type DataDirectory, openDataDirectory } from './data-directory.ts';
+import { serverProcesses, worksIn } from './server-processes.ts';
 
 /** Milliseconds until which a server has ended, by force after the half of them. */
 const patience = 20_000;
@@ -23,15 +24,13 @@ export function endServers(copy: string, below: string): void {
         'io_error',
         `The server on ${directory.path} (process ${pids[0]}) does not end.`,
       );
-    for (const pid of pids) end(pid, waited > patience / 2 ? 'SIGKILL' : 'SIGQUIT');
+    for (const pid of pids) end(pid, directory, waited > patience / 2 ? 'SIGKILL' : 'SIGQUIT');
     Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, between);
   }
 }
 
-function end(pid: number, signal: NodeJS.Signals): void {
-  try {
-    process.kill(pid, signal);
-  } catch {
-    // It has ended.
-  }
+function end(pid: number, directory: DataDirectory, signal: NodeJS.Signals): void {
+  const server = readProcess(pid);
+  // The number may be another one's by now.
+  if (server && worksIn(pid, directory)) signalProcess(server, signal);
 }

@@ -59,12 +59,13 @@ export function treeMounts(held: readonly HeldDirectory[], pool: string): Mounte
       source: 'an overlay with a layer in it',
     }));
     const parts = [...own, ...inside].map((mount): MountedPart => {
-      const { mountPoint, source, namespace, root } = mount;
+      const { mountPoint, source, namespace, root, options } = mount;
       const hasOthersIn = inside.some((other) => other.mountPoint.startsWith(`${mountPoint}/`));
       const isUppermost = all.uppermostAt(mountPoint) === mount;
       const isOurs = namespace === undefined && isUppermost;
-      const canFollow =
-        isRoot && root === all.rootOf(entry) && (isOurs || all.isLedByOurs(mount)) && !hasOthersIn;
+      // Whose users are mapped to others can't be found out again.
+      const canBeMade = isRoot && root === all.rootOf(entry) && !options.includes('idmapped');
+      const canFollow = canBeMade && (isOurs || all.isLedByOurs(mount)) && !hasOthersIn;
       return {
         path: mountPoint,
         source:

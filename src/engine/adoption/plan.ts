@@ -4,7 +4,7 @@ import { type Blocker, CoppiceError } from '../../model/errors.ts';
 import { parseVolumeName } from '../../model/names.ts';
 import type { Context } from '../context.ts';
 import { createDisk } from '../disk-work.ts';
-import type { AdoptOptions } from '../operations/adopt.ts';
+import type { Confined } from '../host-files.ts';
 import { requireSpace } from '../space.ts';
 import { occupancy } from '../visible.ts';
 import { type AdoptedBefore, adoptedIn } from './adopted.ts';
@@ -17,6 +17,22 @@ import { usersOf } from './users.ts';
 import { volumeBlockers } from './volumes.ts';
 
 export type DiskType = 'template' | 'volume';
+
+export interface AdoptOptions extends Confined {
+  /** What disks become. When absent, templates where their directory is called `templates`, else volumes. */
+  readonly as?: DiskType;
+  /** Other names: from a file's name, or its whole path, to that of the volume. */
+  readonly rename?: Readonly<Record<string, string>>;
+  /** Copy what can't share its blocks. */
+  readonly copy?: boolean;
+  /** Take disks that are in use, as a power cut would leave them. Their originals stay. */
+  readonly force?: boolean;
+  /** Adopt the others where some can't be. */
+  readonly keepGoing?: boolean;
+  /** Remove each original when its volume is durable; also of what was adopted before. */
+  readonly removeOriginals?: boolean;
+  readonly dryRun?: boolean;
+}
 
 /** What will become of one file. */
 export interface PlannedDisk extends Look {

@@ -1,7 +1,13 @@
 import { readFileSync } from 'node:fs';
 import { setTimeout as pause } from 'node:timers/promises';
 import { hasErrno } from '../../linux/libc.ts';
-import { isEnded, type ProcessIdentity, readProcess, readProcesses } from '../../linux/processes.ts';
+import {
+  isEnded,
+  type ProcessIdentity,
+  readProcess,
+  readProcesses,
+  signalProcess,
+} from '../../linux/processes.ts';
 
 /** By this variable a program knows that it is run in a guard, and is known to be: it hands it on to all that it starts. */
 export const guardVariable = 'COPPICE_GUARD';
@@ -30,7 +36,7 @@ export async function endFamily(id: string, head?: ProcessIdentity): Promise<voi
     const waited = performance.now() - began;
     const signal = waited < grace ? 'SIGTERM' : 'SIGKILL';
     if (waited > grace + patience) return; // one that can't be killed has something open, or does nothing
-    for (const { pid } of left) if (signal !== told || signal === 'SIGKILL') tell(pid, signal);
+    for (const each of left) if (signal !== told || signal === 'SIGKILL') tell(each, signal);
     told = signal;
     await pause(between);
   }
@@ -68,10 +74,10 @@ function isThere({ pid, started }: ProcessIdentity): boolean {
   return found?.started === started && !isEnded(found);
 }
 
-function tell(pid: number, signal: NodeJS.Signals): void {
+function tell(process: ProcessIdentity, signal: NodeJS.Signals): void {
   try {
-    process.kill(pid, signal);
+    signalProcess(process, signal);
   } catch (error) {
-    if (!hasErrno(error, 'ESRCH', 'EPERM')) throw error;
+    if (!hasErrno(error, 'EPERM')) throw error;
   }
 }

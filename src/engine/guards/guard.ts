@@ -4,9 +4,9 @@ import { randomId } from '../../linux/random.ts';
 import { timeLimit } from '../../linux/time-limit.ts';
 import { CoppiceError } from '../../model/errors.ts';
 import type { Consistency, GuardRecord } from '../../model/metadata.ts';
+import { thisKeeper } from '../keeper.ts';
 import type { TreeDiff } from '../operations/diff.ts';
 import type { Pool } from '../pool.ts';
-import { thisKeeper } from './keeper.ts';
 import { type Supervisor, startSupervisor } from './supervisor.ts';
 
 /** Write down that a change is tried, and that it has ended. */

@@ -8,11 +8,12 @@ import { openBlockers } from '../blockers.ts';
 import type { Context } from '../context.ts';
 import { type HeldVolume, holdVolume } from '../holding.ts';
 import { flushNames } from '../placing/link.ts';
+import { requireOwn } from '../placing/own.ts';
 import { stateOf } from '../placing/place.ts';
 import { contentOf, openSpot, type Spot } from '../placing/spot.ts';
 import { hostTurn } from '../pools/boot-entry.ts';
 import { volumesOf } from '../visible.ts';
-import { requireOwn, write } from './mount.ts';
+import { write } from './mount.ts';
 
 export interface UndoOptions {
   /** Go on although somebody has something in the volume open. */

@@ -8,33 +8,16 @@ import { printable } from '../../model/printable.ts';
 import { openEntries } from '../adoption/entries.ts';
 import { type MadeDisk, makeDisk } from '../adoption/make.ts';
 import { removeOriginal } from '../adoption/original.ts';
-import { type DiskType, type PlannedDisk, planAdoption } from '../adoption/plan.ts';
+import { type AdoptOptions, type DiskType, type PlannedDisk, planAdoption } from '../adoption/plan.ts';
 import { holdVolumeOf } from '../adoption/volumes.ts';
 import type { Context } from '../context.ts';
 import type { Control } from '../control.ts';
 import { announceWork } from '../disk-work.ts';
 import { busy, explainFailure } from '../failures.ts';
 import { findWork } from '../holding.ts';
-import type { Confined } from '../host-files.ts';
 import { holdPool } from '../pool-lock.ts';
 import { abandon } from '../publish.ts';
 import { takingLocks } from '../waiting.ts';
-
-export interface AdoptOptions extends Confined {
-  /** What disks become. When absent, templates where their directory is called `templates`, else volumes. */
-  readonly as?: DiskType;
-  /** Other names: from a file's name, or its whole path, to that of the volume. */
-  readonly rename?: Readonly<Record<string, string>>;
-  /** Copy what can't share its blocks. */
-  readonly copy?: boolean;
-  /** Take disks that are in use, as a power cut would leave them. Their originals stay. */
-  readonly force?: boolean;
-  /** Adopt the others where some can't be. */
-  readonly keepGoing?: boolean;
-  /** Remove each original when its volume is durable; also of what was adopted before. */
-  readonly removeOriginals?: boolean;
-  readonly dryRun?: boolean;
-}
 
 export interface AdoptedDisk {
   readonly file: string;

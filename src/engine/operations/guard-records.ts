@@ -2,8 +2,8 @@ import { blockedBy, CoppiceError } from '../../model/errors.ts';
 import type { GuardRecord } from '../../model/metadata.ts';
 import { parseVolumeName } from '../../model/names.ts';
 import type { Context } from '../context.ts';
-import { isAlive } from '../guards/keeper.ts';
 import { type HeldVolume, holdVolume, requireUnsealed } from '../holding.ts';
+import { isAlive } from '../keeper.ts';
 import { timestampName } from '../publish.ts';
 
 /** A guard as others see it. */

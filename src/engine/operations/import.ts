@@ -9,9 +9,9 @@ import { beginWork, createDisk, fillDisk } from '../disk-work.ts';
 import type { Confined } from '../host-files.ts';
 import { abandon, requireFree } from '../publish.ts';
 import { type Marked, requestMark } from '../request-mark.ts';
+import { type Sealed, sealDisk } from '../seal-disk.ts';
 import { openSource, readSourceImage, requireUnchanged, type SourceImage } from '../source-image.ts';
 import { takingLocks } from '../waiting.ts';
-import { type Sealed, sealDisk } from './seal.ts';
 
 export interface ImportOptions extends Marked, Confined {
   /** Told from the file's first bytes when absent. */

@@ -7,6 +7,7 @@ import type { Context } from '../context.ts';
 import { type HeldVolume, holdVolume, requireUnsealed } from '../holding.ts';
 import { isWithin } from '../host-files.ts';
 import { putBootEntry } from '../placing/boot.ts';
+import { requireOwn } from '../placing/own.ts';
 import {
   type Placed,
   type PlaceState,
@@ -121,19 +122,6 @@ export function requireTree({ metadata, name }: HeldVolume, action: string): voi
   throw new CoppiceError(
     'unsupported',
     `Could not ${action}: ${name} is a disk and not a directory tree; "coppice path ${name}" says where it is.`,
-  );
-}
-
-/**
- * Whoever owns a pool can write what he likes into its metadata, and must not have root mount, or take away, anything by it.
- * @throws CoppiceError permission_denied
- */
-export function requireOwn(context: Context, { name, held }: HeldVolume): void {
-  const owner = context.driver.ownerOf?.(held);
-  if (owner === undefined || owner === process.geteuid?.()) return;
-  throw new CoppiceError(
-    'permission_denied',
-    `${name} belongs to the user with the number ${owner}, who could have anything mounted by what is recorded of it; run it as that user, with --link.`,
   );
 }
 

@@ -2,11 +2,11 @@ import { parseVolumeName } from '../../model/names.ts';
 import type { Context } from '../context.ts';
 import { buryHiddenSnapshots } from '../groups.ts';
 import { holdVolume } from '../holding.ts';
+import { requireOwn } from '../placing/own.ts';
 import { followRename } from '../placing/place.ts';
 import type { BootFiles } from '../pools/boot-entry.ts';
 import { publish, requireFree } from '../publish.ts';
 import { requireUnguarded } from './guard-records.ts';
-import { requireOwn } from './mount.ts';
 
 export interface Renamed {
   readonly from: string;

@@ -4,12 +4,12 @@ import { type Blocker, blockedBy, CoppiceError } from '../../../model/errors.ts'
 import type { Name } from '../../../model/names.ts';
 import type { Context } from '../../context.ts';
 import { holdVolume } from '../../holding.ts';
-import type { AdoptTreeOptions } from '../../operations/adopt-tree.ts';
-import { requireOwn } from '../../operations/mount.ts';
 import { flushNames } from '../../placing/link.ts';
+import { requireOwn } from '../../placing/own.ts';
 import { linkTarget, type Spot } from '../../placing/spot.ts';
 import { hostTurn } from '../../pools/boot-entry.ts';
 import { fingerprintTree, type TreeLook } from './look.ts';
+import type { AdoptTreeOptions } from './request.ts';
 import { type Source, usersOf } from './way.ts';
 
 /** A link and the directory exchange their names; then it is looked who had the directory open until then. */

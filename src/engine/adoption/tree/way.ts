@@ -8,11 +8,11 @@ import { randomId } from '../../../linux/random.ts';
 import type { Blocker } from '../../../model/errors.ts';
 import { formatSize } from '../../../model/sizes.ts';
 import type { Context } from '../../context.ts';
-import type { AdoptTreeOptions, TreeAdopted } from '../../operations/adopt-tree.ts';
 import type { Spot } from '../../placing/spot.ts';
 import { abandon } from '../../publish.ts';
 import { whyNotShared } from '../sharing.ts';
 import type { TreeLook } from './look.ts';
+import type { AdoptTreeOptions, TreeAdopted } from './request.ts';
 
 /** A directory that is to be adopted, open. */
 export interface Source extends Disposable {

@@ -1,6 +1,6 @@
 import { readFileSync, readlinkSync } from 'node:fs';
-import { readProcess } from '../../linux/processes.ts';
-import type { Keeper } from '../../model/metadata.ts';
+import { readProcess } from '../linux/processes.ts';
+import type { Keeper } from '../model/metadata.ts';
 
 /** This process, as others will know it. */
 export function thisKeeper(): Keeper {
