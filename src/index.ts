@@ -46,6 +46,7 @@ export type { TreeNode } from './engine/operations/tree.ts';
 export type { Usage, UsageOptions, UsageReport } from './engine/operations/usage.ts';
 export type { ApplyPoliciesOptions, PoliciesApplied, PolicyDecision } from './engine/policy/apply.ts';
 export type { VolumePolicy } from './engine/policy/policies.ts';
+export type { DueVerified, VerifyDueOptions } from './engine/policy/verify-due.ts';
 export type { Pool } from './engine/pool.ts';
 export type { Finding } from './engine/pools/check.ts';
 export type { CreatePoolOptions } from './engine/pools/claim.ts';

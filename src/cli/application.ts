@@ -20,6 +20,7 @@ import { pathCommand } from './commands/path.ts';
 import { policyApplyCommand } from './commands/policy/apply.ts';
 import { policyInstallCommand } from './commands/policy/install.ts';
 import { policyShowCommand } from './commands/policy/show.ts';
+import { policyVerifyCommand } from './commands/policy/verify.ts';
 import { poolCheckCommand } from './commands/pool/check.ts';
 import { poolCreateCommand } from './commands/pool/create.ts';
 import { poolDestroyCommand } from './commands/pool/destroy.ts';
@@ -60,7 +61,12 @@ const pool = buildRouteMap({
 
 const policy = buildRouteMap({
   docs: { brief: 'Take snapshots by schedule, and keep as many as are wanted' },
-  routes: { show: policyShowCommand, apply: policyApplyCommand, install: policyInstallCommand },
+  routes: {
+    show: policyShowCommand,
+    apply: policyApplyCommand,
+    verify: policyVerifyCommand,
+    install: policyInstallCommand,
+  },
 });
 
 const token = buildRouteMap({

@@ -114,6 +114,15 @@ export const poolFlags: { readonly pool: Text & { readonly optional: true }; rea
   json: jsonFlag,
 };
 
+/** Of what is done by schedule, for all pools of a host by one command. */
+export const severalPools: {
+  readonly pool: Text & { readonly optional: true; readonly variadic: true };
+  readonly json: Toggle;
+} = {
+  pool: { ...poolFlags.pool, brief: `${poolFlags.pool.brief}; several may be given`, variadic: true },
+  json: jsonFlag,
+};
+
 export const poolPathArgument: Word & { readonly optional: true } = optionalWord(
   'PATH',
   `Directory of the pool, or zfs:DATASET ${defaultPool}`,

@@ -193,6 +193,7 @@ const methodArguments: Readonly<Record<string, readonly Argument[]>> = {
   hold: [several('references'), options({ reason: 'string', ...durability })],
   release: [several('references'), options(durability)],
   policies: [],
+  verifyDue: [options({ volumes: 'object', dryRun: 'boolean', ...long })],
   applyPolicies: [options({ volumes: 'object', dryRun: 'boolean', decisions: 'boolean', ...long })],
   rollback: [
     required('reference', 'string'),

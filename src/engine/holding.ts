@@ -1,4 +1,4 @@
-import type { Held, Place, SnapshotRecord } from '../drivers/driver.ts';
+import type { Held, Place } from '../drivers/driver.ts';
 import { closingOnFailure } from '../linux/files.ts';
 import type { LockMode } from '../linux/locks.ts';
 import { blockedBy, CoppiceError, didYouMean } from '../model/errors.ts';
@@ -6,6 +6,7 @@ import type { VolumeMetadata } from '../model/metadata.ts';
 import { formatReference, type Name, type Reference } from '../model/names.ts';
 import type { Context } from './context.ts';
 import { busy } from './failures.ts';
+import { inStorageOrder } from './snapshot-order.ts';
 import { isHidden, snapshotsOf, volumesOf } from './visible.ts';
 
 export interface HeldVolume extends Disposable {
@@ -78,17 +79,13 @@ export function holdSnapshot(context: Context, volume: HeldVolume, name: Name, m
     if (!closingOnFailure(held, () => isHidden(context, context.driver.read(held)))) return held;
     held[Symbol.dispose]();
   }
-  const names = newestFirst(snapshotsOf(context, volume.name));
+  const names = inStorageOrder(snapshotsOf(context, volume.name))
+    .map((each) => each.name)
+    .reverse();
   throw new CoppiceError(
     'not_found',
     `There is no snapshot ${label}.${didYouMean(name, names) || present(names)}`,
   );
-}
-
-function newestFirst(snapshots: readonly SnapshotRecord[]): string[] {
-  const createdOf = ({ metadata }: SnapshotRecord): string =>
-    metadata?.type === 'snapshot' ? metadata.created : '';
-  return snapshots.toSorted((a, b) => (createdOf(a) < createdOf(b) ? 1 : -1)).map(({ name }) => name);
 }
 
 function present(names: readonly string[]): string {

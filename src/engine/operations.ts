@@ -29,6 +29,7 @@ import { usage } from './operations/usage.ts';
 import type { verify } from './operations/verify.ts';
 import type { applyPolicies } from './policy/apply.ts';
 import type { policies } from './policy/policies.ts';
+import type { verifyDue } from './policy/verify-due.ts';
 import { checkPool } from './pools/check.ts';
 import { describePool, vitals } from './pools/describe.ts';
 import { sweep } from './sweep.ts';
@@ -61,6 +62,7 @@ export interface Operations {
   readonly release: typeof release;
   readonly policies: (...args: Parameters<typeof policies>) => Promise<ReturnType<typeof policies>>;
   readonly applyPolicies: typeof applyPolicies;
+  readonly verifyDue: typeof verifyDue;
   readonly mount: typeof mount;
   readonly unmount: typeof unmount;
   readonly rollback: typeof rollback;
@@ -128,6 +130,7 @@ export const operations: Operations = {
   release,
   policies: async (...args) => (await import('./policy/policies.ts')).policies(...args),
   applyPolicies: async (...args) => (await import('./policy/apply.ts')).applyPolicies(...args),
+  verifyDue: async (...args) => (await import('./policy/verify-due.ts')).verifyDue(...args),
   export: async (...args) => (await import('./operations/export.ts')).exportImage(...args),
   sweep,
   commit: (context) => context.driver.commit(),
@@ -157,6 +160,7 @@ export const longOperations: ReadonlySet<OperationName> = new Set([
   'set',
   'policies',
   'applyPolicies',
+  'verifyDue',
   'mount',
   'unmount',
 ]);

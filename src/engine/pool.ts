@@ -34,6 +34,7 @@ import type { UsageOptions, UsageReport } from './operations/usage.ts';
 import type { Verified, VerifyOptions } from './operations/verify.ts';
 import type { ApplyPoliciesOptions, PoliciesApplied } from './policy/apply.ts';
 import type { VolumePolicy } from './policy/policies.ts';
+import type { DueVerified, VerifyDueOptions } from './policy/verify-due.ts';
 import type { BootFiles } from './pools/boot-entry.ts';
 import type { Finding } from './pools/check.ts';
 import type { PoolDescription, PoolVitals } from './pools/describe.ts';
@@ -294,6 +295,15 @@ export class Pool implements AsyncDisposable {
   applyPolicies(options: ApplyPoliciesOptions & LongOptions = {}): Promise<PoliciesApplied> {
     const { signal, onProgress, ...rest } = options;
     return this.#runner.run('applyPolicies', [rest], { signal, onProgress, by: this.#by });
+  }
+
+  /**
+   * Proves of each volume whose setting `policy.verify` wants it now the newest snapshot that was taken for its database. One process of
+   * a pool at a time does this; whoever comes meanwhile does nothing.
+   */
+  verifyDue(options: VerifyDueOptions & LongOptions = {}): Promise<DueVerified> {
+    const { signal, onProgress, ...rest } = options;
+    return this.#runner.run('verifyDue', [rest], { signal, onProgress, by: this.#by });
   }
 
   /** Puts a volume back to `VOLUME@SNAPSHOT`. The replaced state is kept as a snapshot, which `undo` in the result names. */

@@ -169,6 +169,8 @@ export interface SnapshotMetadata {
   /** ISO 8601, UTC: from when policies remove it, whoever has taken it. */
   readonly expires?: string;
   readonly verified?: Verification;
+  /** ISO 8601, UTC: when it was last tried to be proven by a policy and could not be, so that it is not tried again at once. */
+  readonly verifyTried?: string;
 }
 
 /** Written before the exchange of a rollback, so that recovery can tell whether it happened and finish it. */
@@ -286,7 +288,8 @@ export function decodeMetadata(bytes: Buffer): Metadata | undefined {
         areApplications(fields['applications']) &&
         isHold(fields['hold']) &&
         isStringOrAbsent(fields['expires']) &&
-        isVerification(fields['verified'])
+        isVerification(fields['verified']) &&
+        isStringOrAbsent(fields['verifyTried'])
         ? (value as SnapshotMetadata)
         : undefined;
     case 'rollback':

@@ -28,7 +28,7 @@ import { metricsHandler } from './metrics/handler.ts';
 import { Metrics } from './metrics/metrics.ts';
 import { ensureDirectory } from './own-directory.ts';
 import { Others } from './pools/others.ts';
-import { applyingPolicies, type Ticker, usualTicker } from './pools/policies.ts';
+import { applyingPolicies, type Ticker, usualTicker, verifyingDue } from './pools/policies.ts';
 import { PoolEvents } from './pools/pool-events.ts';
 import { ServedPool } from './pools/served-pool.ts';
 import { largestRequest } from './rules.ts';
@@ -55,6 +55,7 @@ export interface ServerOptions {
   readonly hooks?: ReadonlyMap<string, readonly string[]>;
   /** When policies are applied; every five minutes when absent. */
   readonly policyTicker?: Ticker;
+  readonly verifyTicker?: Ticker;
   readonly log: Log;
 }
 
@@ -114,7 +115,9 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
       (line) => [...pools.values()].some((pool) => pool.wrote(line)),
     ),
   );
-  opened.use(applyingPolicies(pools, log, stopping.signal, options.policyTicker ?? usualTicker));
+  const chores = { pools, log, signal: stopping.signal };
+  opened.use(applyingPolicies(chores, options.policyTicker ?? usualTicker));
+  opened.use(verifyingDue(chores, options.verifyTicker ?? usualTicker));
   const tellExpiry = (error: unknown): void => log.warn('old state not dropped', { reason: String(error) });
   const expiry = setInterval(() => void jobs.expire().catch(tellExpiry), expireEvery);
   opened.defer(() => clearInterval(expiry));

@@ -1,8 +1,8 @@
 import { openSync, writeSync } from 'node:fs';
 import { afterEach, expect, test, vi } from 'vitest';
 import { prune } from '../../src/engine/policy/prune.ts';
+import type { KnownSnapshot } from '../../src/engine/policy/rules/situation.ts';
 import { beginRun } from '../../src/engine/policy/run.ts';
-import type { KnownSnapshot } from '../../src/engine/policy/situation.ts';
 import type { PoliciesApplied, Pool, SnapshotSummary } from '../../src/index.ts';
 import { Descriptor } from '../../src/linux/files.ts';
 import { patternBytes } from '../support/content.ts';

@@ -116,12 +116,30 @@ test('mistakes are refused', () => {
   expect(refused(coppice(pool, 'snapshot', 'db@x', '--expires', '2020-01-01'), 2)).toContain('is past');
 });
 
+test('snapshots are proven by schedule', () => {
+  say('create', 'proven', '--size', '1M');
+  say('set', 'proven', 'policy.verify=daily', 'verify.program=/usr/bin/false');
+  expect(say('policy', 'verify')).toBe('Nothing is due.\n');
+  say('snapshot', 'proven@a');
+  expect(say('policy', 'verify', '--dry-run')).toBe('Would verify proven@a.\n');
+  const bad = coppice(pool, 'policy', 'verify');
+  expect(bad.stdout).toMatch(/^proven@a:\n {2}program: failed/);
+  expect([bad.code, bad.stderr]).toEqual([1, 'coppice: Not all snapshots of proven can be relied on.\n']);
+  expect(say('policy', 'verify', 'proven')).toBe('Nothing is due.\n');
+  say('remove', 'proven', '--force');
+});
+
 test('a snapshot by hand can expire', () => {
   say('snapshot', 'db@short', '--expires', '7d');
   const inAWeek = new Date(Date.now() + 7 * day).toISOString().slice(0, 10);
   expect(say('show', 'db')).toContain(`expires ${inAWeek}`);
   expect(say('policy', 'show', 'db')).toMatch(/db@short .* stays +expires \d{4}-\d\d-\d\dT\d\d:\d\dZ\n/);
 });
+
+const unitNames = ['policy', 'verify'].flatMap((name) => [
+  `coppice-${name}.service`,
+  `coppice-${name}.timer`,
+]);
 
 test('the units for systemd are written, kept, and never put in the place of somebody else’s', () => {
   const directory = scratchDirectory('units');
@@ -130,10 +148,13 @@ test('the units for systemd are written, kept, and never put in the place of som
   expect(install('--dry-run')).toContain('OnCalendar=*:0/5\n');
   expect(readdirSync(directory)).toEqual([]);
   expect(install('--pool', '/srv/a b', '--pool', 'zfs:vmpool')).toContain(
-    'systemctl enable --now coppice-policy.timer',
+    'systemctl enable --now coppice-policy.timer coppice-verify.timer',
   );
   const files = readdirSync(directory).sort();
-  expect(files).toEqual(['coppice-policy.service', 'coppice-policy.timer']);
+  expect(files).toEqual(unitNames);
+  expect(readFileSync(join(directory, 'coppice-verify.service'), 'utf8')).toMatch(
+    /\nExecStart=.* policy verify --pool "\/srv\/a b" --pool zfs:vmpool\n/,
+  );
   const service = readFileSync(join(directory, 'coppice-policy.service'), 'utf8');
   expect(service).toMatch(/\nExecStart=.* policy apply --pool "\/srv\/a b" --pool zfs:vmpool\n/);
   expect(service).toContain('\nAfter=srv.mount\n');
@@ -156,7 +177,7 @@ const missing = skippedWithout(analyze);
 test.skipIf(missing !== '')(`systemd finds nothing wrong with them${missing}`, () => {
   const directory = scratchDirectory('units');
   done(coppice(pool, 'policy', 'install', '--unit-directory', directory));
-  const units = ['coppice-policy.service', 'coppice-policy.timer'].map((name) => join(directory, name));
+  const units = unitNames.map((name) => join(directory, name));
   const verify = spawnSync(analyze, ['verify', '--man=no', ...units], { encoding: 'utf8' });
   expect([verify.status, verify.stdout, verify.stderr]).toEqual([0, '', '']);
 });

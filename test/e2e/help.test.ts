@@ -23,7 +23,7 @@ const commands = [
   ],
   ...['grow', 'rename', 'seal', 'remove', 'export', 'serve', 'doctor', 'completion', 'version'],
   ...['hold', 'release', 'policy'],
-  ...['show', 'apply', 'install'].map((name) => `policy ${name}`),
+  ...['show', 'apply', 'verify', 'install'].map((name) => `policy ${name}`),
   'token',
   ...['create', 'list', 'revoke'].map((name) => `token ${name}`),
 ];

@@ -6,6 +6,7 @@ import { startTestServer, type TestServer } from '../support/test-server.ts';
 
 /** The test says when it is time. */
 let tick: (() => Promise<void>) | undefined;
+let verify: (() => Promise<void>) | undefined;
 let home: TestServer;
 
 beforeAll(async () => {
@@ -18,6 +19,10 @@ beforeAll(async () => {
           tick = undefined;
         },
       };
+    },
+    verifyTicker: (run) => {
+      verify = run;
+      return { [Symbol.dispose]() {} };
     },
   });
 });
@@ -75,4 +80,25 @@ test('tells what fails, and goes on with the next', async () => {
   expect(told('policy failed')).toMatchObject([{ level: 'error', pool: 'vms', reference: 'bad' }]);
   expect(await more?.listSnapshots('good')).toHaveLength(1);
   expect(await vms?.listSnapshots('bad')).toEqual([]);
+});
+
+test('proves what is due, and tells what can not be relied on', async () => {
+  const { vms, more } = home.pools;
+  for (const [pool, program] of [
+    [vms, '/usr/bin/false'],
+    [more, '/usr/bin/true'],
+  ] as const) {
+    await pool?.create('proven', { bytes: 4096 });
+    await pool?.set('proven', { 'policy.verify': 'daily', 'verify.program': program });
+    await pool?.snapshot('proven@a');
+  }
+  home.takeLog();
+  await verify?.();
+  const lines = home.takeLog();
+  expect(lines.filter(({ message }) => message === 'snapshot verified')).toMatchObject([
+    { pool: 'more', reference: 'proven@a' },
+  ]);
+  expect(lines.filter(({ message }) => message === 'snapshot can not be relied on')).toMatchObject([
+    { level: 'error', pool: 'vms', reference: 'proven@a', failed: 'program' },
+  ]);
 });

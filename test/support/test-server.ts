@@ -30,6 +30,7 @@ export interface TestServerOptions {
   readonly group?: number;
   readonly directory?: string;
   readonly policyTicker?: Ticker;
+  readonly verifyTicker?: Ticker;
 }
 
 function isOpened(line: string, name: string): boolean {
@@ -57,6 +58,7 @@ export async function startTestServer(options: TestServerOptions = {}): Promise<
     auditLog: join(directory, 'audit.jsonl'),
     tokenFile,
     ...(options.policyTicker && { policyTicker: options.policyTicker }),
+    ...(options.verifyTicker && { verifyTicker: options.verifyTicker }),
     log: makeLog((line) => lines.push(line), 'debug'),
   });
   made.defer(() => server.close());

@@ -19,7 +19,8 @@ export const setCommand: Command<CliContext> = buildCommand<PoolFlags, [string, 
   stop.hook=PROGRAM       the same by a program, which is run with "stop" and with "start"
   policy.hourly=N         of how many hours a snapshot is kept; also daily, weekly, monthly, yearly, last
   policy.schedule=...     how often one is taken: 15min, hourly, daily, none...; that of the first number when absent
-  policy.max-age=90d, policy.min-free=10%, policy.keep-at-least=N: limits to that`,
+  policy.max-age=90d, policy.min-free=10%, policy.keep-at-least=N: limits to that
+  policy.verify=daily: how often the newest snapshot that was taken for a database is proven`,
       'coppice set vm-1 policy.hourly=24 policy.daily=7',
       'coppice set crypt quiesce.postgres=postgres',
       'coppice set crypt consistency=freeze',

@@ -13,6 +13,7 @@ import {
 } from '../context.ts';
 import { exitCodes, Shown } from '../failure.ts';
 import { showProgress } from '../progress.ts';
+import { describeChecks } from '../proof-text.ts';
 
 interface Flags extends PoolFlags {
   readonly sql?: readonly string[];
@@ -77,7 +78,7 @@ The settings verify.sql, verify.sql-NAME and verify.program say for a volume onc
       }
       return all;
     });
-    print(context, flags, results, () => results.map(describe).join('\n'));
+    print(context, flags, results, () => results.map(describeChecks).join('\n'));
     const failed = results.filter(({ result }) => result === 'failed');
     if (failed.length === 0) return;
     const names = failed.map(({ reference }) => reference).join(', ');
@@ -98,13 +99,6 @@ function newestOf(
     'not_found',
     `${volume} has no snapshot that was taken for its database; take one with "coppice snapshot ${volume}".`,
   );
-}
-
-function describe({ reference, checks }: Verified): string {
-  const lines = checks.map(
-    ({ name, result, message }) => `  ${name}: ${result}${message === undefined ? '' : ` (${message})`}`,
-  );
-  return [`${reference}:`, ...lines].join('\n');
 }
 
 function milliseconds(seconds: string): number {

@@ -13,6 +13,7 @@ import type { TreePlace } from '../../model/tree-place.ts';
 import type { Context } from '../context.ts';
 import { holdSnapshot, holdVolume } from '../holding.ts';
 import { problemsIn, readableSnapshotsOf } from '../problems.ts';
+import { inStorageOrder } from '../snapshot-order.ts';
 import { contentsOf, snapshotsOf, volumesOf } from '../visible.ts';
 
 export interface VolumeSummary {
@@ -139,25 +140,23 @@ function pathOfDisk(context: Context, held: Held): string {
 }
 
 function summarizeSnapshots(volume: string, records: readonly SnapshotRecord[]): SnapshotSummary[] {
-  return [...records]
-    .sort((a, b) => Number(generationOf(a) - generationOf(b)) || byName(a, b))
-    .map((record) => ({
-      reference: `${volume}@${record.name}`,
-      name: record.name,
-      ...(record.bytes !== undefined && { bytes: record.bytes }),
-      ...(record.isTree && { kind: 'tree' as const }),
-      ...(record.metadata?.type === 'snapshot' && {
-        created: record.metadata.created,
-        consistency: record.metadata.consistency,
-        reason: record.metadata.reason,
-        ...(record.metadata.applications && { applications: record.metadata.applications }),
-        ...(record.metadata.group !== undefined && { group: record.metadata.group }),
-        ...(record.metadata.request !== undefined && { request: record.metadata.request }),
-        ...(record.metadata.hold && { hold: record.metadata.hold }),
-        ...(record.metadata.expires !== undefined && { expires: record.metadata.expires }),
-        ...(record.metadata.verified && { verified: record.metadata.verified }),
-      }),
-    }));
+  return inStorageOrder(records).map((record) => ({
+    reference: `${volume}@${record.name}`,
+    name: record.name,
+    ...(record.bytes !== undefined && { bytes: record.bytes }),
+    ...(record.isTree && { kind: 'tree' as const }),
+    ...(record.metadata?.type === 'snapshot' && {
+      created: record.metadata.created,
+      consistency: record.metadata.consistency,
+      reason: record.metadata.reason,
+      ...(record.metadata.applications && { applications: record.metadata.applications }),
+      ...(record.metadata.group !== undefined && { group: record.metadata.group }),
+      ...(record.metadata.request !== undefined && { request: record.metadata.request }),
+      ...(record.metadata.hold && { hold: record.metadata.hold }),
+      ...(record.metadata.expires !== undefined && { expires: record.metadata.expires }),
+      ...(record.metadata.verified && { verified: record.metadata.verified }),
+    }),
+  }));
 }
 
 function summarize(record: Pick<VolumeRecord, 'name' | 'metadata' | 'bytes' | 'snapshots'>): VolumeSummary {
@@ -176,11 +175,6 @@ function summarize(record: Pick<VolumeRecord, 'name' | 'metadata' | 'bytes' | 's
     snapshots,
     ...(metadata.request !== undefined && { request: metadata.request }),
   };
-}
-
-function generationOf(record: SnapshotRecord): bigint {
-  const generation = record.metadata?.type === 'snapshot' ? record.metadata.generation : '0';
-  return /^\d+$/.test(generation) ? BigInt(generation) : 0n;
 }
 
 function byName(a: { readonly name: string }, b: { readonly name: string }): number {

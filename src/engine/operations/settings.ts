@@ -6,7 +6,7 @@ import { checkSetting, type Settings } from '../../model/settings.ts';
 import { requireRoom } from '../../model/tree-place.ts';
 import type { Context } from '../context.ts';
 import { holdVolume, requireUnsealed } from '../holding.ts';
-import { policyIn } from '../policy/policy.ts';
+import { policyIn } from '../policy/rules/policy.ts';
 
 /** Names with their new values; null takes a setting away. */
 export type SettingChanges = Readonly<Record<string, string | null>>;

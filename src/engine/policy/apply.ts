@@ -1,13 +1,11 @@
-import { parseVolumeName } from '../../model/names.ts';
 import type { Context } from '../context.ts';
 import type { Control } from '../control.ts';
-import { noSuchVolume } from '../holding.ts';
 import { doomedAmong, type Judged, judgeNow } from './judge-now.ts';
 import { type Doomed, type Pruned, prune } from './prune.ts';
-import { readVolumes } from './read.ts';
+import { selection } from './read.ts';
 import { noRelief, relieve } from './relieve.ts';
+import { keyOf } from './rules/situation.ts';
 import { beginRun, rememberRun } from './run.ts';
-import { keyOf } from './situation.ts';
 import { type Failed, type TakenByPolicy, takeDue } from './take-due.ts';
 
 export interface ApplyPoliciesOptions {
@@ -99,14 +97,6 @@ export async function applyPolicies(
     warnings: [...warnings, ...pruned.flatMap((each) => each.warnings)],
     ...(control.signal?.aborted && { cancelled: true }),
   };
-}
-
-function selection(context: Context, wanted: readonly string[] | undefined): (volume: string) => boolean {
-  if (wanted === undefined) return () => true;
-  const names: ReadonlySet<string> = new Set(wanted.map(parseVolumeName));
-  const present = new Set(readVolumes(context).map(({ name }) => name));
-  for (const name of wanted) if (!present.has(name)) throw noSuchVolume(context, parseVolumeName(name));
-  return (volume) => names.has(volume);
 }
 
 function told({ decisions, known }: Judged, isWanted: (volume: string) => boolean): PolicyDecision[] {

@@ -2,10 +2,9 @@ import { CoppiceError } from '../../model/errors.ts';
 import { parseName } from '../../model/names.ts';
 import type { Context } from '../context.ts';
 import { holdSnapshot, holdVolume } from '../holding.ts';
-import { type Decisions, decide } from './decide.ts';
 import type { Doomed } from './prune.ts';
 import { type ReadVolume, readVolumes } from './read.ts';
-import { runsOf } from './run.ts';
+import { type Decisions, decide } from './rules/decide.ts';
 import {
   type Decision,
   inOrder,
@@ -13,7 +12,8 @@ import {
   keyOf,
   type PolicySnapshot,
   type Situation,
-} from './situation.ts';
+} from './rules/situation.ts';
+import { runsOf } from './run.ts';
 import type { Taking } from './take-due.ts';
 
 /** What is being done to a pool. */

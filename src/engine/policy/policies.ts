@@ -1,8 +1,8 @@
 import type { ErrorData } from '../../model/errors.ts';
 import { type Settings, settingsOf } from '../../model/settings.ts';
 import type { Context } from '../context.ts';
-import { numbersOf } from './policy.ts';
 import { isDue, readVolumes } from './read.ts';
+import { numbersOf } from './rules/policy.ts';
 import { newestOf } from './take-due.ts';
 
 /** The policy of a volume, and how far it has come. */

@@ -6,7 +6,7 @@ import type { Control } from '../control.ts';
 import { explainFailure } from '../failures.ts';
 import { type Removed, remove } from '../operations/remove.ts';
 import { patiently } from './patiently.ts';
-import { type Decision, type KnownSnapshot, keyOf } from './situation.ts';
+import { type Decision, type KnownSnapshot, keyOf } from './rules/situation.ts';
 
 /** What goes, and what that was decided from. */
 export interface Doomed {

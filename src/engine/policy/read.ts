@@ -1,10 +1,12 @@
 import type { SnapshotRecord } from '../../drivers/driver.ts';
 import { CoppiceError } from '../../model/errors.ts';
+import { parseVolumeName } from '../../model/names.ts';
 import type { Settings } from '../../model/settings.ts';
 import type { Context } from '../context.ts';
+import { noSuchVolume } from '../holding.ts';
 import { contentsOf } from '../visible.ts';
-import { type Policy, policyIn } from './policy.ts';
-import { compare, type KnownSnapshot, type PolicySnapshot, type PolicyVolume } from './situation.ts';
+import { type Policy, policyIn } from './rules/policy.ts';
+import { compare, type KnownSnapshot, type PolicySnapshot, type PolicyVolume } from './rules/situation.ts';
 
 export interface ReadVolume extends PolicyVolume {
   readonly settings: Settings;
@@ -40,6 +42,18 @@ export function readVolumes(context: Context): ReadVolume[] {
       ];
     })
     .sort((a, b) => compare(a.name, b.name));
+}
+
+/** Which volumes are meant: those that are named, or all. @throws CoppiceError not_found */
+export function selection(
+  context: Context,
+  wanted: readonly string[] | undefined,
+): (volume: string) => boolean {
+  if (wanted === undefined) return () => true;
+  const names: ReadonlySet<string> = new Set(wanted.map(parseVolumeName));
+  const present = new Set(readVolumes(context).map(({ name }) => name));
+  for (const name of wanted) if (!present.has(name)) throw noSuchVolume(context, parseVolumeName(name));
+  return (volume) => names.has(volume);
 }
 
 function followed(settings: Settings): Pick<ReadVolume, 'policy' | 'problem' | 'spared'> {

@@ -1,7 +1,7 @@
 import type { Control } from '../control.ts';
 import { doomedAmong, judgeNow, type Run } from './judge-now.ts';
 import { type Doomed, type Pruned, prune } from './prune.ts';
-import { keyOf } from './situation.ts';
+import { keyOf } from './rules/situation.ts';
 
 export interface Relieved {
   readonly doomed: readonly Doomed[];

@@ -6,8 +6,8 @@ import { findWork } from '../holding.ts';
 import { holdPool } from '../pool-lock.ts';
 import { abandon } from '../publish.ts';
 
-/** What no volume can be called. */
-const name = 'policy run';
+/** What is done by schedule; each by one process at a time, and one does not keep the other waiting. */
+export type RunKind = 'policy' | 'verify';
 
 const day = 24 * 3600 * 1000;
 
@@ -16,10 +16,12 @@ const day = 24 * 3600 * 1000;
  * long as its maker lives says that somebody does. Undefined: somebody does.
  * @throws CoppiceError busy when somebody begins something else at this moment
  */
-export function beginRun(context: Context): Disposable | undefined {
+export function beginRun(context: Context, kind: RunKind = 'policy'): Disposable | undefined {
+  // What no volume can be called.
+  const name = `${kind} run`;
   using _lock = holdPool(context, 'exclusive');
   if (findWork(context, name)) return undefined;
-  const entry = announceWork(context, 'policy', name);
+  const entry = announceWork(context, kind, name);
   return {
     [Symbol.dispose]() {
       abandon(context, entry);

@@ -6,7 +6,7 @@ import { explainFailure } from '../failures.ts';
 import { timestampName } from '../publish.ts';
 import type { Snapshotted } from '../taking.ts';
 import { isDue, type ReadVolume, readVolumes } from './read.ts';
-import { inOrder, type Ordered } from './situation.ts';
+import { inOrder, type Ordered } from './rules/situation.ts';
 import { takeForPolicy } from './take.ts';
 
 /** What was taken; of what would be there is no more than a name. */

@@ -24,26 +24,72 @@ WantedBy=timers.target
 `;
 }
 
-/** systemd.service(5), systemd.exec(5). @param pools where each is */
-export function policyService(
-  { execPath, argv }: Pick<NodeJS.Process, 'execPath' | 'argv'>,
+/** The shortest period is an hour; hosts that share a storage or an hour do not all begin at once. */
+export function verifyTimer(): string {
+  return `${policyMarker}
+[Unit]
+Description=Coppice proofs of snapshots that are due, looked for every hour
+
+[Timer]
+OnCalendar=hourly
+RandomizedDelaySec=10min
+Persistent=true
+
+[Install]
+WantedBy=timers.target
+`;
+}
+
+type Process = Pick<NodeJS.Process, 'execPath' | 'argv'>;
+
+/** @param pools where each is */
+export function policyService(process: Process, pools: readonly string[]): string {
+  return service(process, pools, {
+    command: 'apply',
+    description: 'Coppice policies: snapshots by schedule, and which of them are kept',
+    nice: 5,
+    longest: '2h',
+  });
+}
+
+/** It may recover and read databases of any size. @param pools where each is */
+export function verifyService(process: Process, pools: readonly string[]): string {
+  return service(process, pools, {
+    command: 'verify',
+    description: 'Coppice proofs of snapshots that are due',
+    nice: 15,
+    longest: 'infinity',
+  });
+}
+
+interface Duty {
+  readonly command: 'apply' | 'verify';
+  readonly description: string;
+  readonly nice: number;
+  readonly longest: string;
+}
+
+/** systemd.service(5), systemd.exec(5). */
+function service(
+  { execPath, argv }: Process,
   pools: readonly string[],
+  { command: verb, description, nice, longest }: Duty,
 ): string {
-  const command = [execPath, argv[1] ?? '', 'policy', 'apply', ...pools.flatMap((path) => ['--pool', path])];
+  const command = [execPath, argv[1] ?? '', 'policy', verb, ...pools.flatMap((path) => ['--pool', path])];
   const lines = [
     policyMarker,
     '[Unit]',
-    'Description=Coppice policies: snapshots by schedule, and which of them are kept',
+    `Description=${description}`,
     '# Only an order, where such a mount is part of the boot at all: a pool that is not there is told as a failure.',
     ...afterMounts(new Map(pools.map((path) => [path, path]))).map((unit) => `After=${unit}`),
     '',
     '[Service]',
     'Type=oneshot',
     `ExecStart=${command.map(commandWord).join(' ')}`,
-    'Nice=5',
+    `Nice=${nice}`,
     '# What was begun is ended by it alone. One thing goes on: the watchdog that lets applications go on, also when this has died.',
     'KillMode=process',
-    'TimeoutStartSec=2h',
+    `TimeoutStartSec=${longest}`,
     'TimeoutStopSec=120',
     'UMask=0077',
     '',

@@ -30,19 +30,30 @@ export const usualTicker: Ticker = (run) => {
   };
 };
 
-/**
- * Applies the policies of all pools that the server has, from time to time. A timer of systemd may do so, too: whoever comes second does
- * nothing.
- */
-export function applyingPolicies(
-  pools: ReadonlyMap<string, ServedPool>,
-  log: Log,
-  signal: AbortSignal,
-  ticker: Ticker,
-): AsyncDisposable {
+/** What the server does from time to time, with all of its pools. */
+export interface Chores {
+  readonly pools: ReadonlyMap<string, ServedPool>;
+  readonly log: Log;
+  /** Fires when the server stops. */
+  readonly signal: AbortSignal;
+}
+
+/** Applies policies. A timer of systemd may do so, too: whoever comes second does nothing. */
+export function applyingPolicies(chores: Chores, ticker: Ticker): AsyncDisposable {
+  return repeating(chores, ticker, 'policies failed', applyTo);
+}
+
+/** Proves snapshots whose policy wants that: beside the other, because a proof may take hours. */
+export function verifyingDue(chores: Chores, ticker: Ticker): AsyncDisposable {
+  return repeating(chores, ticker, 'verification failed', verifyIn);
+}
+
+type Chore = (served: ServedPool, chores: Chores) => Promise<void>;
+
+function repeating(chores: Chores, ticker: Ticker, failure: string, chore: Chore): AsyncDisposable {
   let underWay: Promise<void> = Promise.resolve();
   const ticking = ticker(() => {
-    underWay = applyToAll(pools, log, signal);
+    underWay = inAll(chores, failure, chore);
     return underWay;
   });
   return {
@@ -53,23 +64,20 @@ export function applyingPolicies(
   };
 }
 
-async function applyToAll(
-  pools: ReadonlyMap<string, ServedPool>,
-  log: Log,
-  signal: AbortSignal,
-): Promise<void> {
+async function inAll(chores: Chores, failure: string, chore: Chore): Promise<void> {
+  const { pools, log, signal } = chores;
   for (const served of pools.values()) {
     if (signal.aborted || !served.isAvailable) continue;
     try {
-      await applyTo(served, log, signal);
+      await chore(served, chores);
     } catch (error) {
       if (error instanceof CoppiceError && error.code === 'cancelled') continue;
-      log.error('policies failed', { pool: served.id, reason: String(error) });
+      log.error(failure, { pool: served.id, reason: String(error) });
     }
   }
 }
 
-async function applyTo(served: ServedPool, log: Log, signal: AbortSignal): Promise<void> {
+async function applyTo(served: ServedPool, { log, signal }: Chores): Promise<void> {
   const { taken, removed, failed, putOff, warnings } = await served.pool.applyPolicies({
     decisions: false,
     signal,
@@ -85,4 +93,17 @@ async function applyTo(served: ServedPool, log: Log, signal: AbortSignal): Promi
   for (const { reference, message } of putOff)
     log.info('policy put off', { pool: served.id, reference, reason: message });
   for (const reason of warnings) log.warn('policy warning', { pool: served.id, reason });
+}
+
+async function verifyIn(served: ServedPool, { log, signal }: Chores): Promise<void> {
+  const { due, verified, failed } = await served.pool.verifyDue({ signal });
+  // What is known of these is looked at again.
+  await served.change([...new Set(due.map((reference) => reference.split('@', 1)[0] ?? ''))], async () => {});
+  for (const { reference, result, checks } of verified) {
+    const bad = checks.filter((check) => check.result === 'failed').map(({ name }) => name);
+    if (result === 'passed') log.info('snapshot verified', { pool: served.id, reference });
+    else log.error('snapshot can not be relied on', { pool: served.id, reference, failed: bad.join(', ') });
+  }
+  for (const { reference, error } of failed)
+    log.error('verification failed', { pool: served.id, reference, code: error.code, reason: error.message });
 }

@@ -1,17 +1,14 @@
 import { buildCommand, type Command } from '@stricli/core';
 import type { PoliciesApplied } from '../../../engine/policy/apply.ts';
-import { CoppiceError } from '../../../model/errors.ts';
 import { note, print, reporting, warn } from '../../command.ts';
-import { type CliContext, poolFlags, toggle, withExamples, word } from '../../context.ts';
-import { exitCodes, Shown } from '../../failure.ts';
+import { type CliContext, severalPools, toggle, withExamples, word } from '../../context.ts';
 import { named } from '../../names.ts';
 import { counted } from '../../table.ts';
 import { lineWidth } from '../../terminal.ts';
 import { decisionTable } from './decision-table.ts';
+import { endWith, inEachPool, type SeveralPoolsFlags } from './several-pools.ts';
 
-interface Flags {
-  readonly pool?: readonly string[];
-  readonly json: boolean;
+interface Flags extends SeveralPoolsFlags {
   readonly dryRun: boolean;
 }
 
@@ -28,41 +25,18 @@ export const policyApplyCommand: Command<CliContext> = buildCommand<Flags, strin
   },
   parameters: {
     flags: {
-      pool: { ...poolFlags.pool, brief: `${poolFlags.pool.brief}; several may be given`, variadic: true },
-      json: poolFlags.json,
+      ...severalPools,
       dryRun: toggle('Say what would be taken and what would go, and change nothing'),
     },
     positional: { kind: 'array', parameter: word('VOLUME', 'A volume', 'entry') },
   },
   func: reporting(async (context, flags: Flags, ...volumes: string[]) => {
-    const pools = flags.pool ?? [];
-    const [only, ...others] = pools;
-    if (others.length === 0) {
-      const result = await applyTo(context, flags, only, volumes);
-      endWith(context, flags, [result]);
-      return;
-    }
-    if (flags.json || volumes.length > 0)
-      throw new CoppiceError('invalid_argument', 'Volumes, and --json, are for one pool at a time.');
-    const results: Outcome[] = [];
-    for (const pool of pools) {
-      note(context, `coppice: ${pool}`);
-      // What is wrong with one pool is no reason to leave out the others.
-      results.push(await applyTo(context, flags, pool, volumes).catch(asFailure(context, pool)));
-    }
+    const results = await inEachPool(context, flags, volumes, (pool) =>
+      applyTo(context, flags, pool, volumes),
+    );
     endWith(context, flags, results);
   }),
 });
-
-type Outcome = Pick<PoliciesApplied, 'failed' | 'cancelled'>;
-
-function asFailure(context: CliContext, pool: string): (error: unknown) => Outcome {
-  return (error) => {
-    if (!(error instanceof CoppiceError)) throw error;
-    note(context, `coppice: ${error.message}`);
-    return { failed: [{ reference: pool, error: error.toJSON() }] };
-  };
-}
 
 async function applyTo(
   context: CliContext,
@@ -117,20 +91,4 @@ function noteRest(context: CliContext, { putOff, failed }: PoliciesApplied): voi
   for (const { reference, message } of putOff)
     note(context, `coppice: ${reference} goes another time: ${message}`);
   for (const { reference, error } of failed) note(context, `coppice: ${reference}: ${error.message}`);
-}
-
-function endWith(context: CliContext, flags: Flags, outcomes: readonly Outcome[]): void {
-  const failed = outcomes.flatMap((each) => each.failed);
-  const [first] = failed;
-  if (!first && !outcomes.some(({ cancelled }) => cancelled)) return;
-  const exitCode = exitCodes[first ? first.error.code : 'cancelled'];
-  if (flags.json) {
-    context.process.exitCode = exitCode; // the result itself says what failed
-    return;
-  }
-  const volumes = [...new Set(failed.map(({ reference }) => reference.split('@', 1)[0] ?? ''))];
-  const said = first
-    ? `The policies of ${named(volumes)} could not be followed.`
-    : 'Cancelled: the next time goes on with the rest.';
-  throw new Shown(`coppice: ${said}`, exitCode);
 }

@@ -12,9 +12,9 @@ interface Flags {
 
 export const policyInstallCommand: Command<CliContext> = buildCommand<Flags, [], CliContext>({
   docs: {
-    brief: 'Have systemd apply policies every five minutes',
+    brief: 'Have systemd apply policies by itself',
     fullDescription: withExamples(
-      'Writes coppice-policy.service and coppice-policy.timer, and says how to start them. A host that runs "coppice serve" needs them not: the daemon applies the policies of its pools by itself; both together do no harm.',
+      'Writes coppice-policy.service and .timer, which apply policies every five minutes, and coppice-verify.service and .timer, which prove what is due, and says how to start them. A host that runs "coppice serve" needs them not: the daemon does both for its pools by itself; both together do no harm.',
       'coppice policy install',
       'coppice policy install --pool /var/lib/coppice --pool zfs:vmpool',
       'coppice policy install --dry-run',

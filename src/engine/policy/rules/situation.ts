@@ -1,4 +1,4 @@
-import type { Hold, SnapshotReason, Verification } from '../../model/metadata.ts';
+import type { Hold, SnapshotReason, Verification } from '../../../model/metadata.ts';
 import type { Policy } from './policy.ts';
 
 /** What a decision about a snapshot depends on. Times are milliseconds since 1970. */

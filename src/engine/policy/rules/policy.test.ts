@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { CoppiceError } from '../../model/errors.ts';
-import { checkSetting } from '../../model/settings.ts';
+import { CoppiceError } from '../../../model/errors.ts';
+import { checkSetting } from '../../../model/settings.ts';
 import { periodAt, periodNumber, periods } from './calendar.ts';
 import { numbersOf, policyIn } from './policy.ts';
 

@@ -1,4 +1,4 @@
-import type { CoppiceError } from '../../model/errors.ts';
+import type { CoppiceError } from '../../../model/errors.ts';
 import { type Period, periodAt, periods } from './calendar.ts';
 
 /** When snapshots are taken: one in each slot, which all begin at the same moments everywhere. */

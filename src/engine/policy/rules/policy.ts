@@ -1,6 +1,6 @@
-import { CoppiceError, didYouMean } from '../../model/errors.ts';
-import { type Settings, settingsOf } from '../../model/settings.ts';
-import { parseSize } from '../../model/sizes.ts';
+import { CoppiceError, didYouMean } from '../../../model/errors.ts';
+import { type Settings, settingsOf } from '../../../model/settings.ts';
+import { parseSize } from '../../../model/sizes.ts';
 import { type Period, periods } from './calendar.ts';
 import { parseSchedule, type Schedule, scheduleOf } from './schedule.ts';
 
@@ -16,6 +16,8 @@ export interface Policy {
   readonly keepAtLeast: number;
   /** Milliseconds, and as it was written. */
   readonly maxAge: { readonly milliseconds: number; readonly text: string } | undefined;
+  /** How often the newest snapshot that was taken for a database is proven; undefined: not by itself. */
+  readonly verify: Schedule | undefined;
   /** Below this free space in the pool what is kept may go. */
   readonly minFree: MinFree | undefined;
 }
@@ -23,7 +25,7 @@ export interface Policy {
 export type MinFree = { readonly text: string } & ({ readonly share: number } | { readonly bytes: number });
 
 const counts = ['last', ...periods] as const;
-const names = [...counts, 'keep-at-least', 'max-age', 'min-free', 'schedule'] as const;
+const names = [...counts, 'keep-at-least', 'max-age', 'min-free', 'schedule', 'verify'] as const;
 
 /**
  * The policy that a volume declares: its settings `policy.*`. Undefined where it declares none.
@@ -38,12 +40,14 @@ export function policyIn(settings: Settings | undefined): Policy | undefined {
   const schedule = given.get('schedule');
   const maxAge = given.get('max-age');
   const minFree = given.get('min-free');
+  const verify = given.get('verify');
   return {
     schedule: schedule === undefined ? scheduleOf(finest(keep)) : parseSchedule(schedule, wrong),
     last: count('last'),
     keep,
     keepAtLeast: Math.max(1, count('keep-at-least')),
     maxAge: maxAge === undefined ? undefined : { milliseconds: ageIn(maxAge), text: maxAge },
+    verify: verify === undefined ? undefined : verifyIn(verify),
     minFree: minFree === undefined ? undefined : freeIn(minFree),
   };
 }
@@ -90,6 +94,13 @@ function ageIn(text: string): number {
   const length = units[unit];
   if (length !== undefined) return Number(number) * length;
   throw wrong('max-age', text, 'write a number of hours, days, weeks or years, such as 12h, 90d, 8w or 2y');
+}
+
+/** A proof may take hours, so no more often than that. */
+function verifyIn(text: string): Schedule | undefined {
+  const period = periods.find((each) => each === text);
+  if (period || text === 'none') return scheduleOf(period);
+  throw wrong('verify', text, `write ${periods.join(', ')} or none`);
 }
 
 function freeIn(text: string): MinFree {

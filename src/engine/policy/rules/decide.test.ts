@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import type { Settings } from '../../model/settings.ts';
+import type { Settings } from '../../../model/settings.ts';
 import { periodAt, periods } from './calendar.ts';
 import { type Decisions, decide } from './decide.ts';
 import { policyIn } from './policy.ts';
