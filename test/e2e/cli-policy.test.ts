@@ -126,7 +126,7 @@ test('snapshots are proven by schedule', () => {
   expect(bad.stdout).toMatch(/^proven@a:\n {2}program: failed/);
   expect([bad.code, bad.stderr]).toEqual([1, 'coppice: Not all snapshots of proven can be relied on.\n']);
   expect(say('policy', 'verify', 'proven')).toBe('Nothing is due.\n');
-  say('remove', 'proven', '--force');
+  say('remove', 'proven', '--with-snapshots');
 });
 
 test('a snapshot by hand can expire', () => {

@@ -15,9 +15,9 @@ export const policyVerifyCommand: Command<CliContext> = buildCommand<Flags, stri
     brief: 'Prove the snapshots that are due',
     fullDescription: withExamples(
       'Proves of each volume whose setting policy.verify wants it by now (hourly, daily, weekly, monthly, yearly) the newest snapshot that was taken for its database, as "coppice verify" does. What could not be looked at is tried again in the next period. While another process does this for the pool, nothing is done.',
-      'coppice set crypt policy.verify=daily',
-      'coppice policy verify --dry-run',
       'coppice policy verify',
+      'coppice policy verify --dry-run',
+      'coppice policy verify --pool /var/lib/coppice --pool zfs:vmpool',
     ),
   },
   parameters: {
