@@ -1,5 +1,22 @@
+import {
+  areApplications,
+  areGuards,
+  areStringsOrAbsent,
+  isAdoptedFile,
+  isBacking,
+  isHold,
+  isIdOrAbsent,
+  isKeeper,
+  isLineage,
+  isRollbackTogether,
+  isSeal,
+  isStringOrAbsent,
+  isTogether,
+  isVerification,
+} from './metadata-fields.ts';
 import { isName } from './names.ts';
 import { isSettings, type Settings } from './settings.ts';
+import type { ApplicationPart, RollbackTogether, Together } from './together.ts';
 import { isTreePlace, type TreePlace } from './tree-place.ts';
 
 /**
@@ -34,6 +51,8 @@ export interface ApplicationState {
   readonly recovery: string;
   /** What a person or a restore wants to know: short names and values. */
   readonly details: Readonly<Record<string, string>>;
+  /** What of it lies in other volumes, of which snapshots were taken with this one. */
+  readonly parts?: readonly ApplicationPart[];
 }
 
 /** One step of a lineage: the name is the one at the time; the id stays true when the ancestor is renamed. */
@@ -72,6 +91,8 @@ export interface VolumeMetadata {
   readonly keeper?: Keeper;
   /** Servers were started on it, which end when it is removed. */
   readonly branch?: true;
+  /** The id of the branch whose servers have parts in it, and with which it is removed. */
+  readonly branchOf?: string;
   /** Changes that are being tried, the outermost first. */
   readonly guards?: readonly GuardRecord[];
 }
@@ -171,6 +192,8 @@ export interface SnapshotMetadata {
   readonly verified?: Verification;
   /** ISO 8601, UTC: when it was last tried to be proven by a policy and could not be, so that it is not tried again at once. */
   readonly verifyTried?: string;
+  /** The snapshots that it can't be used without, nor they without it. */
+  readonly together?: Together;
 }
 
 /** Written before the exchange of a rollback, so that recovery can tell whether it happened and finish it. */
@@ -189,6 +212,8 @@ export interface RollbackIntent {
   /** Whoever has the replaced state open is not asked. */
   readonly force?: boolean;
   readonly request?: string;
+  /** Of a rollback of several volumes, of which all happen or none. */
+  readonly together?: RollbackTogether;
 }
 
 /** What is left of a deleted volume that deep descendants still need in order to know where they come from. */
@@ -278,6 +303,7 @@ export function decodeMetadata(bytes: Buffer): Metadata | undefined {
         isSettings(fields['settings']) &&
         areGuards(fields['guards']) &&
         (fields['keeper'] === undefined || isKeeper(fields['keeper'])) &&
+        isStringOrAbsent(fields['branchOf']) &&
         isTreePlace(fields['at'])
         ? (value as VolumeMetadata)
         : undefined;
@@ -286,6 +312,7 @@ export function decodeMetadata(bytes: Buffer): Metadata | undefined {
         isIdOrAbsent(fields['removal']) &&
         isStringOrAbsent(fields['request']) &&
         areApplications(fields['applications']) &&
+        isTogether(fields['together']) &&
         isHold(fields['hold']) &&
         isStringOrAbsent(fields['expires']) &&
         isVerification(fields['verified']) &&
@@ -295,7 +322,8 @@ export function decodeMetadata(bytes: Buffer): Metadata | undefined {
     case 'rollback':
       // Whoever owns the pool can write here what he likes, and root finishes rollbacks: these become names of directories.
       return ['volume', 'target', 'keep'].every((field) => isName(String(fields[field]))) &&
-        isStringOrAbsent(fields['request'])
+        isStringOrAbsent(fields['request']) &&
+        isRollbackTogether(fields['together'])
         ? (value as RollbackIntent)
         : undefined;
     case 'tombstone':
@@ -331,104 +359,3 @@ const requiredStrings: ReadonlyMap<unknown, readonly string[]> = new Map([
   ['group', ['action', 'created']],
   ['pool', ['id', 'created', 'filesystem']],
 ]);
-
-function isLineage(value: unknown): boolean {
-  return Array.isArray(value) && value.every((ancestor) => hasStrings(ancestor, ['id', 'name']));
-}
-
-function isStringOrAbsent(value: unknown): boolean {
-  return value === undefined || typeof value === 'string';
-}
-
-function areStringsOrAbsent(value: unknown): boolean {
-  return value === undefined || (Array.isArray(value) && value.every((each) => typeof each === 'string'));
-}
-
-/** It is looked for among the entries of the pool, so it must be no path. */
-function isIdOrAbsent(value: unknown): boolean {
-  return value === undefined || (typeof value === 'string' && /^[0-9a-f-]{36}$/.test(value));
-}
-
-function isSeal(value: unknown): boolean {
-  return value === undefined || (hasStrings(value, ['at', 'generation']) && hasNumber(value, 'extents'));
-}
-
-function isAdoptedFile(value: unknown): boolean {
-  return (
-    value === undefined ||
-    (hasStrings(value, ['file', 'inode', 'changed']) &&
-      hasNumber(value, 'bytes') &&
-      isStringOrAbsent((value as Record<string, unknown>)['filesystem']))
-  );
-}
-
-function isBacking(value: unknown): boolean {
-  if (!hasStrings(value, ['type'])) return false;
-  const { type, file, device, devices } = value as Record<string, unknown>;
-  return (
-    type === 'existing' ||
-    (type === 'zpool' && Array.isArray(devices) && devices.every((each) => typeof each === 'string')) ||
-    (type === 'loop' && typeof file === 'string') ||
-    (type === 'device' && typeof device === 'string')
-  );
-}
-
-/** Their snapshots become names of directories. */
-function areGuards(value: unknown): boolean {
-  if (value === undefined) return true;
-  return (
-    Array.isArray(value) &&
-    value.every((each) => {
-      if (!hasStrings(each, ['id', 'snapshot', 'since'])) return false;
-      const { snapshot, keeper } = each as Record<string, unknown>;
-      return isName(String(snapshot)) && isKeeper(keeper);
-    })
-  );
-}
-
-function isKeeper(value: unknown): boolean {
-  return hasStrings(value, ['started', 'boot']) && hasNumber(value, 'pid');
-}
-
-function areApplications(value: unknown): boolean {
-  if (value === undefined) return true;
-  return (
-    Array.isArray(value) &&
-    value.every((each) => {
-      if (!hasStrings(each, ['name', 'level', 'recovery'])) return false;
-      const { details } = each as Record<string, unknown>;
-      return isSettings(details) && details !== undefined;
-    })
-  );
-}
-
-function isHold(value: unknown): boolean {
-  if (value === undefined) return true;
-  return hasStrings(value, ['at']) && isStringOrAbsent((value as Record<string, unknown>)['reason']);
-}
-
-function isVerification(value: unknown): boolean {
-  if (value === undefined) return true;
-  if (!hasStrings(value, ['at', 'result'])) return false;
-  const { result, checks } = value as Record<string, unknown>;
-  return isVerdict(result) && Array.isArray(checks) && checks.every(isCheck);
-}
-
-function isCheck(value: unknown): boolean {
-  if (!hasStrings(value, ['name', 'result'])) return false;
-  const { result, message } = value as Record<string, unknown>;
-  return isVerdict(result) && isStringOrAbsent(message);
-}
-
-function isVerdict(value: unknown): boolean {
-  return value === 'passed' || value === 'failed';
-}
-
-function hasNumber(value: unknown, field: string): boolean {
-  return typeof (value as Record<string, unknown>)[field] === 'number';
-}
-
-function hasStrings(value: unknown, fields: readonly string[]): boolean {
-  if (typeof value !== 'object' || value === null) return false;
-  return fields.every((field) => typeof (value as Record<string, unknown>)[field] === 'string');
-}
