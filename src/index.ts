@@ -83,6 +83,7 @@ export type {
   VerificationCheck,
 } from './model/metadata.ts';
 export { formatSize, parseSize } from './model/sizes.ts';
+export type { ApplicationPart, Partner, Together } from './model/together.ts';
 export { version } from './model/version.ts';
 
 export const createPool: typeof create = checking('createPool', create);

@@ -54,6 +54,8 @@ export interface Scope {
   readonly subject: Subject;
   /** All of which snapshots are taken by the same operation, that one among them. */
   readonly together: readonly Subject[];
+  /** The other directory trees of the pool: what lies in one of them can be named. */
+  readonly others?: () => readonly Subject[];
   /** Whether all of them are taken at the same instant. */
   readonly sameInstant: boolean;
   /** Whether `finish` may write into the copy, where `Preparation.amends` asks for that. */

@@ -182,7 +182,9 @@ export class Pool implements AsyncDisposable {
       const taken = await this.#runner.run('snapshot', [references, rest], run);
       if (taken) return taken;
       const { snapshots, heldMilliseconds } = await atRest([references]);
-      return { ...(snapshots[0] as Snapshotted), heldMilliseconds };
+      const [first, ...others] = snapshots;
+      const along = others.length > 0 && { with: others.map(({ reference }) => reference) };
+      return { ...(first as Snapshotted), heldMilliseconds, ...along };
     }
     const taken = await this.#runner.run('snapshotTogether', [references, rest], run);
     return taken ?? { group: '', ...(await atRest(references)) };

@@ -32,6 +32,8 @@ export interface Snapshotted {
   readonly heldMilliseconds?: number;
   /** Why it is weaker than what was wanted, which was allowed. */
   readonly weaker?: string;
+  /** `VOLUME@NAME` of those that were taken with it, because its application lies in those volumes, too. */
+  readonly with?: readonly string[];
   /** ISO 8601, UTC. */
   readonly created: string;
 }
@@ -112,7 +114,7 @@ export function needsRest(level: Consistency, { heldStill }: Claims): boolean {
 }
 
 /** What a snapshot says of itself. */
-export type Said = Pick<SnapshotMetadata, 'consistency' | 'applications'> & Marked & Purpose;
+export type Said = Pick<SnapshotMetadata, 'consistency' | 'applications' | 'together'> & Marked & Purpose;
 
 /** @throws CoppiceError io_error when the writers may be writing again */
 export function requireStill({
@@ -187,7 +189,7 @@ export function describeSnapshot(
 function snapshotMetadata(
   volume: HeldVolume,
   created: Date,
-  { consistency, applications, ...purpose }: Said,
+  { consistency, applications, together, ...purpose }: Said,
   more: Partial<SnapshotMetadata>,
 ): SnapshotMetadata {
   return {
@@ -199,6 +201,7 @@ function snapshotMetadata(
     reason: 'user',
     generation: '0',
     ...(applications && applications.length > 0 && { applications }),
+    ...(together && { together }),
     ...purposeOf(purpose),
     ...more,
   };

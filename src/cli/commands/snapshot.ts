@@ -93,7 +93,7 @@ export const snapshotCommand: Command<CliContext> = buildCommand<Flags, string[]
           context,
           flags,
           { ...taken, ...how },
-          () => `Took snapshot ${taken.reference}.${frozenFor(how)}${reachedBy(taken)}`,
+          () => `Took snapshot ${taken.reference}${along(taken)}.${frozenFor(how)}${reachedBy(taken)}`,
         );
       } else {
         const { result: group, ...how } = await frozen(
@@ -130,6 +130,10 @@ async function freezer({ freeze, freezeTimeout }: Flags): Promise<Freezer> {
       take: (frozenUntil) => take({ heldStill: 'freeze', frozenUntil }),
       undo,
     });
+}
+
+function along({ with: others }: Snapshotted): string {
+  return others ? `, with ${listed(others)}, in which parts of its application lie` : '';
 }
 
 /** What each application was brought to, and what a start from the snapshot rests on. */

@@ -1,8 +1,8 @@
 import { CoppiceError } from '../../model/errors.ts';
+import { shellWord } from '../../model/shell-word.ts';
 import type { Scope } from '../quiescer.ts';
-import type { DataDirectory } from './data-directory.ts';
-import type { PostgresDeclaration } from './declaration.ts';
-import type { Place } from './layout.ts';
+import type { CourseInput } from './course.ts';
+import { findPlaces, type Place } from './layout.ts';
 import { serverOf } from './open-session.ts';
 
 export type Recipe = 'atomic' | 'checkpoint' | 'backup';
@@ -18,13 +18,8 @@ export interface Choice {
  * starts from it as after a crash; of one that has parts elsewhere the server has to be asked for a backup. That is never called atomic.
  * @throws CoppiceError unsupported when nothing does
  */
-export function chooseRecipe(
-  declaration: Pick<PostgresDeclaration, 'recipe'>,
-  directory: DataDirectory,
-  places: readonly Place[],
-  scope: Scope,
-  isStandby: boolean,
-): Choice {
+export function chooseRecipe(input: CourseInput, places: readonly Place[], isStandby: boolean): Choice {
+  const { declaration, directory, scope } = input;
   const apart = partsApart(places, scope);
   const wanted = declaration.recipe;
   if (apart === undefined && wanted !== 'backup') {
@@ -44,7 +39,7 @@ export function chooseRecipe(
       `${serverOf(directory)} is a standby, and a backup of one has its end only in a file that is copied last, which a snapshot can't do: ${apart ?? 'leave recipe=backup out'}${apart ? '; put all of it into the volume, or snapshot the primary' : ''}.`,
     );
   }
-  requireCopied(directory, places);
+  requireCopied(input, places);
   if (!scope.canAmend) {
     throw new CoppiceError(
       'unsupported',
@@ -69,7 +64,7 @@ export function partsApart(places: readonly Place[], scope: Scope): string | und
 }
 
 /** The WAL is copied from wherever it is; all else must be in a snapshot. @throws CoppiceError unsupported */
-export function requireCopied(directory: DataDirectory, places: readonly Place[]): void {
+export function requireCopied(input: CourseInput, places: readonly Place[]): void {
   const lost = places.filter(
     ({ name, within, path }) => within === undefined && (name !== 'pg_wal' || path === undefined),
   );
@@ -77,6 +72,19 @@ export function requireCopied(directory: DataDirectory, places: readonly Place[]
   const list = lost.map(({ name, path, link }) => `${name} (${path ?? link ?? 'nowhere'})`).join(', ');
   throw new CoppiceError(
     'unsupported',
-    `${serverOf(directory)} has parts that no snapshot would have: ${list}; move them into the volume, or into a volume that is snapshotted together with it.`,
+    `${serverOf(input.directory)} has parts that no snapshot would have: ${list}; ${remedyFor(input, lost)}.`,
   );
+}
+
+/** Where all of it is in volumes of the pool, it is enough to say so. Nobody else's are taken for it by what its owner has linked. */
+function remedyFor({ declaration, directory, scope }: CourseInput, lost: readonly Place[]): string {
+  const { subject, together, others } = scope;
+  const known = findPlaces(directory, { ...scope, together: [...together, ...(others?.() ?? [])] });
+  const volumes = known.flatMap(({ within }) => within?.subject.volume ?? []);
+  const isKnown = lost.every((each) => known.find(({ name }) => name === each.name)?.within !== undefined);
+  if (!isKnown) return 'move them into the volume, or into a volume that is snapshotted together with it';
+  const names = [...new Set(volumes)].filter((name) => name !== subject.volume).sort();
+  const value = declaration.value.replace(/(^|,)volumes=[^,]*/, '');
+  const setting = `quiesce.${declaration.name}=${value},volumes=${names.join('+')}`;
+  return `say that it lies in those volumes, too, with "coppice set ${subject.volume} ${shellWord(setting)}", and then each snapshot of ${subject.volume} is taken of them together`;
 }

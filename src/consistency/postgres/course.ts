@@ -1,5 +1,13 @@
 import type { ApplicationState } from '../../model/metadata.ts';
-import type { Copy, Preparation } from '../quiescer.ts';
+import type { Copy, Preparation, Scope } from '../quiescer.ts';
+import type { DataDirectory } from './data-directory.ts';
+import type { PostgresDeclaration } from './declaration.ts';
+
+export interface CourseInput {
+  readonly declaration: PostgresDeclaration;
+  readonly directory: DataDirectory;
+  readonly scope: Scope;
+}
 
 /** What a snapshot of a cluster takes, in the state that it was found in. */
 export interface Course {

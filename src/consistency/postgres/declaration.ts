@@ -1,4 +1,5 @@
 import { isIP } from 'node:net';
+import { isName } from '../../model/names.ts';
 import { invalidDeclaration, parseDeclaration, pathInVolume, secondsOf } from '../declaration.ts';
 
 /** How a copy is made: `checkpoint` is `atomic` with less to recover; `auto` is `atomic` where that is possible, else `backup`. */
@@ -6,6 +7,8 @@ const recipes = ['auto', 'atomic', 'checkpoint', 'backup'] as const;
 
 export interface PostgresDeclaration {
   readonly name: string;
+  /** All of it as it was set. */
+  readonly value: string;
   /** The data directory, from the directory of the volume. */
   readonly directory: string;
   /** The directory of the socket; that which the server tells when absent. */
@@ -18,6 +21,8 @@ export interface PostgresDeclaration {
   /** Where passwords are, in the format of PostgreSQL. */
   readonly passfile?: string;
   readonly recipe: (typeof recipes)[number];
+  /** Other volumes that parts of the cluster lie in: snapshots of them are taken with those of its own. */
+  readonly volumes: readonly string[];
   /** Milliseconds for what the server has to do before and after the snapshot. */
   readonly timeout?: number;
 }
@@ -43,10 +48,12 @@ export function parsePostgres(name: string, value: string): PostgresDeclaration 
   const user = plain(name, 'user', fields['user']) ?? 'postgres';
   return {
     name,
+    value,
     directory: pathInVolume(declaration),
     user,
     database: plain(name, 'database', fields['database']) ?? 'postgres',
     recipe: recipeOf(name, fields['recipe']),
+    volumes: volumesOf(name, fields['volumes']),
     ...(socket !== undefined && { socket }),
     ...(host !== undefined && { host }),
     ...(port !== undefined && { port }),
@@ -55,13 +62,23 @@ export function parsePostgres(name: string, value: string): PostgresDeclaration 
   };
 }
 
-const keys = ['socket', 'host', 'port', 'user', 'database', 'passfile', 'recipe', 'timeout'];
+const keys = ['socket', 'host', 'port', 'user', 'database', 'passfile', 'recipe', 'volumes', 'timeout'];
 
 function recipeOf(name: string, text: string | undefined): PostgresDeclaration['recipe'] {
   if (text === undefined) return 'auto';
   const recipe = recipes.find((each) => each === text);
   if (recipe) return recipe;
   throw invalidDeclaration(name, `there is no recipe "${text}", but ${recipes.join(', ')}`);
+}
+
+function volumesOf(name: string, text: string | undefined): readonly string[] {
+  const volumes = [...new Set(text?.split('+') ?? [])];
+  const wrong = volumes.find((each) => !isName(each));
+  if (wrong === undefined) return volumes;
+  throw invalidDeclaration(
+    name,
+    `"${wrong}" is no name of a volume; several are written as volumes=wal+space`,
+  );
 }
 
 function portOf(name: string, text: string | undefined): number | undefined {

@@ -1,3 +1,4 @@
+import type { ApplicationPart } from '../../model/together.ts';
 import type { Subject } from '../quiescer.ts';
 import type { Place } from './layout.ts';
 
@@ -18,4 +19,17 @@ export function placeDetails(
       ];
     }),
   );
+}
+
+/** What lies in other volumes of which snapshots are taken, too. */
+export function partsIn(
+  places: readonly Place[],
+  subject: Subject,
+): { readonly parts?: readonly ApplicationPart[] } {
+  const parts = places.flatMap(({ name, within }) =>
+    within && within.subject.volume !== subject.volume
+      ? [{ name, volume: within.subject.volume, path: within.path }]
+      : [],
+  );
+  return parts.length > 0 ? { parts } : {};
 }

@@ -1,26 +1,17 @@
 import { CoppiceError } from '../../model/errors.ts';
 import type { ApplicationState } from '../../model/metadata.ts';
-import type { Scope } from '../quiescer.ts';
 import { amendCopy } from './amend-copy.ts';
 import { type Backup, startBackup, stopBackup } from './backup.ts';
 import { type Choice, chooseRecipe } from './choose-recipe.ts';
 import { formatPosition } from './control-file.ts';
-import type { Course } from './course.ts';
-import type { DataDirectory } from './data-directory.ts';
-import type { PostgresDeclaration } from './declaration.ts';
+import type { Course, CourseInput } from './course.ts';
 import { describePlaces, findPlaces, type Place, requireSeen } from './layout.ts';
 import { type OpenedSession, serverOf } from './open-session.ts';
 import { readPostmasterFile } from './postmaster-file.ts';
-import { placeDetails } from './records.ts';
+import { partsIn, placeDetails } from './records.ts';
 import { type ServerFacts, serverFacts } from './server-facts.ts';
 import type { Session } from './session.ts';
 import { walFiles } from './wal.ts';
-
-export interface CourseInput {
-  readonly declaration: PostgresDeclaration;
-  readonly directory: DataDirectory;
-  readonly scope: Scope;
-}
 
 /** Of a server that runs. What takes it long is done here: nothing is held up by that, also not other applications. */
 export async function runningCourse(
@@ -33,7 +24,7 @@ export async function runningCourse(
   const facts = await serverFacts(opened, directory, signal);
   const places = findPlaces(directory, scope);
   requireSeen(places, session.peer?.pid ?? 0, serverOf(directory));
-  const choice = chooseRecipe(declaration, directory, places, scope, facts.isStandby);
+  const choice = chooseRecipe(input, places, facts.isStandby);
   if (facts.major >= 14) await session.query('SET idle_session_timeout = 0', signal, { what: 'set it up' });
   if (choice.recipe === 'checkpoint') await checkpoint(session, facts, declaration.user, signal);
   const { user } = declaration;
@@ -129,6 +120,7 @@ class RunningCourse implements Course {
       level: 'application',
       recovery: 'WAL',
       details: { ...this.#details(), ...placeDetails(places, scope.subject, how) },
+      ...partsIn(places, scope.subject),
     };
   }
 

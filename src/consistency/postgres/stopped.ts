@@ -6,13 +6,12 @@ import type { ApplicationState } from '../../model/metadata.ts';
 import { amendCopy } from './amend-copy.ts';
 import { partsApart, requireCopied } from './choose-recipe.ts';
 import { type ControlFile, parsePosition, readControlFile } from './control-file.ts';
-import type { Course } from './course.ts';
+import type { Course, CourseInput } from './course.ts';
 import { openDataDirectory, pathBelow } from './data-directory.ts';
 import { describePlaces, findPlaces, type Place } from './layout.ts';
 import { serverOf } from './open-session.ts';
 import { readPostmasterFile } from './postmaster-file.ts';
-import { placeDetails } from './records.ts';
-import type { CourseInput } from './running.ts';
+import { partsIn, placeDetails } from './records.ts';
 import { serverProcesses } from './server-processes.ts';
 import { walFiles, walName } from './wal.ts';
 
@@ -29,7 +28,7 @@ export function stoppedCourse(input: CourseInput, met: 'stopped' | 'crashed'): C
   const places = findPlaces(directory, scope);
   const apart = partsApart(places, scope);
   if (apart !== undefined) {
-    requireCopied(directory, places);
+    requireCopied(input, places);
     requireAmendable(input, control, met, apart);
   }
   return new StoppedCourse(input, { control, places, met, apart });
@@ -122,6 +121,7 @@ class StoppedCourse implements Course {
           isWalCopied: apart !== undefined,
         }),
       },
+      ...partsIn(places, scope.subject),
     };
   }
 

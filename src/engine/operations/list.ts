@@ -9,6 +9,7 @@ import type {
   Verification,
 } from '../../model/metadata.ts';
 import { parseName, parseReference } from '../../model/names.ts';
+import type { Together } from '../../model/together.ts';
 import type { TreePlace } from '../../model/tree-place.ts';
 import type { Context } from '../context.ts';
 import { holdSnapshot, holdVolume } from '../holding.ts';
@@ -49,6 +50,8 @@ export interface SnapshotSummary {
   readonly reason?: SnapshotReason;
   /** The id of the group that it was taken with, which its other members have too. */
   readonly group?: string;
+  /** The snapshots of other volumes that it can't be used without, because one application lies in all of them. */
+  readonly together?: Together;
   /** The mark of the request that took it, or whose rollback it undoes. */
   readonly request?: string;
   /** Somebody wants it to stay. */
@@ -151,6 +154,7 @@ function summarizeSnapshots(volume: string, records: readonly SnapshotRecord[]):
       reason: record.metadata.reason,
       ...(record.metadata.applications && { applications: record.metadata.applications }),
       ...(record.metadata.group !== undefined && { group: record.metadata.group }),
+      ...(record.metadata.together && { together: record.metadata.together }),
       ...(record.metadata.request !== undefined && { request: record.metadata.request }),
       ...(record.metadata.hold && { hold: record.metadata.hold }),
       ...(record.metadata.expires !== undefined && { expires: record.metadata.expires }),

@@ -1,35 +1,28 @@
-import type { Quiescer, Subject } from '../../consistency/quiescer.ts';
-import { declaredQuiescers, makeQuiescer } from '../../consistency/quiescers.ts';
-import { Rest, type Member as Resting } from '../../consistency/rest.ts';
-import { stopper } from '../../consistency/stop.ts';
+import { Rest } from '../../consistency/rest.ts';
 import type { Driver } from '../../drivers/driver.ts';
 import { blockedBy, CoppiceError } from '../../model/errors.ts';
-import {
-  type ApplicationState,
-  type Consistency,
-  consistencies,
-  type SnapshotMetadata,
-} from '../../model/metadata.ts';
+import type { ApplicationState, SnapshotMetadata } from '../../model/metadata.ts';
 import { parseReference } from '../../model/names.ts';
+import { applicationsOf } from '../applications.ts';
 import { holderBlockers } from '../blockers.ts';
 import type { Context } from '../context.ts';
 import type { Control } from '../control.ts';
 import { holdSnapshot } from '../holding.ts';
+import { type WithParts, withParts } from '../parts.ts';
 import { abandon, publishNumbered, publishSnapshot } from '../publish.ts';
+import { reached } from '../reached.ts';
 import { requireSpace } from '../space.ts';
 import {
   checkClaims,
   describeSnapshot,
   generatedName,
   levelOf,
-  needsRest,
   purposeOf,
   requireStill,
   type Said,
   type Snapshotted,
   summarize,
 } from '../taking.ts';
-import { trustedSettings } from '../trusted-settings.ts';
 import { type SnapshotOptions, withName } from './snapshot.ts';
 import {
   holdMembers,
@@ -53,7 +46,8 @@ export interface TakenAtRest extends Omit<SnapshotGroup, 'group'> {
 /**
  * Takes snapshots of volumes while the applications that are declared for them hold still: all, or none. What they have to do beforehand
  * is done before anything is held; the storage is flushed then; and nobody sees a snapshot before every application has said that it
- * held still to the end. Where the level can't be reached nothing is taken, unless a weaker one is allowed.
+ * held still to the end. Where the level can't be reached nothing is taken, unless a weaker one is allowed. The volumes that an
+ * application is declared to lie in are taken with its own, also where only that was named.
  * @throws CoppiceError whose sentence names the application
  */
 export async function snapshotAtRest(
@@ -63,23 +57,37 @@ export async function snapshotAtRest(
   control: Control,
 ): Promise<TakenAtRest> {
   checkClaims(options);
-  const references = withName(texts, options);
+  const parts = withParts(context, withName(texts, options), options);
+  const { references } = parts;
   requireSpace(context, `snapshot ${references.join(', ')}`, 0);
   using locks = new DisposableStack();
   const members = holdMembers(context, references, locks);
+  requireOnce(members);
   control.report({ step: 'bringing to rest', fraction: 0 });
-  const { rest, weaker } = await prepare(context, members, options, control.signal);
+  const { rest, weaker } = await prepare({ context, parts, members, options }, control.signal);
   await using resting = rest;
   for (const member of members) writeOut(context, member, options);
   const take = context.driver.snapshotTogether;
-  const work = { context, references, members, options, rest: resting };
+  const work = { context, parts, references, members, options, rest: resting };
   const taken = take ? await takeAndSay(work, take) : await takeAndPublish(work, locks);
   if (weaker === undefined) return taken;
   return { ...taken, snapshots: taken.snapshots.map((each) => ({ ...each, weaker })) };
 }
 
+/** What is done with an application is done for one snapshot of it. @throws CoppiceError invalid_argument */
+function requireOnce(members: readonly Member[]): void {
+  const twice = members.find(({ volume }, index) => members[index - 1]?.volume.name === volume.name);
+  if (!twice) return;
+  const { name } = twice.volume;
+  throw new CoppiceError(
+    'invalid_argument',
+    `${name} is named more than once, and what runs on it is brought to rest for one snapshot at a time; take one after the other.`,
+  );
+}
+
 interface Work {
   readonly context: Context;
+  readonly parts: WithParts;
   readonly references: readonly string[];
   readonly members: readonly Member[];
   readonly options: SnapshotOptions;
@@ -92,63 +100,16 @@ function writeOut(context: Context, { reference, volume }: Member, options: Snap
 
 /** Where the applications can't be brought to rest and a weaker level will do, none are, and why is told. */
 async function prepare(
-  context: Context,
-  members: readonly Member[],
-  options: SnapshotOptions,
+  { context, parts, members, options }: Omit<Work, 'rest' | 'references'>,
   signal: AbortSignal | undefined,
 ): Promise<{ readonly rest: Rest; readonly weaker?: string }> {
   try {
-    return { rest: await Rest.prepare(await applicationsOf(context, members, options), signal) };
+    const volumes = members.map(({ volume }) => volume);
+    return { rest: await Rest.prepare(await applicationsOf(context, volumes, parts, options), signal) };
   } catch (error) {
     if (!options.allowWeaker || !(error instanceof CoppiceError) || error.code === 'cancelled') throw error;
     return { rest: await Rest.prepare([], signal), weaker: error.message };
   }
-}
-
-async function applicationsOf(
-  context: Context,
-  members: readonly Member[],
-  options: SnapshotOptions,
-): Promise<Resting[]> {
-  const { driver } = context;
-  const subjects = members.map(({ volume }): Subject => {
-    const isTree = volume.metadata.kind === 'tree';
-    return { volume: volume.name, ...(isTree && { directory: driver.path(volume.held) }) };
-  });
-  const resting: Resting[] = [];
-  for (const [index, { volume }] of members.entries()) {
-    const level = levelOf(volume.metadata, options);
-    const subject = subjects[index] as Subject;
-    const scope = {
-      subject,
-      together: subjects,
-      sameInstant: members.length === 1 || driver.snapshotTogether !== undefined,
-      canAmend: driver.snapshotTogether === undefined,
-    };
-    if (!needsRest(level, options)) continue;
-    for (const quiescer of await quiescersFor(context, volume, level)) resting.push({ quiescer, scope });
-  }
-  return resting;
-}
-
-/** @throws CoppiceError invalid_argument when nothing is declared that could reach the level */
-async function quiescersFor(
-  context: Context,
-  volume: Member['volume'],
-  level: Consistency,
-): Promise<readonly Quiescer[]> {
-  const settings = trustedSettings(context, volume);
-  if (level === 'cold') return [stopper(volume.name, settings)];
-  const declared = await declaredQuiescers(settings);
-  if (level === 'freeze') {
-    const freezers = declared.filter((quiescer) => quiescer.level === 'freeze');
-    return freezers.length > 0 ? freezers : [await makeQuiescer('freeze', 'holders')];
-  }
-  if (declared.length > 0) return declared;
-  throw new CoppiceError(
-    'invalid_argument',
-    `No application is declared for ${volume.name}, so no snapshot of it can be consistent for one; declare it, as with "coppice set ${volume.name} quiesce.postgres=DIRECTORY", or ask for --consistency freeze, which stops whatever has files of the volume open.`,
-  );
 }
 
 /** Where a copy is staged first, nobody sees it before it is all that it says. */
@@ -285,36 +246,16 @@ function destroy(work: Work, taken: Snapshotted): void {
   } catch {}
 }
 
-/** What each snapshot says of itself. @throws CoppiceError io_error where that is weaker than what was wanted, and must not be */
+/** What each snapshot says of itself. */
 function sayer(
-  { options, members }: Work,
+  { options, members, parts }: Work,
   states: ReadonlyArray<ApplicationState & { readonly volume: string }>,
 ): (member: Member) => Said {
-  const purpose = purposeOf(options);
-  const sayings = new Map(
-    members.map(({ volume }): [string, Said] => {
-      const wanted = levelOf(volume.metadata, options);
-      const applications = states.flatMap(({ volume: of, ...state }) => (of === volume.name ? [state] : []));
-      const reached = weakest(applications) ?? (needsRest(wanted, options) ? 'sync' : wanted);
-      if (rank(reached) < rank(wanted) && !options.allowWeaker) {
-        throw new CoppiceError(
-          'io_error',
-          `The snapshot of ${volume.name} would only be "${reached}", and "${wanted}" was wanted; allow a weaker one with --allow-weaker, or see why by "coppice snapshot ${volume.name} --consistency ${reached}".`,
-        );
-      }
-      return [volume.name, { consistency: reached, applications, ...purpose }];
-    }),
+  const said = reached(
+    members.map(({ volume }) => volume),
+    states,
+    parts,
+    options,
   );
-  return ({ volume }) => sayings.get(volume.name) ?? { consistency: 'sync', ...purpose };
-}
-
-/** To stop also what nobody is asked takes nothing away from what databases were asked for. */
-function weakest(all: readonly ApplicationState[]): Consistency | undefined {
-  const asked = all.filter(({ level }) => level !== 'freeze');
-  const applications = asked.length > 0 ? asked : all;
-  return applications.map(({ level }) => level).sort((a, b) => rank(a) - rank(b))[0];
-}
-
-function rank(level: Consistency): number {
-  return consistencies.indexOf(level);
+  return ({ volume }) => said.get(volume.name) ?? { consistency: 'sync', ...purposeOf(options) };
 }

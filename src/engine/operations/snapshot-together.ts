@@ -8,18 +8,12 @@ import { explaining } from '../failures.ts';
 import { beginGroup, commitGroup, forgetGroup, type Group } from '../groups.ts';
 import { type HeldVolume, holdVolume, requireUnsealed } from '../holding.ts';
 import { inLockOrder } from '../order.ts';
-import {
-  abandon,
-  numbered,
-  publishIfFree,
-  publishSnapshot,
-  requireFreeSnapshot,
-  timestampName,
-} from '../publish.ts';
+import { abandon, numbered, publishIfFree, publishSnapshot, requireFreeSnapshot } from '../publish.ts';
 import { requireSpace } from '../space.ts';
 import {
   checkClaims,
   describeSnapshot,
+  generatedName,
   levelOf,
   needsRest,
   purposeOf,
@@ -125,7 +119,7 @@ export function publishGroup(
         describeSnapshot(context, member.staged, member.volume, created, saidOf(member), group.id),
       ),
     );
-    const names = publishAll(context, staged, created);
+    const names = publishAll(context, staged, created, saidOf);
     commitGroup(context, group);
     forgetGroup(context, group);
     const taken = staged.map(({ volume }, index) =>
@@ -198,13 +192,19 @@ export function takeAll(
  * Publishes all, which nobody sees yet, and returns their names. Those that have one of their own come first and in the order of
  * the locks: such a one may wait for that of another group, and the others wait for nobody.
  */
-function publishAll(context: Context, members: readonly StagedMember[], created: Date): Name[] {
+function publishAll(
+  context: Context,
+  members: readonly StagedMember[],
+  created: Date,
+  saidOf: (member: Member) => Said,
+): Name[] {
   for (const { reference, volume, staged } of members) {
     const { snapshot } = reference;
     if (snapshot) of(reference, () => publishSnapshot(context, staged, volume, snapshot));
   }
   const nameless = members.filter(({ reference }) => !reference.snapshot);
-  const free = numbered(timestampName('snap', created)).find((name) =>
+  const wanted = generatedName(nameless[0] ? saidOf(nameless[0]) : {}, created);
+  const free = numbered(wanted).find((name) =>
     nameless.every((member) =>
       of(member.reference, () => publishIfFree(context, member.staged, member.volume.held, name)),
     ),
