@@ -10,6 +10,9 @@ export interface Proof {
   readonly copy: string;
   /** The directories under which the live volume is known. */
   readonly formerly: readonly string[];
+  /** The copies of the other volumes that parts of it lie in, by the names of those volumes; and where those themselves are. */
+  readonly volumes: Readonly<Record<string, string>>;
+  readonly formerlyOf: Readonly<Record<string, readonly string[]>>;
   /** Statements, each of which must answer with true. */
   readonly sql: readonly string[];
   readonly signal: AbortSignal | undefined;

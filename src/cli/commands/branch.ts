@@ -67,7 +67,12 @@ export const branchCommand: Command<CliContext> = buildCommand<Flags, [string, s
           ? `Its server runs: psql -h ${shellWord(socketDirectory)} -p ${port} -U ${shellWord(user)}`
           : `Its server is safe to be started; its socket will be in ${socketDirectory}.`,
       );
-      return [`Branched ${name} from ${source}.`, ...servers, `To end it: coppice remove ${name}`].join('\n');
+      const along = branched.with ? ` (with ${branched.with.join(', ')})` : '';
+      return [
+        `Branched ${name}${along} from ${source}.`,
+        ...servers,
+        `To end it: coppice remove ${name}`,
+      ].join('\n');
     });
   }),
 });

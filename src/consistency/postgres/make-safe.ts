@@ -22,6 +22,8 @@ export interface SafeOptions {
   readonly formerly?: readonly string[];
   /** The copies of other volumes that parts of the cluster lie in, by the names of those volumes. */
   readonly volumes?: Readonly<Record<string, string>>;
+  /** The directories under which those volumes themselves are known: links to the inside of them mean the copies, too. */
+  readonly formerlyOf?: Readonly<Record<string, readonly string[]>>;
   /** Settings of the copy's server, on top of the safe ones: such as shared_buffers, or libraries that its tables need. */
   readonly settings?: Readonly<Record<string, string>>;
   /** The directory of PostgreSQL's programs, where they are not in the usual place. */
@@ -113,13 +115,19 @@ function targetOf(
   directory: DataDirectory,
   name: string,
   copy: string,
-  { below, formerly = [], volumes = {} }: SafeOptions,
+  { below, formerly = [], volumes = {}, formerlyOf = {} }: SafeOptions,
 ): string {
   const link = readlinkSync(pathBelow(directory.fd, name));
   const here = join('/', below, name);
   if (!isAbsolute(link)) return link;
-  const root = [copy, ...formerly].find((each) => link === each || link.startsWith(`${each}/`));
+  const root = [copy, ...formerly].find((each) => isWithin(link, each));
   if (root !== undefined) return relativeLink(here, link.slice(root.length) || '/');
+  if (Object.values(volumes).some((each) => isWithin(link, each))) return link;
+  for (const [volume, known] of Object.entries(formerlyOf)) {
+    const live = known.find((each) => isWithin(link, each));
+    if (live !== undefined && volumes[volume] !== undefined)
+      return join(volumes[volume], link.slice(live.length));
+  }
   const meant = meantBy(link);
   const volume = meant && Object.hasOwn(volumes, meant.volume) ? volumes[meant.volume] : undefined;
   if (meant && volume !== undefined) return join(volume, meant.path);
@@ -131,6 +139,10 @@ function targetOf(
   );
 }
 
+function isWithin(path: string, directory: string): boolean {
+  return path === directory || path.startsWith(`${directory}/`);
+}
+
 /** A link may go by way of others. */
 function requireInside(
   directory: DataDirectory,
@@ -140,7 +152,7 @@ function requireInside(
   const roots = allowed.map((each) => realpathSync(each));
   for (const [name] of links) {
     const path = realityOf(pathBelow(directory.fd, name));
-    if (path !== undefined && roots.some((root) => path.startsWith(`${root}/`))) continue;
+    if (path !== undefined && roots.some((root) => isWithin(path, root))) continue;
     throw new CoppiceError(
       'unsupported',
       `${name} of the cluster in ${directory.path} leads ${path === undefined ? 'nowhere' : `to ${path}`}, outside of the copy: a server started on it would write there.`,

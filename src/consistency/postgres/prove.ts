@@ -12,7 +12,7 @@ import { startCopy } from './start-copy.ts';
 /** Starts a server on a copy, waits until it has recovered, and checks all that it has. */
 export async function prove(name: string, value: string, proof: Proof): Promise<VerificationCheck[]> {
   const { directory: below, user, database } = parsePostgres(name, value);
-  const { copy, formerly, sql, signal, programs, timeoutMilliseconds } = proof;
+  const { copy, formerly, volumes, formerlyOf, sql, signal, programs, timeoutMilliseconds } = proof;
   const sockets = mkdtempSync(join(tmpdir(), 'coppice-'));
   try {
     const socketDirectory = join(sockets, 's');
@@ -27,6 +27,8 @@ export async function prove(name: string, value: string, proof: Proof): Promise<
       socketDirectory,
       user,
       formerly,
+      volumes,
+      formerlyOf,
       ...(programs !== undefined && { programs }),
       ...(timeoutMilliseconds !== undefined && { timeoutMilliseconds }),
       ...(signal && { signal }),

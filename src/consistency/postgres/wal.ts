@@ -43,13 +43,14 @@ export const walName: RegExp = /^[0-9A-F]{24}$/;
 /**
  * Copies files of WAL whole from an open directory into another. Who owns the cluster may have put links and files of others there, so
  * only his own regular files are taken.
+ * @param bytes how large each must be; any when absent
  * @throws CoppiceError io_error where one is missing or of another size
  */
 export async function copyWal(
   from: number,
   to: number,
   names: readonly string[],
-  { owner, bytes, signal }: { readonly owner: User; readonly bytes: number; readonly signal: AbortSignal },
+  { owner, bytes, signal }: { readonly owner: User; readonly bytes?: number; readonly signal: AbortSignal },
 ): Promise<void> {
   for (const name of names) {
     signal.throwIfAborted();

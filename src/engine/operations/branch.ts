@@ -1,15 +1,18 @@
 import { join } from 'node:path';
+import { postgresIn } from '../../consistency/declared-volumes.ts';
 import { startServer } from '../../consistency/postgres/branch.ts';
 import { openDataDirectory } from '../../consistency/postgres/data-directory.ts';
-import { parsePostgres } from '../../consistency/postgres/declaration.ts';
 import { makeSafe } from '../../consistency/postgres/make-safe.ts';
 import { makeSocketDirectory } from '../../consistency/postgres/own-sockets.ts';
 import { CoppiceError } from '../../model/errors.ts';
-import { formatReference, type Name, parseReference, parseVolumeName } from '../../model/names.ts';
-import { type Settings, settingsOf } from '../../model/settings.ts';
+import type { ApplicationState } from '../../model/metadata.ts';
+import { formatReference, type Name, parseName, parseReference, parseVolumeName } from '../../model/names.ts';
+import type { Settings } from '../../model/settings.ts';
 import type { Context } from '../context.ts';
 import type { Control } from '../control.ts';
 import { holdVolume } from '../holding.ts';
+import { assemble, clonePartners, knownDirectories, type PartCopies } from '../part-copies.ts';
+import { type PartnerSnapshot, wholeOf } from '../partners.ts';
 import { trustedSettings } from '../trusted-settings.ts';
 import { type Cloned, clone } from './clone.ts';
 import { path } from './list.ts';
@@ -24,6 +27,8 @@ export interface BranchOptions {
 }
 
 export interface Branched extends Cloned {
+  /** The volumes that were cloned with it, because its database lies in them, too: they are removed with it. */
+  readonly with?: readonly string[];
   readonly servers: readonly BranchServer[];
 }
 
@@ -51,10 +56,8 @@ export async function branch(
 ): Promise<Branched> {
   const reference = parseReference(sourceText);
   const name = parseVolumeName(nameText);
-  const { settings, directory } = lookAt(context, reference.volume);
-  const databases = settingsOf(settings, 'quiesce')
-    .filter(([kind]) => /^postgres(\.|$)/.test(kind))
-    .map(([kind, value]) => parsePostgres(kind, value));
+  const { partners, applications } = lookAt(context, reference);
+  const databases = postgresIn(settingsFor(context, reference.volume));
   if (databases.length === 0) {
     throw new CoppiceError(
       'invalid_argument',
@@ -78,7 +81,9 @@ export async function branch(
   context.turn.end();
   control.report({ step: 'starting', fraction: 0 });
   try {
+    const copies = cloneAll(context, partners, name, cloned.id);
     const copy = path(context, name);
+    await assemble(copy, applications, copies.volumes, copies.volumes, control.signal);
     const own: Record<string, string> = {};
     const servers: BranchServer[] = [];
     for (const [index, { name: kind, directory: below, user, database }] of databases.entries()) {
@@ -92,17 +97,20 @@ export async function branch(
         below,
         socketDirectory,
         port,
-        formerly: [directory],
+        formerly: knownDirectories(context, reference.volume),
+        volumes: copies.volumes,
+        formerlyOf: copies.formerlyOf,
         ...(options.programs !== undefined && { programs: options.programs }),
       };
       if (options.start === false) await makeSafe(copy, safe);
       else await startServer(copy, safe, control.signal);
+      const along = copies.names.length > 0 ? `,volumes=${copies.names.join('+')}` : '';
       own[`quiesce.${kind}`] =
-        `${below},socket=${socketDirectory},port=${port},user=${user},database=${database}`;
+        `${below},socket=${socketDirectory},port=${port},user=${user},database=${database}${along}`;
       servers.push({ name: kind, socketDirectory, port, user, isRunning: options.start !== false });
     }
     declare(context, name, own);
-    return { ...cloned, servers };
+    return { ...cloned, ...(copies.names.length > 0 && { with: copies.names }), servers };
   } catch (error) {
     remove(context, [name], { ifExists: true }, control);
     throw error;
@@ -115,7 +123,32 @@ function declare(context: Context, name: Name, settings: Settings): void {
   context.driver.write(volume.held, { ...volume.metadata, settings });
 }
 
-function lookAt(context: Context, name: Name): { readonly settings: Settings; readonly directory: string } {
+/** Of a volume itself nothing is known of what it would need. */
+function lookAt(
+  context: Context,
+  { volume, snapshot }: ReturnType<typeof parseReference>,
+): {
+  readonly partners: readonly PartnerSnapshot[];
+  readonly applications: readonly ApplicationState[];
+} {
+  if (!snapshot) return { partners: [], applications: [] };
+  const reference = { volume, snapshot };
+  const { partners, metadata } = wholeOf(context, reference, `branch ${formatReference(reference)}`);
+  return { partners, applications: metadata.applications ?? [] };
+}
+
+/** Named after the branch; whoever removes that finds them by its id. */
+function cloneAll(
+  context: Context,
+  partners: readonly PartnerSnapshot[],
+  branchName: Name,
+  branchOf: string,
+): PartCopies {
+  const nameOf = ({ volume }: PartnerSnapshot): Name => parseName(`${branchName}-${volume}`);
+  return clonePartners(context, partners, nameOf, { branchOf });
+}
+
+function settingsFor(context: Context, name: Name): Settings {
   using volume = holdVolume(context, name, 'shared');
-  return { settings: trustedSettings(context, volume), directory: context.driver.path(volume.held) };
+  return trustedSettings(context, volume);
 }

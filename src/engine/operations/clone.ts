@@ -42,7 +42,7 @@ export interface Cloned extends Created {
 }
 
 /** What a clone says of itself from the first moment on, where it is not made for a user to keep. */
-export type CloneMarks = Pick<VolumeMetadata, 'keeper' | 'branch' | 'settings'>;
+export type CloneMarks = Pick<VolumeMetadata, 'keeper' | 'branch' | 'branchOf' | 'settings'>;
 
 /**
  * Makes a writable volume that shares all blocks with a template, a volume or a snapshot. The time does not depend on the size

@@ -9,6 +9,8 @@ import type { Control } from '../control.ts';
 import { endServersIn } from '../end-branch.ts';
 import { holdSnapshot, holdVolume } from '../holding.ts';
 import { isAlive, thisKeeper } from '../keeper.ts';
+import { assemble, clonePartners, knownDirectories } from '../part-copies.ts';
+import { wholeOf } from '../partners.ts';
 import { timestamp } from '../timestamp.ts';
 import { trustedSettings } from '../trusted-settings.ts';
 import { volumesOf } from '../visible.ts';
@@ -42,17 +44,31 @@ export async function verify(
   control: Control,
 ): Promise<Verified> {
   const reference = parseSnapshotReference(referenceText);
-  const { settings, directory } = lookAt(context, reference.volume);
+  const { metadata, partners } = wholeOf(context, reference, `verify ${referenceText}`);
+  const { applications = [] } = metadata;
+  const settings = settingsFor(context, reference.volume);
   requireProvable(reference.volume, settings);
   removeLeftBehind(context, settings, control);
-  const name = `verify-${randomId().slice(0, 13)}`;
-  clone(context, formatReference(reference), name, {}, { keeper: thisKeeper() });
-  context.turn.end();
-  control.report({ step: 'verifying', fraction: 0 });
+  const names = [reference, ...partners].map(() => `verify-${randomId().slice(0, 13)}` as Name);
+  const [name] = names as [Name];
+  const marks = { keeper: thisKeeper() };
   try {
+    clone(context, formatReference(reference), name, {}, marks);
+    context.turn.end();
+    const { volumes, formerlyOf } = clonePartners(
+      context,
+      partners,
+      (partner) => names[partners.indexOf(partner) + 1] as Name,
+      marks,
+    );
+    control.report({ step: 'verifying', fraction: 0 });
+    const copy = path(context, name);
+    await assemble(copy, applications, volumes, volumes, control.signal);
     const checks = await proveAll(settings, {
-      copy: path(context, name),
-      formerly: [directory],
+      copy,
+      formerly: knownDirectories(context, reference.volume),
+      volumes,
+      formerlyOf,
       sql: [...sqlOf(settings), ...(options.sql ?? [])],
       signal: control.signal,
       ...(options.programs !== undefined && { programs: options.programs }),
@@ -60,16 +76,16 @@ export async function verify(
     });
     const result = checks.every((check) => check.result === 'passed') ? 'passed' : 'failed';
     const verification: Verification = { at: timestamp(), result, checks };
-    record(context, reference, verification);
+    for (const each of [reference, ...partners]) record(context, each, verification);
     return { reference: formatReference(reference), ...verification };
   } finally {
-    remove(context, [name], { force: true, ifExists: true }, control);
+    remove(context, names, { force: true, ifExists: true }, control);
   }
 }
 
-function lookAt(context: Context, name: Name): { readonly settings: Settings; readonly directory: string } {
+function settingsFor(context: Context, name: Name): Settings {
   using volume = holdVolume(context, name, 'shared');
-  return { settings: trustedSettings(context, volume), directory: context.driver.path(volume.held) };
+  return trustedSettings(context, volume);
 }
 
 function requireProvable(volume: Name, settings: Settings): void {
