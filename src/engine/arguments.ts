@@ -197,7 +197,14 @@ const methodArguments: Readonly<Record<string, readonly Argument[]>> = {
   applyPolicies: [options({ volumes: 'object', dryRun: 'boolean', decisions: 'boolean', ...long })],
   rollback: [
     required('reference', 'string'),
-    options({ force: 'boolean', dryRun: 'boolean', stop: 'boolean', ...marked, ...durability }),
+    options({
+      force: 'boolean',
+      dryRun: 'boolean',
+      stop: 'boolean',
+      alone: 'boolean',
+      ...marked,
+      ...durability,
+    }),
   ],
   rename: [required('from', 'string'), required('to', 'string'), options({ ...bootFiles, ...durability })],
   check: [options(bootFiles)],

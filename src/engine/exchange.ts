@@ -1,61 +1,15 @@
 import type { Held } from '../drivers/driver.ts';
-import { blockedBy, CoppiceError } from '../model/errors.ts';
+import { type Blocker, blockedBy, CoppiceError } from '../model/errors.ts';
 import type { RollbackIntent, SnapshotMetadata } from '../model/metadata.ts';
 import type { Name } from '../model/names.ts';
+import type { RollbackTogether } from '../model/together.ts';
 import { mountBlockers, replacingBlockers } from './blockers.ts';
 import type { Context } from './context.ts';
-import { busy } from './failures.ts';
 import { type HeldVolume, holdVolume } from './holding.ts';
 import { abandon, publishNumbered, staging, timestampName } from './publish.ts';
 import { volumesOf } from './visible.ts';
 
-/** What follows on the exchange of a rollback, for who has made it, and for who finds that he died. */
-
-/** Finishes or drops a rollback that was interrupted. Returns whether the staged entry is settled. */
-export function recoverRollback(context: Context, staged: Held, intent: RollbackIntent): boolean {
-  // It had not come to the exchange, or that was taken back and nobody has written to what was in the volume's place meanwhile.
-  if (!isReplaced(context, staged, intent) && !isTouched(context, staged, intent)) {
-    context.driver.discard(staged);
-    return true;
-  }
-  using volume = findById(context, intent);
-  if (!volume) return false;
-  return isSettled(context, volume, staged, intent);
-}
-
-/**
- * Finishes for processes that have died what they were rolling back of a volume that is held. Whoever removes it or a snapshot of
- * it does this first: afterwards there would be nothing left to keep the replaced state with, or it would be kept once more.
- * @throws CoppiceError busy
- */
-export function finishRollbacksOf(context: Context, volume: HeldVolume): void {
-  for (const id of context.driver.listEntries('staging')) {
-    const place = { area: 'staging', id } as const;
-    const intent = context.driver.peek(place);
-    if (intent?.type !== 'rollback' || intent.volumeId !== volume.metadata.id) continue;
-    // Its maker is dead, or would hold the volume. Who opens the pool may be looking at it, and does not wait for us.
-    const held = context.driver.hold(place, 'exclusive', context.wait);
-    if (held === 'busy') throw busy(volume.name);
-    if (held === 'absent') continue;
-    using staged = held;
-    if (isReplaced(context, staged, intent) || isTouched(context, staged, intent))
-      isSettled(context, volume, staged, intent);
-  }
-}
-
-/** Returns whether the staged entry is gone. */
-function isSettled(context: Context, volume: HeldVolume, staged: Held, intent: RollbackIntent): boolean {
-  if (!isReplaced(context, staged, intent)) keepAttempt(context, volume.held, staged, intent);
-  else {
-    try {
-      completeExchange(context, volume, staged, intent);
-    } catch (error) {
-      // Whoever has what was replaced open has it still, in its place.
-      if (!(error instanceof CoppiceError && error.code === 'blocked')) throw error;
-    }
-  }
-  return !context.driver.exists(staged.place);
-}
+/** What follows on the exchange of a rollback, for who has made it, and for who finds that he died: see `recover-rollback.ts`. */
 
 /**
  * The exchange has happened: has mounts follow, and looks once more whether somebody has what is replaced open. He may have opened it
@@ -72,14 +26,7 @@ export function completeExchange(
   intent: RollbackIntent,
 ): Name | undefined {
   context.driver.switchMounts?.(staged, volume.held);
-  const isLookedAt = volume.metadata.kind === 'tree' && context.driver.switchMounts !== undefined;
-  const blockers = isLookedAt
-    ? [
-        // All mounts should have followed, those of other namespaces, too.
-        ...mountBlockers(context, [staged]),
-        ...replacingBlockers(context, volume, staged, intent.force ?? false),
-      ]
-    : [];
+  const blockers = blockersAfter(context, volume, staged, intent);
   if (blockers.length === 0) return keepReplaced(context, volume.held, staged, intent);
   takeBack(context, volume.held, staged);
   const attempt = isTouched(context, staged, intent)
@@ -91,13 +38,28 @@ export function completeExchange(
   throw blockedBy(`Could not roll back ${volume.name}${kept}`, blockers);
 }
 
+/** Who has what was replaced open, or mounted. */
+export function blockersAfter(
+  context: Context,
+  volume: HeldVolume,
+  staged: Held,
+  intent: RollbackIntent,
+): Blocker[] {
+  if (volume.metadata.kind !== 'tree' || context.driver.switchMounts === undefined) return [];
+  return [
+    // All mounts should have followed, those of other namespaces, too.
+    ...mountBlockers(context, [staged]),
+    ...replacingBlockers(context, volume, staged, intent.force ?? false),
+  ];
+}
+
 export function takeBack(context: Context, volume: Held, staged: Held): void {
   context.driver.exchange(volume, staged);
   context.driver.switchMounts?.(staged, volume);
 }
 
 /** What the volume had before lies in the staged entry. */
-function isReplaced(context: Context, staged: Held, intent: RollbackIntent): boolean {
+export function isReplaced(context: Context, staged: Held, intent: RollbackIntent): boolean {
   return context.driver.payloadUuid(staged) === intent.replacedUuid;
 }
 
@@ -111,11 +73,13 @@ export function isTouched(context: Context, staged: Held, intent: RollbackIntent
 }
 
 /** Keeps what was written to a new state that was taken back. */
-function keepAttempt(context: Context, volume: Held, staged: Held, intent: RollbackIntent): Name {
+export function keepAttempt(context: Context, volume: Held, staged: Held, intent: RollbackIntent): Name {
   const id = `rollback-${intent.stagedUuid}`;
   const wanted = timestampName('rollback-attempt', new Date(intent.created));
+  // It belongs to nothing that was kept of others.
+  const { together: _, ...alone } = intent;
   const name =
-    findKept(context, volume, wanted, id) ?? keep(context, volume, staged, { ...intent, keep: wanted }, id);
+    findKept(context, volume, wanted, id) ?? keep(context, volume, staged, { ...alone, keep: wanted }, id);
   abandon(context, staged);
   return name;
 }
@@ -124,7 +88,7 @@ function keepAttempt(context: Context, volume: Held, staged: Held, intent: Rollb
  * The exchange has happened: keeps what lies in the staged entry as a snapshot of the volume, once, and clears the entry. Where
  * somebody has removed the disk and nothing lies beside it, there is nothing to keep.
  */
-function keepReplaced(
+export function keepReplaced(
   context: Context,
   volume: Held,
   staged: Held,
@@ -152,10 +116,19 @@ function keep(context: Context, volume: Held, staged: Held, intent: RollbackInte
       reason: 'rollback',
       generation: context.driver.inspect(entry)?.createdIn ?? '0',
       ...(intent.request !== undefined && { request: intent.request }),
+      ...(intent.together && keptTogether(intent.together)),
     };
     context.driver.write(entry, metadata);
     return publishNumbered(context, entry, volume, intent.keep as Name);
   });
+}
+
+function keptTogether({
+  group,
+  lead,
+  volumes,
+}: RollbackTogether): Pick<SnapshotMetadata, 'group' | 'together'> {
+  return { group, together: { lead, volumes } };
 }
 
 /** A crash may have come between keeping the replaced state and clearing the entry. */
@@ -168,7 +141,10 @@ function findKept(context: Context, volume: Held, wanted: string, id: string): N
   }
 }
 
-function findById(context: Context, intent: RollbackIntent): HeldVolume | undefined {
+export function findById(
+  context: Context,
+  intent: Pick<RollbackIntent, 'volume' | 'volumeId'>,
+): HeldVolume | undefined {
   const names = [intent.volume, ...volumesOf(context).map((record) => record.name)];
   for (const name of names) {
     const metadata = context.driver.peek({ area: 'volumes', name: name as Name });

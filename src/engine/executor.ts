@@ -139,6 +139,7 @@ const verbs: Partial<Record<OperationName, string>> = {
   snapshotTogether: 'snapshot',
   snapshotAtRest: 'snapshot',
   rollbackStopped: 'rollback',
+  rollbackTogether: 'rollback',
   set: 'change the settings of',
   settings: 'read the settings of',
 };

@@ -18,6 +18,7 @@ import { remove } from './operations/remove.ts';
 import { rename } from './operations/rename.ts';
 import { rollback } from './operations/rollback.ts';
 import type { rollbackStopped } from './operations/rollback-stopped.ts';
+import type { rollbackTogether } from './operations/rollback-together.ts';
 import { seal } from './operations/seal.ts';
 import { set, settings } from './operations/settings.ts';
 import { snapshot } from './operations/snapshot.ts';
@@ -67,6 +68,7 @@ export interface Operations {
   readonly unmount: typeof unmount;
   readonly rollback: typeof rollback;
   readonly rollbackStopped: typeof rollbackStopped;
+  readonly rollbackTogether: typeof rollbackTogether;
   readonly rename: typeof rename;
   readonly grow: typeof grow;
   readonly beginGuard: typeof beginGuard;
@@ -115,6 +117,8 @@ export const operations: Operations = {
   adopt: async (...args) => (await import('./operations/adopt.ts')).adopt(...args),
   rollbackStopped: async (...args) =>
     (await import('./operations/rollback-stopped.ts')).rollbackStopped(...args),
+  rollbackTogether: async (...args) =>
+    (await import('./operations/rollback-together.ts')).rollbackTogether(...args),
   verify: async (...args) => (await import('./operations/verify.ts')).verify(...args),
   branch: async (...args) => (await import('./operations/branch.ts')).branch(...args),
   adoptTree: async (...args) => (await import('./operations/adopt-tree.ts')).adoptTree(...args),
@@ -155,6 +159,7 @@ export const longOperations: ReadonlySet<OperationName> = new Set([
   'export',
   'snapshotAtRest',
   'rollbackStopped',
+  'rollbackTogether',
   'verify',
   'branch',
   'set',
@@ -190,6 +195,7 @@ export const changes: ReadonlySet<OperationName> = new Set([
   'unmount',
   'rollback',
   'rollbackStopped',
+  'rollbackTogether',
   'rename',
   'grow',
   'seal',

@@ -311,10 +311,13 @@ export class Pool implements AsyncDisposable {
   /** Puts a volume back to `VOLUME@SNAPSHOT`. The replaced state is kept as a snapshot, which `undo` in the result names. */
   rollback(reference: string, options: RollbackOptions & Durability = {}): Promise<RolledBack> {
     const { durability, ...rest } = options;
-    const name = rest.stop ? 'rollbackStopped' : 'rollback';
-    return this.#runner.exclusive([reference], () =>
-      this.#runner.run(name, [reference, rest], { durability, by: this.#by }),
-    );
+    const run = { durability, by: this.#by };
+    return this.#runner.exclusive([reference], async () => {
+      if (rest.stop) return await this.#runner.run('rollbackStopped', [reference, rest], run);
+      // Most are of one volume; one that is not says so by returning nothing.
+      const done = await this.#runner.run('rollback', [reference, rest], run);
+      return done ?? (await this.#runner.run('rollbackTogether', [reference, rest], run));
+    });
   }
 
   rename(from: string, to: string, options: BootFiles & Durability = {}): Promise<Renamed> {

@@ -4,8 +4,8 @@ import { hasErrno } from '../linux/libc.ts';
 import { CoppiceError } from '../model/errors.ts';
 import { finishRemoval } from './bury.ts';
 import type { Context } from './context.ts';
-import { recoverRollback } from './exchange.ts';
 import { settleGroup } from './groups.ts';
+import { recoverRollback } from './recover-rollback.ts';
 
 /**
  * Cleans up after processes that died: unfinished entries are destroyed, interrupted rollbacks and groups finished, deleted data freed. An

@@ -13,6 +13,8 @@ export interface ChildRequest {
   readonly call: readonly [method: string, ...args: unknown[]];
   /** Dies before this step, counted from 1. */
   readonly dieAt?: number;
+  /** A pattern of the steps that are counted, all when absent: those that look at other processes are now more, now fewer. */
+  readonly counts?: string;
   /** Says each step on standard output and waits for one byte on standard input. */
   readonly pause?: boolean;
   /** Runs operations in worker threads. */
@@ -53,7 +55,9 @@ let watching = false;
 
 function step(name: string, subject: unknown): undefined {
   if (!watching) return;
-  steps.push(`${name} ${String(subject)}`);
+  const text = `${name} ${String(subject)}`;
+  if (request.counts !== undefined && !new RegExp(request.counts).test(text)) return;
+  steps.push(text);
   if (request.dieAt === steps.length) process.kill(process.pid, 'SIGKILL');
   if (!request.pause) return;
   watching = false; // saying so is no step

@@ -49,6 +49,42 @@ export async function makeTree(pool: Pool): Promise<void> {
   await pool.sync();
 }
 
+/** A tree with parts in another one, as of a cluster: snapshots of both that belong together, and both changed since. */
+export async function makeApart(pool: Pool): Promise<void> {
+  const names = ['db', 'far'];
+  for (const name of names) {
+    await pool.create(name, { kind: 'tree', durability: 'deferred' });
+    mkdirSync(join(await pool.diskPath(name), 'pg/global'), { recursive: true });
+    await writeApart(pool, name, 'first');
+  }
+  await pool.snapshot(names.map((name) => `${name}@s1`));
+  const [lead = '', other = ''] = (await pool.list()).flatMap(({ name, id }) =>
+    names.includes(name) ? (id ?? '') : [],
+  );
+  for (const [name, volume, volumeId] of [
+    ['db', 'far', other],
+    ['far', 'db', lead],
+  ] as const)
+    await remark(pool.path, `${name}@s1`, (metadata) => ({
+      ...metadata,
+      together: { lead, volumes: [{ volumeId, volume }] },
+    }));
+  await pool.set('db', { 'quiesce.postgres': 'pg' });
+  for (const name of names) await writeApart(pool, name, 'second');
+  await pool.sync();
+}
+
+async function writeApart(pool: Pool, name: string, seed: string): Promise<void> {
+  const path = await pool.diskPath(name);
+  for (const [file, content] of apartFiles(name, seed))
+    writeFileSync(join(path, file), content, { flush: true });
+}
+
+export function apartFiles(name: string, seed: string): Array<readonly [name: string, content: Buffer]> {
+  if (name !== 'db') return [['pg/a', noise(`${seed} ${name}`, 100_000)]];
+  return ['pg/a', 'pg/global/pg_control'].map((file) => [file, noise(`${seed} ${file}`, 8192)] as const);
+}
+
 export function treeFiles(seed: string): Array<readonly [name: string, content: Buffer]> {
   return ['a', 'deep/b'].map((name) => [name, noise(`${seed} ${name}`, 100_000)] as const);
 }

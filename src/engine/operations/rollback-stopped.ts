@@ -7,6 +7,7 @@ import type { Control } from '../control.ts';
 import { holdVolume } from '../holding.ts';
 import { trustedSettings } from '../trusted-settings.ts';
 import { type RollbackOptions, type RolledBack, rollback } from './rollback.ts';
+import { rollbackTogether } from './rollback-together.ts';
 
 /**
  * The same as `rollback` while what runs on the volume is stopped, as its settings `stop.unit` or `stop.hook` say. It is started
@@ -24,11 +25,11 @@ export async function rollbackStopped(
   const subject = { volume: name, ...(directory !== undefined && { directory }) };
   const scope = { subject, together: [subject], sameInstant: true, canAmend: false };
   // What only looks stops nobody.
-  if (options.dryRun) return rollback(context, referenceText, options);
+  if (options.dryRun) return await goBack(context, referenceText, options, control);
   control.report({ step: 'stopping', fraction: 0 });
   await using rest = await Rest.prepare([{ quiescer, scope }], control.signal);
   await rest.hold();
-  const result = rollback(context, referenceText, options);
+  const result = await goBack(context, referenceText, options, control);
   context.driver.commit();
   control.report({ step: 'starting', fraction: 0.5 });
   try {
@@ -42,6 +43,17 @@ export async function rollbackStopped(
     );
   }
   return result;
+}
+
+async function goBack(
+  context: Context,
+  reference: string,
+  options: RollbackOptions,
+  control: Control,
+): Promise<RolledBack> {
+  return (
+    rollback(context, reference, options) ?? (await rollbackTogether(context, reference, options, control))
+  );
 }
 
 function prepare(

@@ -2,6 +2,7 @@ import type { Held } from '../../drivers/driver.ts';
 import { type Blocker, blockedBy, CoppiceError } from '../../model/errors.ts';
 import type { RollbackIntent } from '../../model/metadata.ts';
 import { formatReference, type Name, parseSnapshotReference } from '../../model/names.ts';
+import type { RollbackTogether } from '../../model/together.ts';
 import { replacingBlockers, stuckMountBlockers } from '../blockers.ts';
 import type { Context } from '../context.ts';
 import { completeExchange, isTouched, takeBack } from '../exchange.ts';
@@ -20,6 +21,8 @@ export interface RollbackOptions extends Marked {
   readonly dryRun?: boolean;
   /** Stop what runs on the volume, as its settings `stop.unit` or `stop.hook` say, and start it again afterwards. */
   readonly stop?: boolean;
+  /** Leave alone the other volumes that the application lies in, as if the snapshot had been taken of this one only. */
+  readonly alone?: boolean;
 }
 
 export interface RolledBack {
@@ -30,6 +33,12 @@ export interface RolledBack {
    * nothing to keep, because the disk was gone.
    */
   readonly undo?: string;
+  /** The other volumes that were put back with it, because one application lies in all of them. Absent where there are none. */
+  readonly with?: ReadonlyArray<{
+    readonly volume: string;
+    readonly snapshot: string;
+    readonly undo?: string;
+  }>;
   /** What stands in the way; only in a dry run, else it is an error. */
   readonly blockers?: readonly Blocker[];
   /** What was changed behind Coppice's back in the snapshot: one sentence each. */
@@ -43,24 +52,24 @@ export interface RolledBack {
  * The order of the steps makes every crash safe: the new state is staged; an intent with the ids of both sides is written; the
  * two are exchanged; then the replaced state, which now lies in the staged entry, is kept as a read-only snapshot. A snapshot
  * taken before the exchange would miss what is written in between. `recoverRollback` finishes what a crash interrupted.
+ *
+ * Nothing is done, and nothing returned, where the snapshot can't be used without those of other volumes: see `rollbackTogether`.
  */
-export function rollback(context: Context, referenceText: string, options: RollbackOptions): RolledBack {
+export function rollback(
+  context: Context,
+  referenceText: string,
+  options: RollbackOptions,
+): RolledBack | undefined {
   const reference = parseSnapshotReference(referenceText);
   const mark = requestMark(options);
   const action = `roll back ${reference.volume} to ${reference.snapshot}`;
   requireSpace(context, action, 0);
   using volume = holdVolume(context, reference.volume, 'exclusive');
-  requireUnsealed(volume, action);
-  // A guard itself goes back to the snapshot that it has taken.
-  if (!volume.metadata.guards?.some(({ snapshot }) => snapshot === reference.snapshot))
-    requireUnguarded(volume, action);
+  requireChangeable(volume, reference.snapshot, action);
   using target = holdSnapshot(context, volume, reference.snapshot, 'shared');
-  context.driver.size(target); // a snapshot that has lost its disk is nothing to go back to
-  requireKeepable(context, volume);
-  const blockers = [
-    ...stuckMountBlockers(context, [volume.held]),
-    ...replacingBlockers(context, volume, volume.held, options.force ?? false),
-  ];
+  if (!options.alone && isTogether(context, target)) return undefined;
+  requireRollable(context, volume, target);
+  const blockers = blockersOf(context, volume, options);
   const warnings = problemsOfSnapshot(context, volume, formatReference(reference), target);
   const result = {
     volume: volume.name,
@@ -75,6 +84,32 @@ export function rollback(context: Context, referenceText: string, options: Rollb
     force: options.force ?? false,
   });
   return { ...result, ...(kept !== undefined && { undo: `${volume.name}@${kept}` }) };
+}
+
+function isTogether(context: Context, target: Held): boolean {
+  const metadata = context.driver.read(target);
+  return metadata?.type === 'snapshot' && metadata.together !== undefined;
+}
+
+/** @throws CoppiceError blocked where nothing may put it back */
+export function requireChangeable(volume: HeldVolume, snapshot: Name, action: string): void {
+  requireUnsealed(volume, action);
+  // A guard itself goes back to the snapshot that it has taken.
+  if (!volume.metadata.guards?.some((guard) => guard.snapshot === snapshot)) requireUnguarded(volume, action);
+}
+
+/** @throws CoppiceError damaged where a volume can't be put back to a snapshot, or what is replaced could not be kept */
+export function requireRollable(context: Context, volume: HeldVolume, target: Held): void {
+  context.driver.size(target); // a snapshot that has lost its disk is nothing to go back to
+  requireKeepable(context, volume);
+}
+
+/** What stands in the way now. */
+export function blockersOf(context: Context, volume: HeldVolume, { force }: RollbackOptions): Blocker[] {
+  return [
+    ...stuckMountBlockers(context, [volume.held]),
+    ...replacingBlockers(context, volume, volume.held, force ?? false),
+  ];
 }
 
 /** What is replaced must be kept, and a snapshot must be able to hold all of it. @throws CoppiceError damaged */
@@ -93,6 +128,11 @@ interface Exchange {
   readonly force: boolean;
 }
 
+interface Announcement extends Exchange {
+  readonly created: Date;
+  readonly together?: RollbackTogether;
+}
+
 function exchange(context: Context, volume: HeldVolume, target: Held, how: Exchange): Name | undefined {
   using staged = context.driver.stage();
   let intent: RollbackIntent | undefined;
@@ -106,7 +146,7 @@ function exchange(context: Context, volume: HeldVolume, target: Held, how: Excha
       abandon(context, staged);
       return undefined;
     }
-    intent = announce(context, volume, staged, how);
+    intent = announce(context, volume, staged, { ...how, created: new Date() });
     context.driver.exchange(volume.held, staged);
     return completeExchange(context, volume, staged, intent);
   } catch (error) {
@@ -126,23 +166,24 @@ function isBack(context: Context, volume: HeldVolume, staged: Held, intent: Roll
   }
 }
 
-function announce(
+/** Writes down what is to be exchanged, and what for. */
+export function announce(
   context: Context,
   volume: HeldVolume,
   staged: Held,
-  { snapshot, mark, force }: Exchange,
+  { snapshot, mark, force, created, together }: Announcement,
 ): RollbackIntent {
-  const now = new Date();
   const intent: RollbackIntent = {
     type: 'rollback',
     volumeId: volume.metadata.id,
     volume: volume.name,
     target: snapshot,
-    keep: timestampName('pre-rollback', now),
+    keep: timestampName('pre-rollback', created),
     replacedUuid: requireUuid(context, volume.held),
     stagedUuid: requireUuid(context, staged),
     stagedChanged: context.driver.inspect(staged)?.changedIn ?? '',
-    created: now.toISOString(),
+    created: created.toISOString(),
+    ...(together && { together }),
     ...(force && { force }),
     ...mark,
   };

@@ -1,0 +1,49 @@
+import { constants } from 'node:fs';
+import { moveAt, openBeneath, statusIfAny } from '../../linux/files.ts';
+import { hasErrno } from '../../linux/libc.ts';
+import { openDirectory } from '../../linux/open-directory.ts';
+
+/**
+ * A cluster without its control file can't be started by anybody: while some of its volumes are rolled back and others are not yet,
+ * it lies aside under a name that says so. Durable with the next commit.
+ */
+const [controlFile, aside] = ['pg_control', 'pg_control.while-rolled-back-by-coppice'];
+
+/**
+ * Keeps a server from being started on a copy that nobody uses yet.
+ * @param below the data directory, from the root of the tree
+ * @returns false where there is no cluster to be kept from that
+ */
+export function putUpFence(root: string, below: string): boolean {
+  return within(root, below, (directory) => {
+    if (statusIfAny(directory, aside)) return true;
+    if (!statusIfAny(directory, controlFile)) return false;
+    moveAt(directory, controlFile, directory, aside);
+    return true;
+  });
+}
+
+/** Lets a server be started again; what was let go already stays so. */
+export function takeDownFence(root: string, below: string): void {
+  within(root, below, (directory) => {
+    if (!statusIfAny(directory, aside)) return false;
+    moveAt(directory, aside, directory, controlFile);
+    return true;
+  });
+}
+
+export function isFenced(root: string, below: string): boolean {
+  return within(root, below, (directory) => statusIfAny(directory, aside) !== undefined);
+}
+
+/** Its owner may have put anything there: no link is followed, and what is no cluster is none. */
+function within(root: string, below: string, use: (directory: number) => boolean): boolean {
+  try {
+    using tree = openDirectory(root);
+    using directory = openBeneath(tree.fd, `${below}/global`, constants.O_RDONLY | constants.O_DIRECTORY);
+    return use(directory.fd);
+  } catch (error) {
+    if (hasErrno(error, 'ENOENT', 'ENOTDIR', 'ELOOP', 'EXDEV')) return false;
+    throw error;
+  }
+}
