@@ -6,9 +6,11 @@ import { buryTogether, type Doomed } from '../bury-together.ts';
 import type { Context } from '../context.ts';
 import { type Control, progressOf } from '../control.ts';
 import { endBranch } from '../end-branch.ts';
-import { finishRollbacksOf } from '../exchange.ts';
+import { goesWith, goesWithOneOf, neededBlockers } from '../goes-with.ts';
 import { type HeldVolume, holdSnapshot, holdVolume } from '../holding.ts';
 import { inLockOrder } from '../order.ts';
+import { nameOfVolume } from '../partners.ts';
+import { finishRollbacksOf } from '../recover-rollback.ts';
 import { snapshotsOf, volumesOf } from '../visible.ts';
 
 export interface RemoveOptions {
@@ -47,6 +49,9 @@ interface Found extends Doomed {
   readonly guarded: readonly string[];
   /** It has servers of its own. */
   readonly branch?: HeldVolume;
+  /** It is a clone that servers of a branch have parts in. */
+  readonly isOfBranch: boolean;
+  readonly metadata: Metadata | undefined;
 }
 
 /**
@@ -59,9 +64,12 @@ export function remove(
   options: RemoveOptions & Partial<Condition>,
   control: Control,
 ): Removed {
+  const began = performance.now();
   const result = removeAll(context, references, options, control);
   // Only now, when their locks are gone, can the records of what was just removed be looked at.
   if (!options.dryRun) {
+    const along = result.removed.filter((reference) => !references.includes(reference));
+    if (along.length > 0) context.audit?.append('remove', [along, {}], began, undefined);
     try {
       collectTombstones(context);
     } catch {
@@ -78,16 +86,28 @@ function removeAll(
   control: Control,
 ): Removed {
   using held = new DisposableStack();
-  const doomed = ordered(references).flatMap((reference) => find(context, reference, options, held));
+  const along = goesWith(context, references).filter((reference) => !references.includes(reference));
+  const found = ordered([...references, ...along]).flatMap((reference) =>
+    find(context, reference, along.includes(reference) ? { ifExists: true } : options, held),
+  );
+  // What was to go with something stays where that stays.
+  const doomed = found.filter(
+    (entry) => !along.includes(entry.label) || goesWithOneOf(entry.metadata, found),
+  );
+  const all = doomed.map(({ label }) => label);
   const places = doomed.map((entry) => entry.held);
   const blockers: Blocker[] = [
     ...mountBlockers(context, places),
     ...othersBlockers(context, places),
     ...doomed.flatMap(({ heldBack }) => heldBack.map(holdBlocker)),
-    ...doomed.flatMap((entry) => (options.withSnapshots ? [] : snapshotBlockers(entry, references))),
+    ...doomed.flatMap((entry) =>
+      options.withSnapshots ? [] : snapshotBlockers(entry, [...references, ...all]),
+    ),
     ...doomed.flatMap(({ guarded }) => guarded.map(guardBlocker)),
+    ...doomed.flatMap(({ label, metadata }) => neededBlockers(context, label, metadata, all)),
+    ...doomed.flatMap((entry) => branchBlockers(context, entry, doomed)),
   ];
-  const users = doomed.filter(({ branch }) => !branch).map((entry) => entry.held);
+  const users = doomed.filter(({ branch, isOfBranch }) => !branch && !isOfBranch).map((entry) => entry.held);
   if (!options.force && users.length > 0) blockers.push(...openBlockers(context, users));
   const result: Removed = {
     removed: doomed.map((entry) => entry.label),
@@ -104,12 +124,22 @@ function removeAll(
 
 /** The servers of a branch go with it; who else uses it stands in the way as of any volume. @throws CoppiceError blocked */
 function endBranches(context: Context, doomed: readonly Found[], force: boolean): void {
-  for (const { branch, held, label } of doomed) {
-    if (!branch) continue;
-    endBranch(context, branch);
+  for (const { branch } of doomed) if (branch) endBranch(context, branch);
+  for (const { branch, isOfBranch, held, label } of doomed) {
+    if (!branch && !isOfBranch) continue;
     const blockers = force ? [] : openBlockers(context, [held]);
     if (blockers.length > 0) throw blockedBy(`Could not remove ${label}`, blockers);
   }
+}
+
+/** What the servers of a branch have parts in goes with the branch. */
+function branchBlockers(context: Context, { metadata, label }: Found, doomed: readonly Found[]): Blocker[] {
+  if (metadata?.type !== 'volume' || metadata.branchOf === undefined) return [];
+  if (goesWithOneOf(metadata, doomed)) return [];
+  const branch = nameOfVolume(context, metadata.branchOf);
+  if (branch === undefined) return [];
+  const remedy = `remove that with "coppice remove ${branch}"`;
+  return [{ kind: 'volumes', what: `the branch ${branch} has parts of its database in ${label}`, remedy }];
 }
 
 /** Snapshots of a volume that goes, go with it. */
@@ -148,6 +178,8 @@ function find(
           snapshots: [],
           heldBack: heldBackBy(label, metadata),
           guarded: isGuarded ? [name] : [],
+          isOfBranch: false,
+          metadata,
         },
       ];
     }
@@ -161,6 +193,8 @@ function find(
         snapshots: records.map((each) => each.name),
         heldBack,
         guarded: volume.metadata.guards ? [name] : [],
+        isOfBranch: volume.metadata.branchOf !== undefined,
+        metadata: volume.metadata,
         ...(volume.metadata.branch && { branch: volume }),
       },
     ];
