@@ -18,14 +18,7 @@ export interface ReadVolume extends PolicyVolume {
 /** All volumes of a pool with what policies go by, in the order of their names. */
 export function readVolumes(context: Context): ReadVolume[] {
   const contents = contentsOf(context);
-  const sizes = new Map<string, number>();
-  for (const { snapshots } of contents)
-    for (const { metadata } of snapshots) {
-      const group = metadata?.type === 'snapshot' ? metadata.group : undefined;
-      if (group !== undefined) sizes.set(group, (sizes.get(group) ?? 0) + 1);
-    }
-  // The last of a group has nobody to go together with.
-  const isGroup = (id: string): boolean => (sizes.get(id) ?? 0) > 1;
+  const groups = groupsAmong(contents.flatMap(({ snapshots }) => snapshots));
   return contents
     .flatMap(({ volume, snapshots }): ReadVolume[] => {
       const { name, metadata } = volume;
@@ -37,7 +30,7 @@ export function readVolumes(context: Context): ReadVolume[] {
           settings,
           isTemplate: metadata.sealed !== undefined,
           ...followed(settings),
-          snapshots: snapshots.map((record) => known(record, isGroup)),
+          snapshots: snapshots.map((record) => known(record, groups)),
         },
       ];
     })
@@ -65,9 +58,27 @@ function followed(settings: Settings): Pick<ReadVolume, 'policy' | 'problem' | '
   }
 }
 
-function known({ name, metadata }: SnapshotRecord, isGroup: (id: string) => boolean): PolicySnapshot {
+interface Groups {
+  readonly sizes: ReadonlyMap<string, number>;
+  /** Those of which the snapshot is there that the others are parts of. */
+  readonly led: ReadonlySet<string>;
+}
+
+function groupsAmong(snapshots: readonly SnapshotRecord[]): Groups {
+  const [sizes, led] = [new Map<string, number>(), new Set<string>()];
+  for (const { metadata } of snapshots) {
+    if (metadata?.type !== 'snapshot' || metadata.group === undefined) continue;
+    const { group, together, volumeId } = metadata;
+    sizes.set(group, (sizes.get(group) ?? 0) + 1);
+    if (together?.lead === volumeId) led.add(group);
+  }
+  return { sizes, led };
+}
+
+function known({ name, metadata }: SnapshotRecord, { sizes, led }: Groups): PolicySnapshot {
   if (metadata?.type !== 'snapshot') return { name, known: undefined };
-  const { id, reason, created, generation, hold, expires, verified, group } = metadata;
+  const { id, reason, created, generation, hold, expires, verified, group, together, volumeId } = metadata;
+  const isPart = together !== undefined && together.lead !== volumeId && led.has(group ?? '');
   const about: KnownSnapshot = {
     id,
     reason,
@@ -76,7 +87,9 @@ function known({ name, metadata }: SnapshotRecord, isGroup: (id: string) => bool
     ...(hold && { hold }),
     ...(expires !== undefined && { expires: Date.parse(expires) }),
     ...(verified && { verified }),
-    ...(group !== undefined && isGroup(group) && { group }),
+    // The last of a group has nobody to go together with.
+    ...(group !== undefined && (sizes.get(group) ?? 0) > 1 && { group }),
+    ...(isPart && { isPart }),
   };
   return { name, known: about };
 }

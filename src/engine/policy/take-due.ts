@@ -55,7 +55,7 @@ export async function takeDue(
 
 /** The snapshot that its policy has made last, by the storage's own order. */
 export function newestOf({ snapshots }: Pick<ReadVolume, 'snapshots'>): Ordered | undefined {
-  return inOrder(snapshots).findLast(({ reason }) => reason === 'policy');
+  return inOrder(snapshots).findLast(({ reason, isPart }) => reason === 'policy' && !isPart);
 }
 
 /** Undefined: there is nothing to take it of any more, or no time for it. */

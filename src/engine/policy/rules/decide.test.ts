@@ -203,6 +203,26 @@ describe('a decision', () => {
     );
   });
 
+  test('lets a part go with what it is a part of, whatever its own volume says, and never before', () => {
+    const hold = { at: new Date(now).toISOString() };
+    for (const own of [undefined, { 'policy.last': '1' }])
+      for (const isHeld of [false, true]) {
+        const part = (generation: number): PolicySnapshot =>
+          snapshot(now - hour / generation, generation, {
+            group: `g-${generation}`,
+            isPart: true,
+            ...(isHeld && generation === 1 && { hold }),
+          });
+        const led = [1, 2].map((each) => snapshot(now - hour / each, each, { group: `g-${each}` }));
+        const volumes = [
+          { name: 'db', policy: policyIn({ 'policy.last': '1' }), snapshots: led },
+          { name: 'far', policy: policyIn(own), snapshots: [part(1), part(2), snapshot(now, 3)] },
+        ];
+        const gone = decide({ volumes, now, runs: [], space: roomy }).decisions.filter(({ goes }) => goes);
+        expect(gone.map(keyOf)).toEqual(isHeld ? [] : ['db@s-1', 'far@s-1']);
+      }
+  });
+
   test('lets go all of a group, or nothing of it', () => {
     fc.assert(
       fc.property(situation, (given) => {

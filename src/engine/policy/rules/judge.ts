@@ -47,7 +47,7 @@ interface Time {
 function judgeVolume(volume: PolicyVolume, ordered: readonly Ordered[], time: Time): Decision[] {
   const staying = protectedIn(volume, ordered);
   const leaving = expired(volume, ordered, time);
-  const own = ordered.filter(({ reason }) => reason === 'policy').reverse();
+  const own = ordered.filter(isOwn).reverse();
   // What goes for its age is no part of any number.
   const counted = own.filter(({ name }) => !leaving.has(name) || staying.has(name));
   const { policy } = volume;
@@ -63,6 +63,8 @@ function judgeVolume(volume: PolicyVolume, ordered: readonly Ordered[], time: Ti
     const numbers = kept?.get(name) ?? [];
     const age = leaving.get(name);
     if (age !== undefined && held.length === 0) return decided(true, [age]);
+    // Unless that stays: then it keeps this one, as any of a group.
+    if (known?.isPart && held.length === 0) return decided(true, ['goes with what it is a part of']);
     if (!known || !policy || known.reason !== 'policy')
       return decided(false, held.length > 0 ? held : [whyOthersStay(known, policy)]);
     const reasons = [...held, ...numbers.map(({ text }) => text)];
@@ -74,6 +76,11 @@ function judgeVolume(volume: PolicyVolume, ordered: readonly Ordered[], time: Ti
     const mayYield = held.length === 0 && known.group === undefined;
     return { ...decided(false, staysFor), ...(mayYield && { importance: importanceOf(numbers) }) };
   });
+}
+
+/** Whether the policy of its volume has taken it. */
+function isOwn({ reason, isPart }: KnownSnapshot): boolean {
+  return reason === 'policy' && !isPart;
 }
 
 function whyOthersStay(known: KnownSnapshot | undefined, policy: PolicyVolume['policy']): string {
@@ -108,7 +115,7 @@ function protectedIn(
   const proven = ordered.findLast(({ verified }) => verified?.result === 'passed');
   if (proven) protect(proven.name, 'newest verified');
   const least = policy?.keepAtLeast ?? 0;
-  const own = ordered.filter(({ reason }) => reason === 'policy');
+  const own = ordered.filter(isOwn);
   for (const { name } of least > 0 ? own.slice(-least) : [])
     protect(name, least === 1 ? 'the newest' : `one of the newest ${least}`);
   return reasons;

@@ -21,6 +21,8 @@ export interface KnownSnapshot {
   readonly verified?: Verification;
   /** The id of the group that it was taken with. */
   readonly group?: string;
+  /** It has only parts of an application of another volume, whose snapshot of the same group is there: it goes with that one. */
+  readonly isPart?: true;
   /** What depends on it, so that to remove it would only hide it. */
   readonly neededBy?: readonly string[];
   /** It is not there yet: a dry run tells what would be. */
