@@ -55,14 +55,14 @@ export async function judge(
 }
 
 /** The tables themselves are read, and not an index that may be right where they are not. */
-const money = `
+export const money = `
   SELECT a = b AND a = t AND a = h
     FROM (SELECT sum(abalance) AS a FROM pgbench_accounts) AS accounts,
          (SELECT sum(bbalance) AS b FROM pgbench_branches) AS branches,
          (SELECT sum(tbalance) AS t FROM pgbench_tellers) AS tellers,
          (SELECT coalesce(sum(delta), 0) AS h FROM pgbench_history) AS history`;
 
-function contains(table: string, numbers: readonly number[]): string {
+export function contains(table: string, numbers: readonly number[]): string {
   const list = numbers.length === 0 ? '' : numbers.join(',');
   return `SELECT NOT EXISTS (SELECT unnest('{${list}}'::bigint[]) EXCEPT SELECT n + 0 FROM ${table})`;
 }
