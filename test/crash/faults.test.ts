@@ -6,7 +6,7 @@ import type { TestPool } from '../support/test-pool.ts';
 import { importBase } from './making.ts';
 import { openIn } from './open-in.ts';
 import { perform } from './perform.ts';
-import { allowed, prepared, type Scenario, scenariosOn } from './scenarios.ts';
+import { allowed, killedOn, prepared, type Scenario } from './scenarios.ts';
 import { stateWhenOpened } from './state.ts';
 import { chosenSteps } from './steps.ts';
 
@@ -35,7 +35,7 @@ describe.each(fileSystems)('on $name', (backend) => {
 
   afterAll(() => shared[Symbol.asyncDispose]());
 
-  test.each(scenariosOn(backend))(
+  test.each(killedOn(backend))(
     'a failing system call during $name is a typed error, and nothing is lost',
     async (scenario) => {
       let before = await prepared(scenario, shared.pool, shared.scratch);

@@ -3,7 +3,7 @@ import { fileSystems } from '../conformance/backends.ts';
 import type { TestPool } from '../support/test-pool.ts';
 import { importBase } from './making.ts';
 import { runChild } from './run-child.ts';
-import { allowed, prepared, scenariosOn } from './scenarios.ts';
+import { allowed, killedOn, prepared } from './scenarios.ts';
 import { stateWhenOpened } from './state.ts';
 import { chosenSteps } from './steps.ts';
 
@@ -19,7 +19,7 @@ describe.each(fileSystems)('on $name', (backend) => {
 
   afterAll(() => shared[Symbol.asyncDispose]());
 
-  test.each(scenariosOn(backend))(
+  test.each(killedOn(backend))(
     'kill -9 during $name leaves all or nothing at every step',
     async (scenario) => {
       let before = await prepared(scenario, shared.pool, shared.scratch);

@@ -6,8 +6,10 @@ import { runProgram } from '../../src/linux/programs.ts';
 import { type FileSystem, fileSystems } from '../conformance/backends.ts';
 import { diskBytes, extended, overwrite, overwritten } from './content.ts';
 import {
+  apartFiles,
   base,
   first,
+  makeApart,
   makeChain,
   makeDisks,
   makeOriginals,
@@ -36,6 +38,8 @@ export interface Scenario {
   readonly unflushed?: { readonly with: Buffer; readonly without: Buffer };
   /** The capability without which there is nothing to interrupt. */
   readonly needs?: string;
+  /** A test of its own kills it and has calls of it fail; here the power is cut. */
+  readonly isKilledElsewhere?: true;
   /** What the check of the pool rightly finds, because the scenario damages it. */
   readonly damaged?: readonly string[];
 }
@@ -315,6 +319,21 @@ export const scenarios: readonly Scenario[] = [
       ),
   },
   {
+    name: 'rollback of directory trees that belong together',
+    needs: 'treeVolumes',
+    isKilledElsewhere: true,
+    prepare: makeApart,
+    call: () => ['rollback', 'db@s1', {}],
+    after: (before) =>
+      withLines(
+        without(before, 'db', 'far'),
+        ...['db', 'far'].flatMap((name) => [
+          line(name, 'volume', treeBytes(apartFiles(name, 'first'))),
+          line(`${name}@pre-rollback`, 'rollback', treeBytes(apartFiles(name, 'second'))),
+        ]),
+      ),
+  },
+  {
     name: 'clone of a directory tree',
     needs: 'treeVolumes',
     prepare: makeTree,
@@ -344,6 +363,11 @@ export const scenarios: readonly Scenario[] = [
 
 export function scenariosOn({ capabilities }: FileSystem): Scenario[] {
   return scenarios.filter(({ needs }) => needs === undefined || capabilities[needs] === true);
+}
+
+/** Those that are to be killed, and to have calls fail. */
+export function killedOn(backend: FileSystem): Scenario[] {
+  return scenariosOn(backend).filter(({ isKilledElsewhere }) => !isKilledElsewhere);
 }
 
 async function backendOf(pool: Pool): Promise<FileSystem> {
