@@ -2,7 +2,7 @@ import type { Listed, SnapshotSummary, VolumeSummary } from '../../engine/operat
 
 export type Change =
   | { readonly type: 'added' | 'changed' | 'removed'; readonly volume: VolumeSummary }
-  | { readonly type: 'added' | 'removed'; readonly snapshot: SnapshotSummary };
+  | { readonly type: 'added' | 'changed' | 'removed'; readonly snapshot: SnapshotSummary };
 
 /**
  * What is in a pool, as far as it is known: for lists of thousands in pages, for metrics, and to tell what has changed. Never asked
@@ -112,7 +112,9 @@ export class PoolIndex {
     for (const snapshot of after) {
       const known = there.get(snapshot.name);
       there.delete(snapshot.name);
-      if (isOther || known?.created !== snapshot.created) this.#onChange({ type: 'added', snapshot });
+      if (isOther || !known || known.created !== snapshot.created)
+        this.#onChange({ type: 'added', snapshot });
+      else if (!sameMarks(known, snapshot)) this.#onChange({ type: 'changed', snapshot });
     }
     for (const snapshot of there.values()) this.#onChange({ type: 'removed', snapshot });
   }
@@ -151,6 +153,9 @@ function sameVolume(a: VolumeSummary, b: VolumeSummary): boolean {
     a.snapshots === b.snapshots &&
     a.kind === b.kind &&
     a.origin?.id === b.origin?.id &&
+    a.at?.path === b.at?.path &&
+    a.at?.how === b.at?.how &&
+    a.at?.boot === b.at?.boot &&
     a.request === b.request
   );
 }

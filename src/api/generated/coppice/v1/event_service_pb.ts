@@ -177,7 +177,8 @@ export const EventType = {
   ADDED: 1,
 
   /**
-   * It has changed: a size, a number of snapshots, the state of a job. Another volume of the same name shows by its `uid`.
+   * It has changed: a size, a number of snapshots, where a tree is, the hold, the verification or the expiry of a snapshot, the state
+   * of a job. Another volume of the same name shows by its `uid`.
    *
    * @generated from enum value: EVENT_TYPE_CHANGED = 2;
    */
