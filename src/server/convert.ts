@@ -8,12 +8,12 @@ import {
   Severity,
 } from '../api/generated/coppice/v1/pool_service_pb.ts';
 import {
-  Consistency,
+  type Guard,
+  GuardSchema,
   type PoolSpace as PoolSpaceMessage,
   PoolSpaceSchema,
-  type Snapshot,
-  SnapshotReason,
-  SnapshotSchema,
+  TreePlaceKind,
+  type TreePlaceSchema,
   type Volume,
   VolumeKind,
   VolumeSchema,
@@ -22,11 +22,13 @@ import {
 import { type Usage as UsageMessage, UsageSchema } from '../api/generated/coppice/v1/volume_service_pb.ts';
 import { snapshotName, volumeName } from '../api/resource-names.ts';
 import type { DoctorFinding } from '../engine/doctor/finding.ts';
-import type { SnapshotSummary, VolumeDetails, VolumeSummary } from '../engine/operations/list.ts';
+import type { GuardState } from '../engine/operations/guard-records.ts';
+import type { VolumeDetails, VolumeSummary } from '../engine/operations/list.ts';
 import type { Usage } from '../engine/operations/usage.ts';
 import type { Finding } from '../engine/pools/check.ts';
 import type { PoolSpace } from '../engine/space.ts';
-import type { Ancestor, Consistency as ConsistencyText } from '../model/metadata.ts';
+import type { Ancestor } from '../model/metadata.ts';
+import type { TreePlace } from '../model/tree-place.ts';
 import { toConnectError } from './failures.ts';
 
 /** What the engine says, as the contract has it. */
@@ -40,6 +42,7 @@ export function toVolume(pool: string, volume: VolumeSummary): Volume {
     ...(volume.bytes !== undefined && { sizeBytes: BigInt(volume.bytes) }),
     ...timeField('createTime', volume.created),
     ...(volume.origin && { origin: toOrigin(volume.origin) }),
+    ...(volume.at && { place: toPlace(volume.at) }),
     snapshotCount: volume.snapshots,
   });
 }
@@ -51,20 +54,9 @@ export function toDetailedVolume(pool: string, details: VolumeDetails): Volume {
   volume.method = details.method ?? '';
   if (details.extents !== undefined) volume.extentCount = BigInt(details.extents);
   volume.problems = [...details.problems];
+  volume.settings = { ...details.settings };
+  volume.guards = (details.guards ?? []).map((guard) => toGuard(pool, details.name, guard));
   return volume;
-}
-
-export function toSnapshot(pool: string, snapshot: SnapshotSummary): Snapshot {
-  const [volume = '', name = ''] = snapshot.reference.split('@', 2);
-  return create(SnapshotSchema, {
-    name: snapshotName(pool, volume, name),
-    ...timeField('createTime', snapshot.created),
-    ...(snapshot.bytes !== undefined && { sizeBytes: BigInt(snapshot.bytes) }),
-    consistency: snapshot.consistency ? consistencies[snapshot.consistency] : Consistency.UNSPECIFIED,
-    // A newer version may have taken it for a reason that is not known here.
-    reason: (snapshot.reason && reasons[snapshot.reason]) ?? SnapshotReason.UNSPECIFIED,
-    group: snapshot.group ?? '',
-  });
 }
 
 export function toUsage(pool: string, usage: Usage): UsageMessage {
@@ -143,25 +135,25 @@ function toOrigin(ancestor: Ancestor): { uid: string; volumeId: string; snapshot
   return { uid: ancestor.id, volumeId: ancestor.name, snapshotId: ancestor.snapshot ?? '' };
 }
 
+function toPlace({ path, how, boot }: TreePlace): MessageInitShape<typeof TreePlaceSchema> {
+  return { path, kind: how === 'mount' ? TreePlaceKind.MOUNT : TreePlaceKind.LINK, boot: boot ?? '' };
+}
+
+function toGuard(pool: string, volume: string, guard: GuardState): Guard {
+  return create(GuardSchema, {
+    id: guard.id,
+    snapshot: snapshotName(pool, volume, guard.snapshot),
+    ...timeField('createTime', guard.since),
+    alive: guard.isAlive,
+    begun: guard.isBegun,
+    failed: guard.failed ?? false,
+  });
+}
+
 const volumeTypes: Readonly<Record<VolumeSummary['type'], VolumeType>> = {
   template: VolumeType.TEMPLATE,
   volume: VolumeType.VOLUME,
   foreign: VolumeType.FOREIGN,
-};
-
-const consistencies: Readonly<Record<ConsistencyText, Consistency>> = {
-  none: Consistency.NONE,
-  sync: Consistency.SYNC,
-  freeze: Consistency.FREEZE,
-  application: Consistency.APPLICATION,
-  cold: Consistency.COLD,
-};
-
-const reasons: Readonly<Record<string, SnapshotReason>> = {
-  user: SnapshotReason.USER,
-  rollback: SnapshotReason.ROLLBACK,
-  policy: SnapshotReason.POLICY,
-  guard: SnapshotReason.GUARD,
 };
 
 const severities = {

@@ -81,6 +81,11 @@ export function requireUnguarded({ name, metadata }: HeldVolume, action: string)
 /** The changes to a volume that are being tried, or were when whoever tried them died; the outermost first. */
 export function guards(context: Context, nameText: string): GuardState[] {
   using volume = holdVolume(context, parseVolumeName(nameText), 'shared');
+  return guardsOf(context, volume);
+}
+
+/** The same of one that is held. */
+export function guardsOf(context: Context, volume: HeldVolume): GuardState[] {
   return (volume.metadata.guards ?? []).map((guard) => ({
     ...guard,
     isAlive: isAlive(guard.keeper),

@@ -9,6 +9,7 @@ import type {
   Verification,
 } from '../../model/metadata.ts';
 import { parseName, parseReference } from '../../model/names.ts';
+import type { Settings } from '../../model/settings.ts';
 import type { Together } from '../../model/together.ts';
 import type { TreePlace } from '../../model/tree-place.ts';
 import type { Context } from '../context.ts';
@@ -16,6 +17,7 @@ import { holdSnapshot, holdVolume } from '../holding.ts';
 import { problemsIn, readableSnapshotsOf } from '../problems.ts';
 import { inStorageOrder } from '../snapshot-order.ts';
 import { contentsOf, snapshotsOf, volumesOf } from '../visible.ts';
+import { type GuardState, guardsOf } from './guard-records.ts';
 
 export interface VolumeSummary {
   readonly name: string;
@@ -97,6 +99,10 @@ export interface VolumeDetails extends VolumeSummary {
   /** Extents when it was sealed; only of a template. */
   readonly extents?: number;
   readonly snapshotList: readonly SnapshotSummary[];
+  /** What is set for it; absent where nothing is. */
+  readonly settings?: Settings;
+  /** Changes to it that are being tried, or were when whoever tried them died, the outermost first; absent where there are none. */
+  readonly guards?: readonly GuardState[];
   /** What was changed behind Coppice's back. */
   readonly problems: readonly string[];
 }
@@ -119,6 +125,8 @@ export function show(context: Context, nameText: string): VolumeDetails {
     method: volume.metadata.method,
     ...(volume.metadata.sealed && { extents: volume.metadata.sealed.extents }),
     snapshotList: snapshots,
+    ...(volume.metadata.settings && { settings: volume.metadata.settings }),
+    ...(volume.metadata.guards?.length && { guards: guardsOf(context, volume) }),
     problems: problemsIn(context, volume).map((problem) => problem.message),
   };
 }

@@ -34,6 +34,8 @@ export interface SnapshotGroup {
   readonly apartMilliseconds: number;
   /** Whether all hold the same instant; `describe` says why not. */
   readonly sameInstant: boolean;
+  /** Milliseconds for which applications were held still; absent where none were. */
+  readonly heldMilliseconds?: number;
 }
 
 export interface Member {

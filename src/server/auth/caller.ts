@@ -19,6 +19,14 @@ export const callerKey: ContextKey<Caller> = createContextKey<Caller>(nobody, {
   description: 'who is calling',
 });
 
+/**
+ * Whether somebody may have the server do anything on its host: run programs, and read and write files. Who is limited to some pools could
+ * reach the others so.
+ */
+export function mayDoEverything({ scope, pools }: Caller): boolean {
+  return scope === 'admin' && pools === undefined;
+}
+
 export function mayUse({ pools }: Caller, pool: string): boolean {
   return pools === undefined || pools.includes(pool);
 }

@@ -3,7 +3,8 @@ import { type Event, EventSchema, EventType } from '../../api/generated/coppice/
 import { type Job, JobSchema } from '../../api/generated/coppice/v1/job_service_pb.ts';
 import { PoolSchema, PoolState } from '../../api/generated/coppice/v1/resources_pb.ts';
 import { poolName } from '../../api/resource-names.ts';
-import { toSnapshot, toVolume } from '../convert.ts';
+import { toVolume } from '../convert.ts';
+import { toSnapshot } from '../convert-snapshot.ts';
 import { EventLog } from './event-log.ts';
 import type { Change } from './pool-index.ts';
 

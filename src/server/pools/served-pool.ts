@@ -1,7 +1,7 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import type { AuditEntry } from '../../engine/audit.ts';
 import { openPool } from '../../engine/open-pool.ts';
-import type { Listed, VolumeDetails } from '../../engine/operations/list.ts';
+import type { Listed } from '../../engine/operations/list.ts';
 import type { Pool } from '../../engine/pool.ts';
 import { openPoolRoot } from '../../engine/pools/open.ts';
 import { CoppiceError } from '../../model/errors.ts';
@@ -9,6 +9,7 @@ import { unavailable } from '../failures.ts';
 import type { Log } from '../log.ts';
 import { Inventory } from './inventory.ts';
 import type { InventoryEntry } from './inventory-worker.ts';
+import { listedFrom } from './listed.ts';
 import { type Change, PoolIndex, sameEntry } from './pool-index.ts';
 import { requireReachable } from './reachable.ts';
 
@@ -306,23 +307,6 @@ export class ServedPool implements AsyncDisposable {
   #readAllSoon(): void {
     this.#opened?.inventory.refresh().catch(() => {});
   }
-}
-
-/** What a list tells of a volume, from what is known when it is looked at alone. */
-export function listedFrom(details: VolumeDetails): Listed {
-  const { name, type, kind, bytes, id, created, origin, snapshots, request, snapshotList } = details;
-  const volume = {
-    name,
-    type,
-    ...(kind && { kind }),
-    ...(bytes !== undefined && { bytes }),
-    ...(id !== undefined && { id }),
-    ...(created !== undefined && { created }),
-    ...(origin && { origin }),
-    snapshots,
-    ...(request !== undefined && { request }),
-  };
-  return { volume, snapshots: snapshotList };
 }
 
 function sentence(error: unknown): string {

@@ -6,14 +6,15 @@ import {
   VolumeKind,
   VolumeSchema,
 } from '../../api/generated/coppice/v1/resources_pb.ts';
-import type { VolumeService } from '../../api/generated/coppice/v1/volume_service_pb.ts';
+import type { CreateVolumeRequest, VolumeService } from '../../api/generated/coppice/v1/volume_service_pb.ts';
 import { volumeName } from '../../api/resource-names.ts';
 import type { VolumeSummary } from '../../engine/operations/list.ts';
 import { CoppiceError } from '../../model/errors.ts';
 import { once, poolFor, type ServerContext, servedPool } from '../context.ts';
 import { toDetailedVolume, toVolume } from '../convert.ts';
 import { aboutField } from '../failures.ts';
-import { listedFrom, type ServedPool } from '../pools/served-pool.ts';
+import { listedFrom } from '../pools/listed.ts';
+import type { ServedPool } from '../pools/served-pool.ts';
 import { poolIn, referenceIn, volumeIn } from './naming.ts';
 
 type ChangingVolumes = Pick<
@@ -27,9 +28,8 @@ export function changingVolumes(context: ServerContext): ChangingVolumes {
     createVolume(request, handler) {
       const { parent, volumeId: name } = request;
       const served = servedPool(context, poolIn(parent));
-      const fieldOf = (message: string): string =>
-        request.blockSizeBytes > 0n && message.includes('block') ? 'block_size_bytes' : 'size_bytes';
-      return aboutField(fieldOf, () =>
+      const { blockSizeBytes, nodatacowDirectories, owner, mode } = request;
+      return aboutField(fieldOfCreation(request), () =>
         once(context, handler, request, {
           response: VolumeSchema,
           find: (mark) => findMarked(served, name, mark),
@@ -39,7 +39,10 @@ export function changingVolumes(context: ServerContext): ChangingVolumes {
               const created = await poolFor(served, handler).create(name, {
                 kind,
                 ...sizeField(request.sizeBytes),
-                ...(request.blockSizeBytes > 0n && { blockBytes: Number(request.blockSizeBytes) }),
+                ...(blockSizeBytes > 0n && { blockBytes: Number(blockSizeBytes) }),
+                ...(nodatacowDirectories.length > 0 && { nodatacow: nodatacowDirectories }),
+                ...(owner !== '' && { owner }),
+                ...(mode !== undefined && { mode }),
                 ...markField(mark),
                 ...durabilityField(request.durability),
               });
@@ -139,6 +142,23 @@ export function changingVolumes(context: ServerContext): ChangingVolumes {
         },
       });
     },
+  };
+}
+
+/** Which field of a request the storage has said something against. */
+function fieldOfCreation({
+  blockSizeBytes,
+  nodatacowDirectories,
+  owner,
+  mode,
+}: CreateVolumeRequest): (message: string) => string {
+  return (message) => {
+    if (blockSizeBytes > 0n && message.includes('block')) return 'block_size_bytes';
+    if (nodatacowDirectories.length > 0 && /nodatacow|a directory in the tree/.test(message))
+      return 'nodatacow_directories';
+    const isAboutOwner = /owner|on this host/.test(message);
+    if (owner !== '' && isAboutOwner) return 'owner';
+    return mode !== undefined && isAboutOwner ? 'mode' : 'size_bytes';
   };
 }
 

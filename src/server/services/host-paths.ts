@@ -3,6 +3,7 @@ import { basename, dirname, join } from 'node:path';
 import { Code, type HandlerContext } from '@connectrpc/connect';
 import { type Confined, isWithin } from '../../engine/host-files.ts';
 import { hasErrno } from '../../linux/libc.ts';
+import { mayDoEverything } from '../auth/caller.ts';
 import { callerOf, type ServerContext } from '../context.ts';
 import { badRequest, refused } from '../failures.ts';
 
@@ -22,7 +23,7 @@ export function requireAllowedPath(
   field: string,
   path: string,
 ): AllowedPath {
-  if (mayNameAny(handler)) return { path };
+  if (mayDoEverything(callerOf(handler))) return { path };
   return { path: requireWithin(field, path, imageDirectories, 'image'), beneath: imageDirectories };
 }
 
@@ -33,13 +34,8 @@ export function requireSocketPath(
   field: string,
   path: string,
 ): string {
-  return mayNameAny(handler) ? path : requireWithin(field, path, socketDirectories, 'socket');
-}
-
-/** Who is limited to some pools could reach the others by their files. */
-function mayNameAny(handler: HandlerContext): boolean {
-  const { scope, pools } = callerOf(handler);
-  return scope === 'admin' && pools === undefined;
+  if (mayDoEverything(callerOf(handler))) return path;
+  return requireWithin(field, path, socketDirectories, 'socket');
 }
 
 function requireWithin(

@@ -1,6 +1,11 @@
 import { create } from '@bufbuild/protobuf';
 import { Code, type ServiceImpl } from '@connectrpc/connect';
-import { SnapshotSchema, VolumeSchema, VolumeType } from '../../api/generated/coppice/v1/resources_pb.ts';
+import {
+  type Snapshot,
+  SnapshotSchema,
+  VolumeSchema,
+  VolumeType,
+} from '../../api/generated/coppice/v1/resources_pb.ts';
 import {
   GetUsageResponseSchema,
   LineageNodeSchema,
@@ -12,7 +17,8 @@ import {
 import type { VolumeSummary } from '../../engine/operations/list.ts';
 import { isName } from '../../model/names.ts';
 import { type ServerContext, servedPool } from '../context.ts';
-import { toDetailedVolume, toSnapshot, toUsage, toVolume } from '../convert.ts';
+import { toDetailedVolume, toUsage, toVolume } from '../convert.ts';
+import { toSnapshot } from '../convert-snapshot.ts';
 import { badRequest, refused } from '../failures.ts';
 import type { ServedPool } from '../pools/served-pool.ts';
 import { masking } from './mask.ts';
@@ -48,12 +54,7 @@ export function looking(context: ServerContext): Looking {
     },
 
     async getSnapshot({ name }) {
-      const pool = poolIn(name);
-      // Of a snapshot's reference it shows the volume with only that snapshot.
-      const { snapshotList } = await servedPool(context, pool).pool.show(referenceIn(name));
-      const [snapshot] = snapshotList;
-      if (snapshot) return toSnapshot(pool, snapshot);
-      throw refused(Code.NotFound, 'NOT_FOUND', `There is no snapshot ${referenceIn(name)}.`);
+      return await shownSnapshot(servedPool(context, poolIn(name)), referenceIn(name));
     },
 
     async listSnapshots({ parent, pageToken, pageSize: asked }) {
@@ -100,6 +101,15 @@ export function looking(context: ServerContext): Looking {
       });
     },
   };
+}
+
+/** @throws ConnectError NOT_FOUND */
+export async function shownSnapshot({ id, pool }: ServedPool, reference: string): Promise<Snapshot> {
+  // Of a snapshot's reference it shows the volume with only that snapshot.
+  const { snapshotList } = await pool.show(reference);
+  const [snapshot] = snapshotList;
+  if (snapshot) return toSnapshot(id, snapshot);
+  throw refused(Code.NotFound, 'NOT_FOUND', `There is no snapshot ${reference}.`);
 }
 
 const lineageTypes = {

@@ -10,14 +10,15 @@ import { snapshotName, volumeName } from '../../api/resource-names.ts';
 import type { SnapshotSummary } from '../../engine/operations/list.ts';
 import type { SnapshotGroup } from '../../engine/operations/snapshot-together.ts';
 import { once, poolFor, type ServerContext, servedPool } from '../context.ts';
-import { toSnapshot } from '../convert.ts';
-import { toBlocker } from '../failures.ts';
+import { toDuration, toSnapshot, toTakenSnapshot } from '../convert-snapshot.ts';
+import { aboutField, toBlocker } from '../failures.ts';
 import type { PoolIndex } from '../pools/pool-index.ts';
 import type { ServedPool } from '../pools/served-pool.ts';
 import { durabilityField, ifThere, markField } from './changing-volumes.ts';
 import { takeStill } from './hypervisors.ts';
 import { requireOfPool } from './looking.ts';
 import { poolIn, referenceIn, volumeIn } from './naming.ts';
+import { requireOneLevel, wantedOf } from './wanted-snapshot.ts';
 
 type Snapshotting = Pick<ServiceImpl<typeof VolumeService>, 'snapshot' | 'snapshotGroup' | 'rollback'>;
 
@@ -25,6 +26,7 @@ type Snapshotting = Pick<ServiceImpl<typeof VolumeService>, 'snapshot' | 'snapsh
 export function snapshotting(context: ServerContext): Snapshotting {
   return {
     snapshot(request, handler) {
+      requireOneLevel(request);
       const volume = volumeIn(request.parent);
       const served = servedPool(context, poolIn(request.parent));
       return once(context, handler, request, {
@@ -35,23 +37,24 @@ export function snapshotting(context: ServerContext): Snapshotting {
         },
         async run({ mark, done }) {
           const own = poolFor(served, handler);
-          const snapshot = await served.change(
+          const options = {
+            ...wantedOf(request),
+            ...nameField(request.snapshotId),
+            ...markField(mark),
+            ...durabilityField(request.durability),
+          };
+          const { taken, summary } = await served.change(
             [volume],
             async () => {
-              const taken = await takeStill(context, handler, request.freeze, own, (claims) =>
-                own.snapshot(volume, {
-                  ...nameField(request.snapshotId),
-                  ...markField(mark),
-                  ...durabilityField(request.durability),
-                  ...claims,
-                }),
+              const snapshot = await takeStill(context, handler, request.freeze, own, (claims) =>
+                own.snapshot(volume, { ...options, ...claims }),
               );
               done();
-              return summaryOf(served, taken);
+              return { taken: snapshot, summary: await summaryOf(served, snapshot, options) };
             },
-            (summary, index) => addSnapshot(index, volume, summary),
+            ({ summary: added }, index) => addSnapshot(index, volume, added),
           );
-          return toSnapshot(served.id, snapshot);
+          return toTakenSnapshot(served.id, summary, taken);
         },
       });
     },
@@ -69,26 +72,31 @@ export function snapshotting(context: ServerContext): Snapshotting {
           return create(SnapshotGroupResponseSchema, { group: found[0]?.group ?? '', snapshots });
         },
         async run({ mark, done }) {
-          const { group, snapshots } = await served.change(
+          const options = {
+            ...wantedOf(request),
+            ...nameField(request.snapshotId),
+            ...markField(mark),
+            ...durabilityField(request.durability),
+          };
+          const { group, members } = await served.change(
             volumes,
             async () => {
-              const taken = await poolFor(served, handler).snapshot(volumes, {
-                ...nameField(request.snapshotId),
-                ...markField(mark),
-                ...durabilityField(request.durability),
-              });
+              const taken = await poolFor(served, handler).snapshot(volumes, options);
               done();
-              const each = taken.snapshots.map((one) => summaryOf(served, one, taken.group));
-              return { group: taken, snapshots: await Promise.all(each) };
+              const each = taken.snapshots.map(async (one) => ({
+                taken: { ...heldFor(taken), ...one },
+                summary: await summaryOf(served, one, { ...options, group: taken.group }),
+              }));
+              return { group: taken, members: await Promise.all(each) };
             },
-            ({ snapshots: all }, index) => {
-              for (const each of all) addSnapshot(index, volumeOf(each), each);
+            ({ members: all }, index) => {
+              for (const { summary } of all) addSnapshot(index, volumeOf(summary), summary);
             },
           );
           return create(SnapshotGroupResponseSchema, {
             group: group.group,
-            snapshots: snapshots.map((each) => toSnapshot(served.id, each)),
-            apart: durationOf(group),
+            snapshots: members.map(({ summary, taken }) => toTakenSnapshot(served.id, summary, taken)),
+            apart: toDuration(group.apartMilliseconds),
             sameInstant: group.sameInstant,
           });
         },
@@ -110,12 +118,16 @@ export function snapshotting(context: ServerContext): Snapshotting {
           );
         },
         async run({ mark }) {
-          const options = { force: request.force, dryRun: request.validateOnly, ...markField(mark) };
+          const options = {
+            force: request.force,
+            dryRun: request.validateOnly,
+            stop: request.stop,
+            ...markField(mark),
+            ...durabilityField(request.durability),
+          };
+          // All else that could be wrong with the request was looked at.
           const roll = (): ReturnType<ServedPool['pool']['rollback']> =>
-            poolFor(served, handler).rollback(reference, {
-              ...options,
-              ...durabilityField(request.durability),
-            });
+            aboutField('stop', () => poolFor(served, handler).rollback(reference, options));
           const {
             undo,
             blockers = [],
@@ -137,8 +149,12 @@ export function snapshotting(context: ServerContext): Snapshotting {
 type Taken = SnapshotGroup['snapshots'][number];
 
 /** With what only the storage knows of it, such as its size. It is taken: that it can't be looked at, or is gone again, is no failure. */
-async function summaryOf(served: ServedPool, taken: Taken, group?: string): Promise<SnapshotSummary> {
-  const { reference, name, created, consistency } = taken;
+async function summaryOf(
+  served: ServedPool,
+  taken: Taken,
+  { group = '', expires }: { readonly group?: string; readonly expires?: string },
+): Promise<SnapshotSummary> {
+  const { reference, name, created, consistency, applications } = taken;
   const details = await served.pool.show(reference).catch(() => undefined);
   const known = {
     reference,
@@ -146,9 +162,15 @@ async function summaryOf(served: ServedPool, taken: Taken, group?: string): Prom
     created,
     consistency,
     reason: 'user',
-    ...(group !== undefined && { group }),
+    ...(applications && { applications }),
+    ...(expires !== undefined && { expires }),
+    ...(group !== '' && { group }),
   } as const;
   return details?.snapshotList[0] ?? known;
+}
+
+function heldFor({ heldMilliseconds }: SnapshotGroup): Pick<SnapshotGroup, 'heldMilliseconds'> {
+  return heldMilliseconds === undefined ? {} : { heldMilliseconds };
 }
 
 function volumeOf({ reference }: SnapshotSummary): string {
@@ -173,12 +195,4 @@ async function findSnapshot(
 
 function nameField(name: string): { readonly name?: string } {
   return name === '' ? {} : { name };
-}
-
-function durationOf({ apartMilliseconds }: SnapshotGroup): {
-  readonly seconds: bigint;
-  readonly nanos: number;
-} {
-  const seconds = Math.floor(apartMilliseconds / 1000);
-  return { seconds: BigInt(seconds), nanos: Math.round((apartMilliseconds - seconds * 1000) * 1e6) };
 }

@@ -3,8 +3,10 @@ import type { VolumeService } from '../../api/generated/coppice/v1/volume_servic
 import type { ServerContext } from '../context.ts';
 import { changingVolumes } from './changing-volumes.ts';
 import { growing } from './growing.ts';
+import { holding } from './holding.ts';
 import { looking } from './looking.ts';
 import { removing } from './removing.ts';
+import { settings } from './settings.ts';
 import { snapshotting } from './snapshotting.ts';
 
 /** Volumes, templates and their snapshots. */
@@ -13,7 +15,9 @@ export function volumeService(context: ServerContext): ServiceImpl<typeof Volume
     ...looking(context),
     ...changingVolumes(context),
     ...growing(context),
+    ...settings(context),
     ...snapshotting(context),
+    ...holding(context),
     ...removing(context),
   };
 }

@@ -6,15 +6,15 @@
 
 import type { GenEnum, GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { enumDesc, fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
-import type { Timestamp } from "@bufbuild/protobuf/wkt";
-import { file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
+import type { Duration, Timestamp } from "@bufbuild/protobuf/wkt";
+import { file_google_protobuf_duration, file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
 import type { Message, UnknownEnum } from "@bufbuild/protobuf";
 
 /**
  * Describes the file coppice/v1/resources.proto.
  */
 export const file_coppice_v1_resources: GenFile = /*@__PURE__*/
-  fileDesc("Chpjb3BwaWNlL3YxL3Jlc291cmNlcy5wcm90bxIKY29wcGljZS52MSLlAgoEUG9vbBIMCgRuYW1lGAEgASgJEiQKBXN0YXRlGAIgASgOMhUuY29wcGljZS52MS5Qb29sU3RhdGUSGgoSdW5hdmFpbGFibGVfcmVhc29uGAMgASgJEgsKA3VpZBgEIAEoCRIMCgRwYXRoGAUgASgJEg4KBmRyaXZlchgGIAEoCRIvCgtjcmVhdGVfdGltZRgHIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASJAoFc3BhY2UYCCABKAsyFS5jb3BwaWNlLnYxLlBvb2xTcGFjZRIWCg50ZW1wbGF0ZV9jb3VudBgJIAEoBRIUCgx2b2x1bWVfY291bnQYCiABKAUSFgoOc25hcHNob3RfY291bnQYCyABKAUSFwoPdG9tYnN0b25lX2NvdW50GAwgASgFEiwKDGNhcGFiaWxpdGllcxgNIAMoCzIWLmNvcHBpY2UudjEuQ2FwYWJpbGl0eSKJAQoJUG9vbFNwYWNlEhMKC3RvdGFsX2J5dGVzGAEgASgDEhIKCmZyZWVfYnl0ZXMYAiABKAMSGwoOY29tcHJlc3NfcmF0aW8YAyABKAFIAIgBARIjCgRob3N0GAQgASgLMhUuY29wcGljZS52MS5Ib3N0U3BhY2VCEQoPX2NvbXByZXNzX3JhdGlvIkQKCUhvc3RTcGFjZRIMCgRwYXRoGAEgASgJEhIKCmZyZWVfYnl0ZXMYAiABKAMSFQoNcmVzZXJ2ZV9ieXRlcxgDIAEoAyI9CgpDYXBhYmlsaXR5EgwKBG5hbWUYASABKAkSEQoJYXZhaWxhYmxlGAIgASgIEg4KBnJlYXNvbhgDIAEoCSKHAwoGVm9sdW1lEgwKBG5hbWUYASABKAkSCwoDdWlkGAIgASgJEiQKBHR5cGUYAyABKA4yFi5jb3BwaWNlLnYxLlZvbHVtZVR5cGUSJAoEa2luZBgEIAEoDjIWLmNvcHBpY2UudjEuVm9sdW1lS2luZBIXCgpzaXplX2J5dGVzGAUgASgDSACIAQESLwoLY3JlYXRlX3RpbWUYBiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEiIKBm9yaWdpbhgHIAEoCzISLmNvcHBpY2UudjEuT3JpZ2luEhYKDnNuYXBzaG90X2NvdW50GAggASgFEgwKBHBhdGgYCSABKAkSJQoJYW5jZXN0b3JzGAogAygLMhIuY29wcGljZS52MS5PcmlnaW4SDgoGbWV0aG9kGAsgASgJEhkKDGV4dGVudF9jb3VudBgMIAEoA0gBiAEBEhAKCHByb2JsZW1zGA0gAygJQg0KC19zaXplX2J5dGVzQg8KDV9leHRlbnRfY291bnQiPQoGT3JpZ2luEgsKA3VpZBgBIAEoCRIRCgl2b2x1bWVfaWQYAiABKAkSEwoLc25hcHNob3RfaWQYAyABKAki2gEKCFNuYXBzaG90EgwKBG5hbWUYASABKAkSLwoLY3JlYXRlX3RpbWUYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhcKCnNpemVfYnl0ZXMYAyABKANIAIgBARIsCgtjb25zaXN0ZW5jeRgEIAEoDjIXLmNvcHBpY2UudjEuQ29uc2lzdGVuY3kSKgoGcmVhc29uGAUgASgOMhouY29wcGljZS52MS5TbmFwc2hvdFJlYXNvbhINCgVncm91cBgGIAEoCUINCgtfc2l6ZV9ieXRlcypdCglQb29sU3RhdGUSGgoWUE9PTF9TVEFURV9VTlNQRUNJRklFRBAAEhgKFFBPT0xfU1RBVEVfQVZBSUxBQkxFEAESGgoWUE9PTF9TVEFURV9VTkFWQUlMQUJMRRACKnQKClZvbHVtZVR5cGUSGwoXVk9MVU1FX1RZUEVfVU5TUEVDSUZJRUQQABIWChJWT0xVTUVfVFlQRV9WT0xVTUUQARIYChRWT0xVTUVfVFlQRV9URU1QTEFURRACEhcKE1ZPTFVNRV9UWVBFX0ZPUkVJR04QAypVCgpWb2x1bWVLaW5kEhsKF1ZPTFVNRV9LSU5EX1VOU1BFQ0lGSUVEEAASFAoQVk9MVU1FX0tJTkRfRElTSxABEhQKEFZPTFVNRV9LSU5EX1RSRUUQAiqhAQoLQ29uc2lzdGVuY3kSGwoXQ09OU0lTVEVOQ1lfVU5TUEVDSUZJRUQQABIUChBDT05TSVNURU5DWV9OT05FEAESFAoQQ09OU0lTVEVOQ1lfU1lOQxACEhYKEkNPTlNJU1RFTkNZX0ZSRUVaRRADEhsKF0NPTlNJU1RFTkNZX0FQUExJQ0FUSU9OEAQSFAoQQ09OU0lTVEVOQ1lfQ09MRBAFKqABCg5TbmFwc2hvdFJlYXNvbhIfChtTTkFQU0hPVF9SRUFTT05fVU5TUEVDSUZJRUQQABIYChRTTkFQU0hPVF9SRUFTT05fVVNFUhABEhwKGFNOQVBTSE9UX1JFQVNPTl9ST0xMQkFDSxACEhoKFlNOQVBTSE9UX1JFQVNPTl9QT0xJQ1kQAxIZChVTTkFQU0hPVF9SRUFTT05fR1VBUkQQBCpZCgpEdXJhYmlsaXR5EhoKFkRVUkFCSUxJVFlfVU5TUEVDSUZJRUQQABIWChJEVVJBQklMSVRZX0RVUkFCTEUQARIXChNEVVJBQklMSVRZX0RFRkVSUkVEEAJiBnByb3RvMw", [file_google_protobuf_timestamp]);
+  fileDesc("Chpjb3BwaWNlL3YxL3Jlc291cmNlcy5wcm90bxIKY29wcGljZS52MSLlAgoEUG9vbBIMCgRuYW1lGAEgASgJEiQKBXN0YXRlGAIgASgOMhUuY29wcGljZS52MS5Qb29sU3RhdGUSGgoSdW5hdmFpbGFibGVfcmVhc29uGAMgASgJEgsKA3VpZBgEIAEoCRIMCgRwYXRoGAUgASgJEg4KBmRyaXZlchgGIAEoCRIvCgtjcmVhdGVfdGltZRgHIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASJAoFc3BhY2UYCCABKAsyFS5jb3BwaWNlLnYxLlBvb2xTcGFjZRIWCg50ZW1wbGF0ZV9jb3VudBgJIAEoBRIUCgx2b2x1bWVfY291bnQYCiABKAUSFgoOc25hcHNob3RfY291bnQYCyABKAUSFwoPdG9tYnN0b25lX2NvdW50GAwgASgFEiwKDGNhcGFiaWxpdGllcxgNIAMoCzIWLmNvcHBpY2UudjEuQ2FwYWJpbGl0eSKJAQoJUG9vbFNwYWNlEhMKC3RvdGFsX2J5dGVzGAEgASgDEhIKCmZyZWVfYnl0ZXMYAiABKAMSGwoOY29tcHJlc3NfcmF0aW8YAyABKAFIAIgBARIjCgRob3N0GAQgASgLMhUuY29wcGljZS52MS5Ib3N0U3BhY2VCEQoPX2NvbXByZXNzX3JhdGlvIkQKCUhvc3RTcGFjZRIMCgRwYXRoGAEgASgJEhIKCmZyZWVfYnl0ZXMYAiABKAMSFQoNcmVzZXJ2ZV9ieXRlcxgDIAEoAyI9CgpDYXBhYmlsaXR5EgwKBG5hbWUYASABKAkSEQoJYXZhaWxhYmxlGAIgASgIEg4KBnJlYXNvbhgDIAEoCSK1BAoGVm9sdW1lEgwKBG5hbWUYASABKAkSCwoDdWlkGAIgASgJEiQKBHR5cGUYAyABKA4yFi5jb3BwaWNlLnYxLlZvbHVtZVR5cGUSJAoEa2luZBgEIAEoDjIWLmNvcHBpY2UudjEuVm9sdW1lS2luZBIXCgpzaXplX2J5dGVzGAUgASgDSACIAQESLwoLY3JlYXRlX3RpbWUYBiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEiIKBm9yaWdpbhgHIAEoCzISLmNvcHBpY2UudjEuT3JpZ2luEhYKDnNuYXBzaG90X2NvdW50GAggASgFEgwKBHBhdGgYCSABKAkSJQoJYW5jZXN0b3JzGAogAygLMhIuY29wcGljZS52MS5PcmlnaW4SDgoGbWV0aG9kGAsgASgJEhkKDGV4dGVudF9jb3VudBgMIAEoA0gBiAEBEhAKCHByb2JsZW1zGA0gAygJEjIKCHNldHRpbmdzGA4gAygLMiAuY29wcGljZS52MS5Wb2x1bWUuU2V0dGluZ3NFbnRyeRIkCgVwbGFjZRgPIAEoCzIVLmNvcHBpY2UudjEuVHJlZVBsYWNlEiEKBmd1YXJkcxgQIAMoCzIRLmNvcHBpY2UudjEuR3VhcmQaLwoNU2V0dGluZ3NFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBQg0KC19zaXplX2J5dGVzQg8KDV9leHRlbnRfY291bnQiUAoJVHJlZVBsYWNlEgwKBHBhdGgYASABKAkSJwoEa2luZBgCIAEoDjIZLmNvcHBpY2UudjEuVHJlZVBsYWNlS2luZBIMCgRib290GAMgASgJIoQBCgVHdWFyZBIKCgJpZBgBIAEoCRIQCghzbmFwc2hvdBgCIAEoCRIvCgtjcmVhdGVfdGltZRgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDQoFYWxpdmUYBCABKAgSDQoFYmVndW4YBSABKAgSDgoGZmFpbGVkGAYgASgIIj0KBk9yaWdpbhILCgN1aWQYASABKAkSEQoJdm9sdW1lX2lkGAIgASgJEhMKC3NuYXBzaG90X2lkGAMgASgJItgDCghTbmFwc2hvdBIMCgRuYW1lGAEgASgJEi8KC2NyZWF0ZV90aW1lGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIXCgpzaXplX2J5dGVzGAMgASgDSACIAQESLAoLY29uc2lzdGVuY3kYBCABKA4yFy5jb3BwaWNlLnYxLkNvbnNpc3RlbmN5EioKBnJlYXNvbhgFIAEoDjIaLmNvcHBpY2UudjEuU25hcHNob3RSZWFzb24SDQoFZ3JvdXAYBiABKAkSMgoMYXBwbGljYXRpb25zGAcgAygLMhwuY29wcGljZS52MS5BcHBsaWNhdGlvblN0YXRlEh4KBGhvbGQYCCABKAsyEC5jb3BwaWNlLnYxLkhvbGQSLwoLZXhwaXJlX3RpbWUYCSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi4KDHZlcmlmaWNhdGlvbhgKIAEoCzIYLmNvcHBpY2UudjEuVmVyaWZpY2F0aW9uEhUKDXdlYWtlcl9yZWFzb24YCyABKAkSMAoNcmVzdF9kdXJhdGlvbhgMIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbkINCgtfc2l6ZV9ieXRlcyLMAQoQQXBwbGljYXRpb25TdGF0ZRIMCgRuYW1lGAEgASgJEiwKC2NvbnNpc3RlbmN5GAIgASgOMhcuY29wcGljZS52MS5Db25zaXN0ZW5jeRIQCghyZWNvdmVyeRgDIAEoCRI6CgdkZXRhaWxzGAQgAygLMikuY29wcGljZS52MS5BcHBsaWNhdGlvblN0YXRlLkRldGFpbHNFbnRyeRouCgxEZXRhaWxzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASJHCgRIb2xkEi8KC2NyZWF0ZV90aW1lGAEgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIOCgZyZWFzb24YAiABKAkingEKDFZlcmlmaWNhdGlvbhIvCgt2ZXJpZnlfdGltZRgBIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLgoGcmVzdWx0GAIgASgOMh4uY29wcGljZS52MS5WZXJpZmljYXRpb25SZXN1bHQSLQoGY2hlY2tzGAMgAygLMh0uY29wcGljZS52MS5WZXJpZmljYXRpb25DaGVjayJiChFWZXJpZmljYXRpb25DaGVjaxIMCgRuYW1lGAEgASgJEi4KBnJlc3VsdBgCIAEoDjIeLmNvcHBpY2UudjEuVmVyaWZpY2F0aW9uUmVzdWx0Eg8KB21lc3NhZ2UYAyABKAkqXQoJUG9vbFN0YXRlEhoKFlBPT0xfU1RBVEVfVU5TUEVDSUZJRUQQABIYChRQT09MX1NUQVRFX0FWQUlMQUJMRRABEhoKFlBPT0xfU1RBVEVfVU5BVkFJTEFCTEUQAiplCg1UcmVlUGxhY2VLaW5kEh8KG1RSRUVfUExBQ0VfS0lORF9VTlNQRUNJRklFRBAAEhkKFVRSRUVfUExBQ0VfS0lORF9NT1VOVBABEhgKFFRSRUVfUExBQ0VfS0lORF9MSU5LEAIqdAoKVm9sdW1lVHlwZRIbChdWT0xVTUVfVFlQRV9VTlNQRUNJRklFRBAAEhYKElZPTFVNRV9UWVBFX1ZPTFVNRRABEhgKFFZPTFVNRV9UWVBFX1RFTVBMQVRFEAISFwoTVk9MVU1FX1RZUEVfRk9SRUlHThADKlUKClZvbHVtZUtpbmQSGwoXVk9MVU1FX0tJTkRfVU5TUEVDSUZJRUQQABIUChBWT0xVTUVfS0lORF9ESVNLEAESFAoQVk9MVU1FX0tJTkRfVFJFRRACKnkKElZlcmlmaWNhdGlvblJlc3VsdBIjCh9WRVJJRklDQVRJT05fUkVTVUxUX1VOU1BFQ0lGSUVEEAASHgoaVkVSSUZJQ0FUSU9OX1JFU1VMVF9QQVNTRUQQARIeChpWRVJJRklDQVRJT05fUkVTVUxUX0ZBSUxFRBACKqEBCgtDb25zaXN0ZW5jeRIbChdDT05TSVNURU5DWV9VTlNQRUNJRklFRBAAEhQKEENPTlNJU1RFTkNZX05PTkUQARIUChBDT05TSVNURU5DWV9TWU5DEAISFgoSQ09OU0lTVEVOQ1lfRlJFRVpFEAMSGwoXQ09OU0lTVEVOQ1lfQVBQTElDQVRJT04QBBIUChBDT05TSVNURU5DWV9DT0xEEAUqoAEKDlNuYXBzaG90UmVhc29uEh8KG1NOQVBTSE9UX1JFQVNPTl9VTlNQRUNJRklFRBAAEhgKFFNOQVBTSE9UX1JFQVNPTl9VU0VSEAESHAoYU05BUFNIT1RfUkVBU09OX1JPTExCQUNLEAISGgoWU05BUFNIT1RfUkVBU09OX1BPTElDWRADEhkKFVNOQVBTSE9UX1JFQVNPTl9HVUFSRBAEKlkKCkR1cmFiaWxpdHkSGgoWRFVSQUJJTElUWV9VTlNQRUNJRklFRBAAEhYKEkRVUkFCSUxJVFlfRFVSQUJMRRABEhcKE0RVUkFCSUxJVFlfREVGRVJSRUQQAmIGcHJvdG8z", [file_google_protobuf_duration, file_google_protobuf_timestamp]);
 
 /**
  * A pool: where data lives. The server serves the pools that it was started with.
@@ -329,6 +329,29 @@ export type Volume = Message<"coppice.v1.Volume"> & {
    * @generated from field: repeated string problems = 13;
    */
   problems: string[];
+
+  /**
+   * What is set for it: names with values, as `coppice set --help` lists them. Clones begin without any. Only from GetVolume and
+   * UpdateSettings, which changes them; events don't tell of them.
+   *
+   * @generated from field: map<string, string> settings = 14;
+   */
+  settings: { [key: string]: string };
+
+  /**
+   * Where else on the server's host a directory tree is to be, as far as that is recorded.
+   *
+   * @generated from field: coppice.v1.TreePlace place = 15;
+   */
+  place?: TreePlace | undefined;
+
+  /**
+   * Changes to it that are being tried by `coppice guard`, or were when whoever tried them died: the outermost first. Only from
+   * GetVolume.
+   *
+   * @generated from field: repeated coppice.v1.Guard guards = 16;
+   */
+  guards: Guard[];
 };
 
 /**
@@ -337,6 +360,97 @@ export type Volume = Message<"coppice.v1.Volume"> & {
  */
 export const VolumeSchema: GenMessage<Volume> = /*@__PURE__*/
   messageDesc(file_coppice_v1_resources, 4);
+
+/**
+ * Where on the host a directory tree is, beside its place in the pool.
+ *
+ * @generated from message coppice.v1.TreePlace
+ */
+export type TreePlace = Message<"coppice.v1.TreePlace"> & {
+  /**
+   * An absolute path.
+   *
+   * @generated from field: string path = 1;
+   */
+  path: string;
+
+  /**
+   * How it is there.
+   *
+   * @generated from field: coppice.v1.TreePlaceKind kind = 2;
+   */
+  kind: TreePlaceKind;
+
+  /**
+   * What mounts it at every boot: `fstab`, `systemd` or `zfs`. Empty where nothing does.
+   *
+   * @generated from field: string boot = 3;
+   */
+  boot: string;
+};
+
+/**
+ * Describes the message coppice.v1.TreePlace.
+ * Use `create(TreePlaceSchema)` to create a new message.
+ */
+export const TreePlaceSchema: GenMessage<TreePlace> = /*@__PURE__*/
+  messageDesc(file_coppice_v1_resources, 5);
+
+/**
+ * A change to a volume that is being tried. It is begun, and ended, by the command line on the host.
+ *
+ * @generated from message coppice.v1.Guard
+ */
+export type Guard = Message<"coppice.v1.Guard"> & {
+  /**
+   * Its id.
+   *
+   * @generated from field: string id = 1;
+   */
+  id: string;
+
+  /**
+   * The snapshot that it can be undone to, by its resource name.
+   *
+   * @generated from field: string snapshot = 2;
+   */
+  snapshot: string;
+
+  /**
+   * When it was begun.
+   *
+   * @generated from field: google.protobuf.Timestamp create_time = 3;
+   */
+  createTime?: Timestamp | undefined;
+
+  /**
+   * Whether the process that tries it is still there. If not, `coppice guard VOLUME --recover` undoes it, and `--accept` leaves it.
+   *
+   * @generated from field: bool alive = 4;
+   */
+  alive: boolean;
+
+  /**
+   * Whether its snapshot was taken. Without it nothing has been changed.
+   *
+   * @generated from field: bool begun = 5;
+   */
+  begun: boolean;
+
+  /**
+   * Whether the change has failed, and is still to be undone.
+   *
+   * @generated from field: bool failed = 6;
+   */
+  failed: boolean;
+};
+
+/**
+ * Describes the message coppice.v1.Guard.
+ * Use `create(GuardSchema)` to create a new message.
+ */
+export const GuardSchema: GenMessage<Guard> = /*@__PURE__*/
+  messageDesc(file_coppice_v1_resources, 6);
 
 /**
  * What something was cloned from.
@@ -371,7 +485,7 @@ export type Origin = Message<"coppice.v1.Origin"> & {
  * Use `create(OriginSchema)` to create a new message.
  */
 export const OriginSchema: GenMessage<Origin> = /*@__PURE__*/
-  messageDesc(file_coppice_v1_resources, 5);
+  messageDesc(file_coppice_v1_resources, 7);
 
 /**
  * An immutable state of a volume.
@@ -420,6 +534,49 @@ export type Snapshot = Message<"coppice.v1.Snapshot"> & {
    * @generated from field: string group = 6;
    */
   group: string;
+
+  /**
+   * The applications that were held still for it, in the order in which they were. Empty where there were none.
+   *
+   * @generated from field: repeated coppice.v1.ApplicationState applications = 7;
+   */
+  applications: ApplicationState[];
+
+  /**
+   * Somebody wants it to stay: neither a policy nor a person removes it before it is released. Absent: it is not held.
+   *
+   * @generated from field: coppice.v1.Hold hold = 8;
+   */
+  hold?: Hold | undefined;
+
+  /**
+   * From when policies remove it, whoever has taken it. Absent: it does not expire by itself.
+   *
+   * @generated from field: google.protobuf.Timestamp expire_time = 9;
+   */
+  expireTime?: Timestamp | undefined;
+
+  /**
+   * Whether what is in it was proven to be good. Absent: nobody has looked.
+   *
+   * @generated from field: coppice.v1.Verification verification = 10;
+   */
+  verification?: Verification | undefined;
+
+  /**
+   * Why it is weaker than what was wanted, which `allow_weaker` has allowed; one sentence. Only in the answer to the request that took
+   * it.
+   *
+   * @generated from field: string weaker_reason = 11;
+   */
+  weakerReason: string;
+
+  /**
+   * How long the applications were held still. Only in the answer to the request that took it.
+   *
+   * @generated from field: google.protobuf.Duration rest_duration = 12;
+   */
+  restDuration?: Duration | undefined;
 };
 
 /**
@@ -427,7 +584,147 @@ export type Snapshot = Message<"coppice.v1.Snapshot"> & {
  * Use `create(SnapshotSchema)` to create a new message.
  */
 export const SnapshotSchema: GenMessage<Snapshot> = /*@__PURE__*/
-  messageDesc(file_coppice_v1_resources, 6);
+  messageDesc(file_coppice_v1_resources, 8);
+
+/**
+ * What was done with one application for a snapshot, and what a start from that has to do.
+ *
+ * @generated from message coppice.v1.ApplicationState
+ */
+export type ApplicationState = Message<"coppice.v1.ApplicationState"> & {
+  /**
+   * As it is set for the volume: the setting without `quiesce.`, such as `postgres`.
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * What it was brought to.
+   *
+   * @generated from field: coppice.v1.Consistency consistency = 2;
+   */
+  consistency: Consistency;
+
+  /**
+   * What a start from the snapshot does before the application is ready: `none` where it was at rest, else such as `WAL`.
+   *
+   * @generated from field: string recovery = 3;
+   */
+  recovery: string;
+
+  /**
+   * What a person or a restore wants to know: short names with values.
+   *
+   * @generated from field: map<string, string> details = 4;
+   */
+  details: { [key: string]: string };
+};
+
+/**
+ * Describes the message coppice.v1.ApplicationState.
+ * Use `create(ApplicationStateSchema)` to create a new message.
+ */
+export const ApplicationStateSchema: GenMessage<ApplicationState> = /*@__PURE__*/
+  messageDesc(file_coppice_v1_resources, 9);
+
+/**
+ * Somebody wants a snapshot to stay.
+ *
+ * @generated from message coppice.v1.Hold
+ */
+export type Hold = Message<"coppice.v1.Hold"> & {
+  /**
+   * Since when.
+   *
+   * @generated from field: google.protobuf.Timestamp create_time = 1;
+   */
+  createTime?: Timestamp | undefined;
+
+  /**
+   * Why; may be empty.
+   *
+   * @generated from field: string reason = 2;
+   */
+  reason: string;
+};
+
+/**
+ * Describes the message coppice.v1.Hold.
+ * Use `create(HoldSchema)` to create a new message.
+ */
+export const HoldSchema: GenMessage<Hold> = /*@__PURE__*/
+  messageDesc(file_coppice_v1_resources, 10);
+
+/**
+ * Whether what is in a snapshot was proven to be good.
+ *
+ * @generated from message coppice.v1.Verification
+ */
+export type Verification = Message<"coppice.v1.Verification"> & {
+  /**
+   * When the last of the checks ended.
+   *
+   * @generated from field: google.protobuf.Timestamp verify_time = 1;
+   */
+  verifyTime?: Timestamp | undefined;
+
+  /**
+   * Passed, when every check has.
+   *
+   * @generated from field: coppice.v1.VerificationResult result = 2;
+   */
+  result: VerificationResult;
+
+  /**
+   * What was looked at.
+   *
+   * @generated from field: repeated coppice.v1.VerificationCheck checks = 3;
+   */
+  checks: VerificationCheck[];
+};
+
+/**
+ * Describes the message coppice.v1.Verification.
+ * Use `create(VerificationSchema)` to create a new message.
+ */
+export const VerificationSchema: GenMessage<Verification> = /*@__PURE__*/
+  messageDesc(file_coppice_v1_resources, 11);
+
+/**
+ * One thing that was looked at.
+ *
+ * @generated from message coppice.v1.VerificationCheck
+ */
+export type VerificationCheck = Message<"coppice.v1.VerificationCheck"> & {
+  /**
+   * What it is called by who has looked, such as `postgres amcheck`.
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * How it went.
+   *
+   * @generated from field: coppice.v1.VerificationResult result = 2;
+   */
+  result: VerificationResult;
+
+  /**
+   * What a person wants to know of it; may be empty.
+   *
+   * @generated from field: string message = 3;
+   */
+  message: string;
+};
+
+/**
+ * Describes the message coppice.v1.VerificationCheck.
+ * Use `create(VerificationCheckSchema)` to create a new message.
+ */
+export const VerificationCheckSchema: GenMessage<VerificationCheck> = /*@__PURE__*/
+  messageDesc(file_coppice_v1_resources, 12);
 
 /**
  * Whether a pool can be used.
@@ -469,6 +766,47 @@ export type PoolState = (typeof PoolState)[keyof typeof PoolState] | UnknownEnum
  */
 export const PoolStateSchema: GenEnum<PoolState> = /*@__PURE__*/
   enumDesc(file_coppice_v1_resources, 0);
+
+/**
+ * How a directory tree is somewhere.
+ *
+ * @generated from enum coppice.v1.TreePlaceKind
+ */
+export const TreePlaceKind = {
+  /**
+   * Not known.
+   *
+   * @generated from enum value: TREE_PLACE_KIND_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED: 0,
+
+  /**
+   * A mount shows it.
+   *
+   * @generated from enum value: TREE_PLACE_KIND_MOUNT = 1;
+   */
+  MOUNT: 1,
+
+  /**
+   * A symbolic link leads to it.
+   *
+   * @generated from enum value: TREE_PLACE_KIND_LINK = 2;
+   */
+  LINK: 2,
+} as const;
+
+/**
+ * How a directory tree is somewhere.
+ *
+ * @generated from enum coppice.v1.TreePlaceKind
+ */
+export type TreePlaceKind = (typeof TreePlaceKind)[keyof typeof TreePlaceKind] | UnknownEnum;
+
+/**
+ * Describes the enum coppice.v1.TreePlaceKind.
+ */
+export const TreePlaceKindSchema: GenEnum<TreePlaceKind> = /*@__PURE__*/
+  enumDesc(file_coppice_v1_resources, 1);
 
 /**
  * Whether something may change.
@@ -516,7 +854,7 @@ export type VolumeType = (typeof VolumeType)[keyof typeof VolumeType] | UnknownE
  * Describes the enum coppice.v1.VolumeType.
  */
 export const VolumeTypeSchema: GenEnum<VolumeType> = /*@__PURE__*/
-  enumDesc(file_coppice_v1_resources, 1);
+  enumDesc(file_coppice_v1_resources, 2);
 
 /**
  * What a volume holds.
@@ -557,7 +895,48 @@ export type VolumeKind = (typeof VolumeKind)[keyof typeof VolumeKind] | UnknownE
  * Describes the enum coppice.v1.VolumeKind.
  */
 export const VolumeKindSchema: GenEnum<VolumeKind> = /*@__PURE__*/
-  enumDesc(file_coppice_v1_resources, 2);
+  enumDesc(file_coppice_v1_resources, 3);
+
+/**
+ * How a check went.
+ *
+ * @generated from enum coppice.v1.VerificationResult
+ */
+export const VerificationResult = {
+  /**
+   * Not known.
+   *
+   * @generated from enum value: VERIFICATION_RESULT_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED: 0,
+
+  /**
+   * It is good.
+   *
+   * @generated from enum value: VERIFICATION_RESULT_PASSED = 1;
+   */
+  PASSED: 1,
+
+  /**
+   * It can't be relied on.
+   *
+   * @generated from enum value: VERIFICATION_RESULT_FAILED = 2;
+   */
+  FAILED: 2,
+} as const;
+
+/**
+ * How a check went.
+ *
+ * @generated from enum coppice.v1.VerificationResult
+ */
+export type VerificationResult = (typeof VerificationResult)[keyof typeof VerificationResult] | UnknownEnum;
+
+/**
+ * Describes the enum coppice.v1.VerificationResult.
+ */
+export const VerificationResultSchema: GenEnum<VerificationResult> = /*@__PURE__*/
+  enumDesc(file_coppice_v1_resources, 4);
 
 /**
  * What a snapshot can be relied on for.
@@ -619,7 +998,7 @@ export type Consistency = (typeof Consistency)[keyof typeof Consistency] | Unkno
  * Describes the enum coppice.v1.Consistency.
  */
 export const ConsistencySchema: GenEnum<Consistency> = /*@__PURE__*/
-  enumDesc(file_coppice_v1_resources, 3);
+  enumDesc(file_coppice_v1_resources, 5);
 
 /**
  * Why there is a snapshot.
@@ -674,7 +1053,7 @@ export type SnapshotReason = (typeof SnapshotReason)[keyof typeof SnapshotReason
  * Describes the enum coppice.v1.SnapshotReason.
  */
 export const SnapshotReasonSchema: GenEnum<SnapshotReason> = /*@__PURE__*/
-  enumDesc(file_coppice_v1_resources, 4);
+  enumDesc(file_coppice_v1_resources, 6);
 
 /**
  * How soon a change survives a power cut.
@@ -716,5 +1095,5 @@ export type Durability = (typeof Durability)[keyof typeof Durability] | UnknownE
  * Describes the enum coppice.v1.Durability.
  */
 export const DurabilitySchema: GenEnum<Durability> = /*@__PURE__*/
-  enumDesc(file_coppice_v1_resources, 5);
+  enumDesc(file_coppice_v1_resources, 7);
 

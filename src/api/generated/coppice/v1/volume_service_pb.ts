@@ -15,7 +15,7 @@ import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2
 import { file_coppice_v1_annotations } from "./annotations_pb.ts";
 import type { Blocker } from "./errors_pb.ts";
 import { file_coppice_v1_errors } from "./errors_pb.ts";
-import type { Durability, Snapshot, SnapshotSchema, Volume, VolumeKind, VolumeSchema, VolumeType } from "./resources_pb.ts";
+import type { Consistency, Durability, Snapshot, SnapshotSchema, Volume, VolumeKind, VolumeSchema, VolumeType } from "./resources_pb.ts";
 import { file_coppice_v1_resources } from "./resources_pb.ts";
 import type { Duration, FieldMask, Timestamp } from "@bufbuild/protobuf/wkt";
 import { file_google_protobuf_duration, file_google_protobuf_field_mask, file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
@@ -25,7 +25,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file coppice/v1/volume_service.proto.
  */
 export const file_coppice_v1_volume_service: GenFile = /*@__PURE__*/
-  fileDesc("Ch9jb3BwaWNlL3YxL3ZvbHVtZV9zZXJ2aWNlLnByb3RvEgpjb3BwaWNlLnYxIvgBChNDcmVhdGVWb2x1bWVSZXF1ZXN0EhgKBnBhcmVudBgBIAEoCUII6uAYBAgBEAESGwoJdm9sdW1lX2lkGAIgASgJQgjq4BgECAEYARIiCgpzaXplX2J5dGVzGAMgASgDQg7q4BgKMICAgICAgICAEBIkCgRraW5kGAQgASgOMhYuY29wcGljZS52MS5Wb2x1bWVLaW5kEhgKEGJsb2NrX3NpemVfYnl0ZXMYBSABKAMSKgoKZHVyYWJpbGl0eRgGIAEoDjIWLmNvcHBpY2UudjEuRHVyYWJpbGl0eRIaCgpyZXF1ZXN0X2lkGAcgASgJQgbq4BgCQAEiWQoQR2V0Vm9sdW1lUmVxdWVzdBIWCgRuYW1lGAEgASgJQgjq4BgECAEQAhItCglyZWFkX21hc2sYAiABKAsyGi5nb29nbGUucHJvdG9idWYuRmllbGRNYXNrIrMBChJMaXN0Vm9sdW1lc1JlcXVlc3QSGAoGcGFyZW50GAEgASgJQgjq4BgECAEQARIRCglwYWdlX3NpemUYAiABKAUSGwoKcGFnZV90b2tlbhgDIAEoCUIH6uAYAyCAAhIkCgR0eXBlGAQgASgOMhYuY29wcGljZS52MS5Wb2x1bWVUeXBlEi0KCXJlYWRfbWFzaxgFIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5GaWVsZE1hc2siUwoTTGlzdFZvbHVtZXNSZXNwb25zZRIjCgd2b2x1bWVzGAEgAygLMhIuY29wcGljZS52MS5Wb2x1bWUSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIsoBChNEZWxldGVWb2x1bWVSZXF1ZXN0EhYKBG5hbWUYASABKAlCCOrgGAQIARACEhYKDndpdGhfc25hcHNob3RzGAIgASgIEg0KBWZvcmNlGAMgASgIEhUKDWFsbG93X21pc3NpbmcYBCABKAgSFQoNdmFsaWRhdGVfb25seRgFIAEoCBIqCgpkdXJhYmlsaXR5GAYgASgOMhYuY29wcGljZS52MS5EdXJhYmlsaXR5EhoKCnJlcXVlc3RfaWQYByABKAlCBurgGAJAASJgChREZWxldGVWb2x1bWVSZXNwb25zZRIPCgdyZW1vdmVkGAEgAygJEiUKCGJsb2NrZXJzGAIgAygLMhMuY29wcGljZS52MS5CbG9ja2VyEhAKCHdhcm5pbmdzGAMgAygJIucBChJCYXRjaERlbGV0ZVJlcXVlc3QSGAoGcGFyZW50GAEgASgJQgjq4BgECAEQARIaCgVuYW1lcxgCIAMoCUIL6uAYBwgBEAQ4kE4SFgoOd2l0aF9zbmFwc2hvdHMYAyABKAgSDQoFZm9yY2UYBCABKAgSFQoNYWxsb3dfbWlzc2luZxgFIAEoCBIVCg12YWxpZGF0ZV9vbmx5GAYgASgIEioKCmR1cmFiaWxpdHkYByABKA4yFi5jb3BwaWNlLnYxLkR1cmFiaWxpdHkSGgoKcmVxdWVzdF9pZBgIIAEoCUIG6uAYAkABIl8KE0JhdGNoRGVsZXRlUmVzcG9uc2USDwoHcmVtb3ZlZBgBIAMoCRIlCghibG9ja2VycxgCIAMoCzITLmNvcHBpY2UudjEuQmxvY2tlchIQCgh3YXJuaW5ncxgDIAMoCSKSAQoTUmVuYW1lVm9sdW1lUmVxdWVzdBIWCgRuYW1lGAEgASgJQgjq4BgECAEQAhIbCgl2b2x1bWVfaWQYAiABKAlCCOrgGAQIARgBEioKCmR1cmFiaWxpdHkYAyABKA4yFi5jb3BwaWNlLnYxLkR1cmFiaWxpdHkSGgoKcmVxdWVzdF9pZBgEIAEoCUIG6uAYAkABIscBChFHcm93Vm9sdW1lUmVxdWVzdBIWCgRuYW1lGAEgASgJQgjq4BgECAEQAhIkCgpzaXplX2J5dGVzGAIgASgDQhDq4BgMCAEwgICAgICAgIAQEiwKBm5vdGlmeRgDIAEoCzIcLmNvcHBpY2UudjEuSHlwZXJ2aXNvclRhcmdldBIqCgpkdXJhYmlsaXR5GAQgASgOMhYuY29wcGljZS52MS5EdXJhYmlsaXR5EhoKCnJlcXVlc3RfaWQYBSABKAlCBurgGAJAASKiAQoSR3Jvd1ZvbHVtZVJlc3BvbnNlEiIKBnZvbHVtZRgBIAEoCzISLmNvcHBpY2UudjEuVm9sdW1lEhsKE3ByZXZpb3VzX3NpemVfYnl0ZXMYAiABKAMSDgoGaW5fdXNlGAMgASgIEhAKCG5vdGlmaWVkGAQgASgJEhMKC2d1ZXN0X3N0ZXBzGAUgAygJEhQKDGxvb3BfZGV2aWNlcxgGIAMoCSLTAQoQSHlwZXJ2aXNvclRhcmdldBIkCgNxbXAYASABKAsyFS5jb3BwaWNlLnYxLlFtcFRhcmdldEgAEjQKC2ZpcmVjcmFja2VyGAIgASgLMh0uY29wcGljZS52MS5GaXJlY3JhY2tlclRhcmdldEgAEj0KEGNsb3VkX2h5cGVydmlzb3IYAyABKAsyIS5jb3BwaWNlLnYxLkNsb3VkSHlwZXJ2aXNvclRhcmdldEgAEhYKBGhvb2sYBCABKAlCBurgGAIYAUgAQgwKCmh5cGVydmlzb3IiPgoJUW1wVGFyZ2V0EhgKBnNvY2tldBgBIAEoCUII6uAYBAgBSAESFwoGZGV2aWNlGAIgASgJQgfq4BgDIIABIkcKEUZpcmVjcmFja2VyVGFyZ2V0EhgKBnNvY2tldBgBIAEoCUII6uAYBAgBSAESGAoFZHJpdmUYAiABKAlCCergGAUIASCAASJKChVDbG91ZEh5cGVydmlzb3JUYXJnZXQSGAoGc29ja2V0GAEgASgJQgjq4BgECAFIARIXCgRkaXNrGAIgASgJQgnq4BgFCAEggAEixQEKDENsb25lUmVxdWVzdBIYCgZzb3VyY2UYASABKAlCCOrgGAQIARAEEhsKCXZvbHVtZV9pZBgCIAEoCUII6uAYBAgBGAESIgoKc2l6ZV9ieXRlcxgDIAEoA0IO6uAYCjCAgICAgICAgBASEgoKcmVwbGljYWJsZRgEIAEoCBIqCgpkdXJhYmlsaXR5GAUgASgOMhYuY29wcGljZS52MS5EdXJhYmlsaXR5EhoKCnJlcXVlc3RfaWQYBiABKAlCBurgGAJAASKMAQoLU2VhbFJlcXVlc3QSGAoGc291cmNlGAEgASgJQgjq4BgECAEQBBIbCgl2b2x1bWVfaWQYAiABKAlCCOrgGAQIARgBEioKCmR1cmFiaWxpdHkYAyABKA4yFi5jb3BwaWNlLnYxLkR1cmFiaWxpdHkSGgoKcmVxdWVzdF9pZBgEIAEoCUIG6uAYAkABIrkBCg9TbmFwc2hvdFJlcXVlc3QSGAoGcGFyZW50GAEgASgJQgjq4BgECAEQAhIbCgtzbmFwc2hvdF9pZBgCIAEoCUIG6uAYAhgBEicKBmZyZWV6ZRgDIAEoCzIXLmNvcHBpY2UudjEuR3Vlc3RGcmVlemUSKgoKZHVyYWJpbGl0eRgEIAEoDjIWLmNvcHBpY2UudjEuRHVyYWJpbGl0eRIaCgpyZXF1ZXN0X2lkGAUgASgJQgbq4BgCQAEiXwoLR3Vlc3RGcmVlemUSJAoSZ3Vlc3RfYWdlbnRfc29ja2V0GAEgASgJQgjq4BgECAFIARIqCgd0aW1lb3V0GAIgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uIrABChRTbmFwc2hvdEdyb3VwUmVxdWVzdBIYCgZwYXJlbnQYASABKAlCCOrgGAQIARABEhkKB3ZvbHVtZXMYAiADKAlCCOrgGAQIARACEhsKC3NuYXBzaG90X2lkGAMgASgJQgbq4BgCGAESKgoKZHVyYWJpbGl0eRgEIAEoDjIWLmNvcHBpY2UudjEuRHVyYWJpbGl0eRIaCgpyZXF1ZXN0X2lkGAUgASgJQgbq4BgCQAEijwEKFVNuYXBzaG90R3JvdXBSZXNwb25zZRINCgVncm91cBgBIAEoCRInCglzbmFwc2hvdHMYAiADKAsyFC5jb3BwaWNlLnYxLlNuYXBzaG90EigKBWFwYXJ0GAMgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhQKDHNhbWVfaW5zdGFudBgEIAEoCCIsChJHZXRTbmFwc2hvdFJlcXVlc3QSFgoEbmFtZRgBIAEoCUII6uAYBAgBEAMiYAoUTGlzdFNuYXBzaG90c1JlcXVlc3QSGAoGcGFyZW50GAEgASgJQgjq4BgECAEQAhIRCglwYWdlX3NpemUYAiABKAUSGwoKcGFnZV90b2tlbhgDIAEoCUIH6uAYAyCAAiJZChVMaXN0U25hcHNob3RzUmVzcG9uc2USJwoJc25hcHNob3RzGAEgAygLMhQuY29wcGljZS52MS5TbmFwc2hvdBIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkitAEKFURlbGV0ZVNuYXBzaG90UmVxdWVzdBIWCgRuYW1lGAEgASgJQgjq4BgECAEQAxINCgVmb3JjZRgCIAEoCBIVCg1hbGxvd19taXNzaW5nGAMgASgIEhUKDXZhbGlkYXRlX29ubHkYBCABKAgSKgoKZHVyYWJpbGl0eRgFIAEoDjIWLmNvcHBpY2UudjEuRHVyYWJpbGl0eRIaCgpyZXF1ZXN0X2lkGAYgASgJQgbq4BgCQAEiYgoWRGVsZXRlU25hcHNob3RSZXNwb25zZRIPCgdyZW1vdmVkGAEgAygJEiUKCGJsb2NrZXJzGAIgAygLMhMuY29wcGljZS52MS5CbG9ja2VyEhAKCHdhcm5pbmdzGAMgAygJIpcBCg9Sb2xsYmFja1JlcXVlc3QSFgoEbmFtZRgBIAEoCUII6uAYBAgBEAMSDQoFZm9yY2UYAiABKAgSFQoNdmFsaWRhdGVfb25seRgDIAEoCBIqCgpkdXJhYmlsaXR5GAQgASgOMhYuY29wcGljZS52MS5EdXJhYmlsaXR5EhoKCnJlcXVlc3RfaWQYBSABKAlCBurgGAJAASJpChBSb2xsYmFja1Jlc3BvbnNlEg4KBnZvbHVtZRgBIAEoCRIMCgR1bmRvGAIgASgJEiUKCGJsb2NrZXJzGAMgAygLMhMuY29wcGljZS52MS5CbG9ja2VyEhAKCHdhcm5pbmdzGAQgAygJIkQKD0dldFVzYWdlUmVxdWVzdBIYCgZwYXJlbnQYASABKAlCCOrgGAQIARABEhcKBW5hbWVzGAIgAygJQgjq4BgECAEQBCI1ChBHZXRVc2FnZVJlc3BvbnNlEiEKBnVzYWdlcxgBIAMoCzIRLmNvcHBpY2UudjEuVXNhZ2Ui3AEKBVVzYWdlEgwKBG5hbWUYASABKAkSFQoNbG9naWNhbF9ieXRlcxgCIAEoAxIYChByZWZlcmVuY2VkX2J5dGVzGAMgASgDEhwKD2V4Y2x1c2l2ZV9ieXRlcxgEIAEoA0gAiAEBEjIKDmV4Y2x1c2l2ZV90aW1lGAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIbCg5jb21wcmVzc19yYXRpbxgGIAEoAUgBiAEBQhIKEF9leGNsdXNpdmVfYnl0ZXNCEQoPX2NvbXByZXNzX3JhdGlvInYKEkxpc3RMaW5lYWdlUmVxdWVzdBIYCgZwYXJlbnQYASABKAlCCOrgGAQIARABEhYKBnZvbHVtZRgCIAEoCUIG6uAYAhACEhEKCXBhZ2Vfc2l6ZRgDIAEoBRIbCgpwYWdlX3Rva2VuGAQgASgJQgfq4BgDIIACIlYKE0xpc3RMaW5lYWdlUmVzcG9uc2USJgoFbm9kZXMYASADKAsyFy5jb3BwaWNlLnYxLkxpbmVhZ2VOb2RlEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSKUAQoLTGluZWFnZU5vZGUSCwoDdWlkGAEgASgJEhEKCXZvbHVtZV9pZBgCIAEoCRIkCgR0eXBlGAMgASgOMhYuY29wcGljZS52MS5Wb2x1bWVUeXBlEg8KB3JlbW92ZWQYBCABKAgSEgoKcGFyZW50X3VpZBgFIAEoCRIaChJwYXJlbnRfc25hcHNob3RfaWQYBiABKAky4woKDVZvbHVtZVNlcnZpY2USSQoMQ3JlYXRlVm9sdW1lEh8uY29wcGljZS52MS5DcmVhdGVWb2x1bWVSZXF1ZXN0GhIuY29wcGljZS52MS5Wb2x1bWUiBPDgGAISRgoJR2V0Vm9sdW1lEhwuY29wcGljZS52MS5HZXRWb2x1bWVSZXF1ZXN0GhIuY29wcGljZS52MS5Wb2x1bWUiB5ACAfDgGAESVwoLTGlzdFZvbHVtZXMSHi5jb3BwaWNlLnYxLkxpc3RWb2x1bWVzUmVxdWVzdBofLmNvcHBpY2UudjEuTGlzdFZvbHVtZXNSZXNwb25zZSIHkAIB8OAYARJXCgxEZWxldGVWb2x1bWUSHy5jb3BwaWNlLnYxLkRlbGV0ZVZvbHVtZVJlcXVlc3QaIC5jb3BwaWNlLnYxLkRlbGV0ZVZvbHVtZVJlc3BvbnNlIgTw4BgCElQKC0JhdGNoRGVsZXRlEh4uY29wcGljZS52MS5CYXRjaERlbGV0ZVJlcXVlc3QaHy5jb3BwaWNlLnYxLkJhdGNoRGVsZXRlUmVzcG9uc2UiBPDgGAISSQoMUmVuYW1lVm9sdW1lEh8uY29wcGljZS52MS5SZW5hbWVWb2x1bWVSZXF1ZXN0GhIuY29wcGljZS52MS5Wb2x1bWUiBPDgGAISUQoKR3Jvd1ZvbHVtZRIdLmNvcHBpY2UudjEuR3Jvd1ZvbHVtZVJlcXVlc3QaHi5jb3BwaWNlLnYxLkdyb3dWb2x1bWVSZXNwb25zZSIE8OAYAhI7CgVDbG9uZRIYLmNvcHBpY2UudjEuQ2xvbmVSZXF1ZXN0GhIuY29wcGljZS52MS5Wb2x1bWUiBPDgGAISOQoEU2VhbBIXLmNvcHBpY2UudjEuU2VhbFJlcXVlc3QaEi5jb3BwaWNlLnYxLlZvbHVtZSIE8OAYAhJDCghTbmFwc2hvdBIbLmNvcHBpY2UudjEuU25hcHNob3RSZXF1ZXN0GhQuY29wcGljZS52MS5TbmFwc2hvdCIE8OAYAhJaCg1TbmFwc2hvdEdyb3VwEiAuY29wcGljZS52MS5TbmFwc2hvdEdyb3VwUmVxdWVzdBohLmNvcHBpY2UudjEuU25hcHNob3RHcm91cFJlc3BvbnNlIgTw4BgCEkwKC0dldFNuYXBzaG90Eh4uY29wcGljZS52MS5HZXRTbmFwc2hvdFJlcXVlc3QaFC5jb3BwaWNlLnYxLlNuYXBzaG90IgeQAgHw4BgBEl0KDUxpc3RTbmFwc2hvdHMSIC5jb3BwaWNlLnYxLkxpc3RTbmFwc2hvdHNSZXF1ZXN0GiEuY29wcGljZS52MS5MaXN0U25hcHNob3RzUmVzcG9uc2UiB5ACAfDgGAESXQoORGVsZXRlU25hcHNob3QSIS5jb3BwaWNlLnYxLkRlbGV0ZVNuYXBzaG90UmVxdWVzdBoiLmNvcHBpY2UudjEuRGVsZXRlU25hcHNob3RSZXNwb25zZSIE8OAYAhJLCghSb2xsYmFjaxIbLmNvcHBpY2UudjEuUm9sbGJhY2tSZXF1ZXN0GhwuY29wcGljZS52MS5Sb2xsYmFja1Jlc3BvbnNlIgTw4BgCEk4KCEdldFVzYWdlEhsuY29wcGljZS52MS5HZXRVc2FnZVJlcXVlc3QaHC5jb3BwaWNlLnYxLkdldFVzYWdlUmVzcG9uc2UiB5ACAfDgGAESVwoLTGlzdExpbmVhZ2USHi5jb3BwaWNlLnYxLkxpc3RMaW5lYWdlUmVxdWVzdBofLmNvcHBpY2UudjEuTGlzdExpbmVhZ2VSZXNwb25zZSIHkAIB8OAYAWIGcHJvdG8z", [file_coppice_v1_annotations, file_coppice_v1_errors, file_coppice_v1_resources, file_google_protobuf_duration, file_google_protobuf_field_mask, file_google_protobuf_timestamp]);
+  fileDesc("Ch9jb3BwaWNlL3YxL3ZvbHVtZV9zZXJ2aWNlLnByb3RvEgpjb3BwaWNlLnYxIt0CChNDcmVhdGVWb2x1bWVSZXF1ZXN0EhgKBnBhcmVudBgBIAEoCUII6uAYBAgBEAESGwoJdm9sdW1lX2lkGAIgASgJQgjq4BgECAEYARIiCgpzaXplX2J5dGVzGAMgASgDQg7q4BgKMICAgICAgICAEBIkCgRraW5kGAQgASgOMhYuY29wcGljZS52MS5Wb2x1bWVLaW5kEhgKEGJsb2NrX3NpemVfYnl0ZXMYBSABKAMSKgoKZHVyYWJpbGl0eRgGIAEoDjIWLmNvcHBpY2UudjEuRHVyYWJpbGl0eRIaCgpyZXF1ZXN0X2lkGAcgASgJQgbq4BgCQAESJgoVbm9kYXRhY293X2RpcmVjdG9yaWVzGAggAygJQgfq4BgDIIAIEhYKBW93bmVyGAkgASgJQgfq4BgDIIABEhoKBG1vZGUYCiABKAVCB+rgGAMw/x9IAIgBAUIHCgVfbW9kZSJZChBHZXRWb2x1bWVSZXF1ZXN0EhYKBG5hbWUYASABKAlCCOrgGAQIARACEi0KCXJlYWRfbWFzaxgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5GaWVsZE1hc2siswEKEkxpc3RWb2x1bWVzUmVxdWVzdBIYCgZwYXJlbnQYASABKAlCCOrgGAQIARABEhEKCXBhZ2Vfc2l6ZRgCIAEoBRIbCgpwYWdlX3Rva2VuGAMgASgJQgfq4BgDIIACEiQKBHR5cGUYBCABKA4yFi5jb3BwaWNlLnYxLlZvbHVtZVR5cGUSLQoJcmVhZF9tYXNrGAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLkZpZWxkTWFzayJTChNMaXN0Vm9sdW1lc1Jlc3BvbnNlEiMKB3ZvbHVtZXMYASADKAsyEi5jb3BwaWNlLnYxLlZvbHVtZRIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkiygEKE0RlbGV0ZVZvbHVtZVJlcXVlc3QSFgoEbmFtZRgBIAEoCUII6uAYBAgBEAISFgoOd2l0aF9zbmFwc2hvdHMYAiABKAgSDQoFZm9yY2UYAyABKAgSFQoNYWxsb3dfbWlzc2luZxgEIAEoCBIVCg12YWxpZGF0ZV9vbmx5GAUgASgIEioKCmR1cmFiaWxpdHkYBiABKA4yFi5jb3BwaWNlLnYxLkR1cmFiaWxpdHkSGgoKcmVxdWVzdF9pZBgHIAEoCUIG6uAYAkABImAKFERlbGV0ZVZvbHVtZVJlc3BvbnNlEg8KB3JlbW92ZWQYASADKAkSJQoIYmxvY2tlcnMYAiADKAsyEy5jb3BwaWNlLnYxLkJsb2NrZXISEAoId2FybmluZ3MYAyADKAki5wEKEkJhdGNoRGVsZXRlUmVxdWVzdBIYCgZwYXJlbnQYASABKAlCCOrgGAQIARABEhoKBW5hbWVzGAIgAygJQgvq4BgHCAEQBDiQThIWCg53aXRoX3NuYXBzaG90cxgDIAEoCBINCgVmb3JjZRgEIAEoCBIVCg1hbGxvd19taXNzaW5nGAUgASgIEhUKDXZhbGlkYXRlX29ubHkYBiABKAgSKgoKZHVyYWJpbGl0eRgHIAEoDjIWLmNvcHBpY2UudjEuRHVyYWJpbGl0eRIaCgpyZXF1ZXN0X2lkGAggASgJQgbq4BgCQAEiXwoTQmF0Y2hEZWxldGVSZXNwb25zZRIPCgdyZW1vdmVkGAEgAygJEiUKCGJsb2NrZXJzGAIgAygLMhMuY29wcGljZS52MS5CbG9ja2VyEhAKCHdhcm5pbmdzGAMgAygJIpIBChNSZW5hbWVWb2x1bWVSZXF1ZXN0EhYKBG5hbWUYASABKAlCCOrgGAQIARACEhsKCXZvbHVtZV9pZBgCIAEoCUII6uAYBAgBGAESKgoKZHVyYWJpbGl0eRgDIAEoDjIWLmNvcHBpY2UudjEuRHVyYWJpbGl0eRIaCgpyZXF1ZXN0X2lkGAQgASgJQgbq4BgCQAEi9gEKFVVwZGF0ZVNldHRpbmdzUmVxdWVzdBIWCgRuYW1lGAEgASgJQgjq4BgECAEQAhI3CgNzZXQYAiADKAsyKi5jb3BwaWNlLnYxLlVwZGF0ZVNldHRpbmdzUmVxdWVzdC5TZXRFbnRyeRIYCgV1bnNldBgDIAMoCUIJ6uAYBSCAAThkEioKCmR1cmFiaWxpdHkYBCABKA4yFi5jb3BwaWNlLnYxLkR1cmFiaWxpdHkSGgoKcmVxdWVzdF9pZBgFIAEoCUIG6uAYAkABGioKCFNldEVudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEixwEKEUdyb3dWb2x1bWVSZXF1ZXN0EhYKBG5hbWUYASABKAlCCOrgGAQIARACEiQKCnNpemVfYnl0ZXMYAiABKANCEOrgGAwIATCAgICAgICAgBASLAoGbm90aWZ5GAMgASgLMhwuY29wcGljZS52MS5IeXBlcnZpc29yVGFyZ2V0EioKCmR1cmFiaWxpdHkYBCABKA4yFi5jb3BwaWNlLnYxLkR1cmFiaWxpdHkSGgoKcmVxdWVzdF9pZBgFIAEoCUIG6uAYAkABIqIBChJHcm93Vm9sdW1lUmVzcG9uc2USIgoGdm9sdW1lGAEgASgLMhIuY29wcGljZS52MS5Wb2x1bWUSGwoTcHJldmlvdXNfc2l6ZV9ieXRlcxgCIAEoAxIOCgZpbl91c2UYAyABKAgSEAoIbm90aWZpZWQYBCABKAkSEwoLZ3Vlc3Rfc3RlcHMYBSADKAkSFAoMbG9vcF9kZXZpY2VzGAYgAygJItMBChBIeXBlcnZpc29yVGFyZ2V0EiQKA3FtcBgBIAEoCzIVLmNvcHBpY2UudjEuUW1wVGFyZ2V0SAASNAoLZmlyZWNyYWNrZXIYAiABKAsyHS5jb3BwaWNlLnYxLkZpcmVjcmFja2VyVGFyZ2V0SAASPQoQY2xvdWRfaHlwZXJ2aXNvchgDIAEoCzIhLmNvcHBpY2UudjEuQ2xvdWRIeXBlcnZpc29yVGFyZ2V0SAASFgoEaG9vaxgEIAEoCUIG6uAYAhgBSABCDAoKaHlwZXJ2aXNvciI+CglRbXBUYXJnZXQSGAoGc29ja2V0GAEgASgJQgjq4BgECAFIARIXCgZkZXZpY2UYAiABKAlCB+rgGAMggAEiRwoRRmlyZWNyYWNrZXJUYXJnZXQSGAoGc29ja2V0GAEgASgJQgjq4BgECAFIARIYCgVkcml2ZRgCIAEoCUIJ6uAYBQgBIIABIkoKFUNsb3VkSHlwZXJ2aXNvclRhcmdldBIYCgZzb2NrZXQYASABKAlCCOrgGAQIAUgBEhcKBGRpc2sYAiABKAlCCergGAUIASCAASLFAQoMQ2xvbmVSZXF1ZXN0EhgKBnNvdXJjZRgBIAEoCUII6uAYBAgBEAQSGwoJdm9sdW1lX2lkGAIgASgJQgjq4BgECAEYARIiCgpzaXplX2J5dGVzGAMgASgDQg7q4BgKMICAgICAgICAEBISCgpyZXBsaWNhYmxlGAQgASgIEioKCmR1cmFiaWxpdHkYBSABKA4yFi5jb3BwaWNlLnYxLkR1cmFiaWxpdHkSGgoKcmVxdWVzdF9pZBgGIAEoCUIG6uAYAkABIowBCgtTZWFsUmVxdWVzdBIYCgZzb3VyY2UYASABKAlCCOrgGAQIARAEEhsKCXZvbHVtZV9pZBgCIAEoCUII6uAYBAgBGAESKgoKZHVyYWJpbGl0eRgDIAEoDjIWLmNvcHBpY2UudjEuRHVyYWJpbGl0eRIaCgpyZXF1ZXN0X2lkGAQgASgJQgbq4BgCQAEirgIKD1NuYXBzaG90UmVxdWVzdBIYCgZwYXJlbnQYASABKAlCCOrgGAQIARACEhsKC3NuYXBzaG90X2lkGAIgASgJQgbq4BgCGAESJwoGZnJlZXplGAMgASgLMhcuY29wcGljZS52MS5HdWVzdEZyZWV6ZRIqCgpkdXJhYmlsaXR5GAQgASgOMhYuY29wcGljZS52MS5EdXJhYmlsaXR5EhoKCnJlcXVlc3RfaWQYBSABKAlCBurgGAJAARIsCgtjb25zaXN0ZW5jeRgGIAEoDjIXLmNvcHBpY2UudjEuQ29uc2lzdGVuY3kSFAoMYWxsb3dfd2Vha2VyGAcgASgIEi8KC2V4cGlyZV90aW1lGAggASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCKOAQoTSG9sZFNuYXBzaG90UmVxdWVzdBIWCgRuYW1lGAEgASgJQgjq4BgECAEQAxIXCgZyZWFzb24YAiABKAlCB+rgGAMgoAYSKgoKZHVyYWJpbGl0eRgDIAEoDjIWLmNvcHBpY2UudjEuRHVyYWJpbGl0eRIaCgpyZXF1ZXN0X2lkGAQgASgJQgbq4BgCQAEieAoWUmVsZWFzZVNuYXBzaG90UmVxdWVzdBIWCgRuYW1lGAEgASgJQgjq4BgECAEQAxIqCgpkdXJhYmlsaXR5GAIgASgOMhYuY29wcGljZS52MS5EdXJhYmlsaXR5EhoKCnJlcXVlc3RfaWQYAyABKAlCBurgGAJAASJfCgtHdWVzdEZyZWV6ZRIkChJndWVzdF9hZ2VudF9zb2NrZXQYASABKAlCCOrgGAQIAUgBEioKB3RpbWVvdXQYAiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24ipQIKFFNuYXBzaG90R3JvdXBSZXF1ZXN0EhgKBnBhcmVudBgBIAEoCUII6uAYBAgBEAESGQoHdm9sdW1lcxgCIAMoCUII6uAYBAgBEAISGwoLc25hcHNob3RfaWQYAyABKAlCBurgGAIYARIqCgpkdXJhYmlsaXR5GAQgASgOMhYuY29wcGljZS52MS5EdXJhYmlsaXR5EhoKCnJlcXVlc3RfaWQYBSABKAlCBurgGAJAARIsCgtjb25zaXN0ZW5jeRgGIAEoDjIXLmNvcHBpY2UudjEuQ29uc2lzdGVuY3kSFAoMYWxsb3dfd2Vha2VyGAcgASgIEi8KC2V4cGlyZV90aW1lGAggASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCKPAQoVU25hcHNob3RHcm91cFJlc3BvbnNlEg0KBWdyb3VwGAEgASgJEicKCXNuYXBzaG90cxgCIAMoCzIULmNvcHBpY2UudjEuU25hcHNob3QSKAoFYXBhcnQYAyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SFAoMc2FtZV9pbnN0YW50GAQgASgIIiwKEkdldFNuYXBzaG90UmVxdWVzdBIWCgRuYW1lGAEgASgJQgjq4BgECAEQAyJgChRMaXN0U25hcHNob3RzUmVxdWVzdBIYCgZwYXJlbnQYASABKAlCCOrgGAQIARACEhEKCXBhZ2Vfc2l6ZRgCIAEoBRIbCgpwYWdlX3Rva2VuGAMgASgJQgfq4BgDIIACIlkKFUxpc3RTbmFwc2hvdHNSZXNwb25zZRInCglzbmFwc2hvdHMYASADKAsyFC5jb3BwaWNlLnYxLlNuYXBzaG90EhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSK0AQoVRGVsZXRlU25hcHNob3RSZXF1ZXN0EhYKBG5hbWUYASABKAlCCOrgGAQIARADEg0KBWZvcmNlGAIgASgIEhUKDWFsbG93X21pc3NpbmcYAyABKAgSFQoNdmFsaWRhdGVfb25seRgEIAEoCBIqCgpkdXJhYmlsaXR5GAUgASgOMhYuY29wcGljZS52MS5EdXJhYmlsaXR5EhoKCnJlcXVlc3RfaWQYBiABKAlCBurgGAJAASJiChZEZWxldGVTbmFwc2hvdFJlc3BvbnNlEg8KB3JlbW92ZWQYASADKAkSJQoIYmxvY2tlcnMYAiADKAsyEy5jb3BwaWNlLnYxLkJsb2NrZXISEAoId2FybmluZ3MYAyADKAkipQEKD1JvbGxiYWNrUmVxdWVzdBIWCgRuYW1lGAEgASgJQgjq4BgECAEQAxINCgVmb3JjZRgCIAEoCBIVCg12YWxpZGF0ZV9vbmx5GAMgASgIEioKCmR1cmFiaWxpdHkYBCABKA4yFi5jb3BwaWNlLnYxLkR1cmFiaWxpdHkSGgoKcmVxdWVzdF9pZBgFIAEoCUIG6uAYAkABEgwKBHN0b3AYBiABKAgiaQoQUm9sbGJhY2tSZXNwb25zZRIOCgZ2b2x1bWUYASABKAkSDAoEdW5kbxgCIAEoCRIlCghibG9ja2VycxgDIAMoCzITLmNvcHBpY2UudjEuQmxvY2tlchIQCgh3YXJuaW5ncxgEIAMoCSJECg9HZXRVc2FnZVJlcXVlc3QSGAoGcGFyZW50GAEgASgJQgjq4BgECAEQARIXCgVuYW1lcxgCIAMoCUII6uAYBAgBEAQiNQoQR2V0VXNhZ2VSZXNwb25zZRIhCgZ1c2FnZXMYASADKAsyES5jb3BwaWNlLnYxLlVzYWdlItwBCgVVc2FnZRIMCgRuYW1lGAEgASgJEhUKDWxvZ2ljYWxfYnl0ZXMYAiABKAMSGAoQcmVmZXJlbmNlZF9ieXRlcxgDIAEoAxIcCg9leGNsdXNpdmVfYnl0ZXMYBCABKANIAIgBARIyCg5leGNsdXNpdmVfdGltZRgFIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASGwoOY29tcHJlc3NfcmF0aW8YBiABKAFIAYgBAUISChBfZXhjbHVzaXZlX2J5dGVzQhEKD19jb21wcmVzc19yYXRpbyJ2ChJMaXN0TGluZWFnZVJlcXVlc3QSGAoGcGFyZW50GAEgASgJQgjq4BgECAEQARIWCgZ2b2x1bWUYAiABKAlCBurgGAIQAhIRCglwYWdlX3NpemUYAyABKAUSGwoKcGFnZV90b2tlbhgEIAEoCUIH6uAYAyCAAiJWChNMaXN0TGluZWFnZVJlc3BvbnNlEiYKBW5vZGVzGAEgAygLMhcuY29wcGljZS52MS5MaW5lYWdlTm9kZRIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkilAEKC0xpbmVhZ2VOb2RlEgsKA3VpZBgBIAEoCRIRCgl2b2x1bWVfaWQYAiABKAkSJAoEdHlwZRgDIAEoDjIWLmNvcHBpY2UudjEuVm9sdW1lVHlwZRIPCgdyZW1vdmVkGAQgASgIEhIKCnBhcmVudF91aWQYBSABKAkSGgoScGFyZW50X3NuYXBzaG90X2lkGAYgASgJMtIMCg1Wb2x1bWVTZXJ2aWNlEkkKDENyZWF0ZVZvbHVtZRIfLmNvcHBpY2UudjEuQ3JlYXRlVm9sdW1lUmVxdWVzdBoSLmNvcHBpY2UudjEuVm9sdW1lIgTw4BgCEkYKCUdldFZvbHVtZRIcLmNvcHBpY2UudjEuR2V0Vm9sdW1lUmVxdWVzdBoSLmNvcHBpY2UudjEuVm9sdW1lIgeQAgHw4BgBElcKC0xpc3RWb2x1bWVzEh4uY29wcGljZS52MS5MaXN0Vm9sdW1lc1JlcXVlc3QaHy5jb3BwaWNlLnYxLkxpc3RWb2x1bWVzUmVzcG9uc2UiB5ACAfDgGAESVwoMRGVsZXRlVm9sdW1lEh8uY29wcGljZS52MS5EZWxldGVWb2x1bWVSZXF1ZXN0GiAuY29wcGljZS52MS5EZWxldGVWb2x1bWVSZXNwb25zZSIE8OAYAhJUCgtCYXRjaERlbGV0ZRIeLmNvcHBpY2UudjEuQmF0Y2hEZWxldGVSZXF1ZXN0Gh8uY29wcGljZS52MS5CYXRjaERlbGV0ZVJlc3BvbnNlIgTw4BgCEkkKDFJlbmFtZVZvbHVtZRIfLmNvcHBpY2UudjEuUmVuYW1lVm9sdW1lUmVxdWVzdBoSLmNvcHBpY2UudjEuVm9sdW1lIgTw4BgCEk0KDlVwZGF0ZVNldHRpbmdzEiEuY29wcGljZS52MS5VcGRhdGVTZXR0aW5nc1JlcXVlc3QaEi5jb3BwaWNlLnYxLlZvbHVtZSIE8OAYAhJRCgpHcm93Vm9sdW1lEh0uY29wcGljZS52MS5Hcm93Vm9sdW1lUmVxdWVzdBoeLmNvcHBpY2UudjEuR3Jvd1ZvbHVtZVJlc3BvbnNlIgTw4BgCEjsKBUNsb25lEhguY29wcGljZS52MS5DbG9uZVJlcXVlc3QaEi5jb3BwaWNlLnYxLlZvbHVtZSIE8OAYAhI5CgRTZWFsEhcuY29wcGljZS52MS5TZWFsUmVxdWVzdBoSLmNvcHBpY2UudjEuVm9sdW1lIgTw4BgCEkMKCFNuYXBzaG90EhsuY29wcGljZS52MS5TbmFwc2hvdFJlcXVlc3QaFC5jb3BwaWNlLnYxLlNuYXBzaG90IgTw4BgCEloKDVNuYXBzaG90R3JvdXASIC5jb3BwaWNlLnYxLlNuYXBzaG90R3JvdXBSZXF1ZXN0GiEuY29wcGljZS52MS5TbmFwc2hvdEdyb3VwUmVzcG9uc2UiBPDgGAISTAoLR2V0U25hcHNob3QSHi5jb3BwaWNlLnYxLkdldFNuYXBzaG90UmVxdWVzdBoULmNvcHBpY2UudjEuU25hcHNob3QiB5ACAfDgGAESXQoNTGlzdFNuYXBzaG90cxIgLmNvcHBpY2UudjEuTGlzdFNuYXBzaG90c1JlcXVlc3QaIS5jb3BwaWNlLnYxLkxpc3RTbmFwc2hvdHNSZXNwb25zZSIHkAIB8OAYARJLCgxIb2xkU25hcHNob3QSHy5jb3BwaWNlLnYxLkhvbGRTbmFwc2hvdFJlcXVlc3QaFC5jb3BwaWNlLnYxLlNuYXBzaG90IgTw4BgCElEKD1JlbGVhc2VTbmFwc2hvdBIiLmNvcHBpY2UudjEuUmVsZWFzZVNuYXBzaG90UmVxdWVzdBoULmNvcHBpY2UudjEuU25hcHNob3QiBPDgGAISXQoORGVsZXRlU25hcHNob3QSIS5jb3BwaWNlLnYxLkRlbGV0ZVNuYXBzaG90UmVxdWVzdBoiLmNvcHBpY2UudjEuRGVsZXRlU25hcHNob3RSZXNwb25zZSIE8OAYAhJLCghSb2xsYmFjaxIbLmNvcHBpY2UudjEuUm9sbGJhY2tSZXF1ZXN0GhwuY29wcGljZS52MS5Sb2xsYmFja1Jlc3BvbnNlIgTw4BgCEk4KCEdldFVzYWdlEhsuY29wcGljZS52MS5HZXRVc2FnZVJlcXVlc3QaHC5jb3BwaWNlLnYxLkdldFVzYWdlUmVzcG9uc2UiB5ACAfDgGAESVwoLTGlzdExpbmVhZ2USHi5jb3BwaWNlLnYxLkxpc3RMaW5lYWdlUmVxdWVzdBofLmNvcHBpY2UudjEuTGlzdExpbmVhZ2VSZXNwb25zZSIHkAIB8OAYAWIGcHJvdG8z", [file_coppice_v1_annotations, file_coppice_v1_errors, file_coppice_v1_resources, file_google_protobuf_duration, file_google_protobuf_field_mask, file_google_protobuf_timestamp]);
 
 /**
  * See CreateVolume.
@@ -81,6 +81,28 @@ export type CreateVolumeRequest = Message<"coppice.v1.CreateVolumeRequest"> & {
    * @generated from field: string request_id = 7;
    */
   requestId: string;
+
+  /**
+   * Only of a directory tree, on btrfs: directories to make in it whose files are overwritten in place. They have no checksums and no
+   * compression, and each block is copied once after each snapshot. Paths from the tree, such as `var/lib/postgres`.
+   *
+   * @generated from field: repeated string nodatacow_directories = 8;
+   */
+  nodatacowDirectories: string[];
+
+  /**
+   * Only of a directory tree: to whom it belongs on the server's host, `USER` or `USER:GROUP`, each a name or a number. Root when absent.
+   *
+   * @generated from field: string owner = 9;
+   */
+  owner: string;
+
+  /**
+   * Only of a directory tree: its mode as a number, such as 448 for 0700. 0755 when absent.
+   *
+   * @generated from field: optional int32 mode = 10;
+   */
+  mode?: number | undefined;
 };
 
 /**
@@ -441,6 +463,55 @@ export const RenameVolumeRequestSchema: GenMessage<RenameVolumeRequest> = /*@__P
   messageDesc(file_coppice_v1_volume_service, 8);
 
 /**
+ * See UpdateSettings.
+ *
+ * @generated from message coppice.v1.UpdateSettingsRequest
+ */
+export type UpdateSettingsRequest = Message<"coppice.v1.UpdateSettingsRequest"> & {
+  /**
+   * `pools/POOL/volumes/VOLUME`
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * Settings with their new values, at most 1,024 characters each. Others stay as they are.
+   *
+   * @generated from field: map<string, string> set = 2;
+   */
+  set: { [key: string]: string };
+
+  /**
+   * Names of settings to take away.
+   *
+   * @generated from field: repeated string unset = 3;
+   */
+  unset: string[];
+
+  /**
+   * Durable when absent.
+   *
+   * @generated from field: coppice.v1.Durability durability = 4;
+   */
+  durability: Durability;
+
+  /**
+   * See the top of this file.
+   *
+   * @generated from field: string request_id = 5;
+   */
+  requestId: string;
+};
+
+/**
+ * Describes the message coppice.v1.UpdateSettingsRequest.
+ * Use `create(UpdateSettingsRequestSchema)` to create a new message.
+ */
+export const UpdateSettingsRequestSchema: GenMessage<UpdateSettingsRequest> = /*@__PURE__*/
+  messageDesc(file_coppice_v1_volume_service, 9);
+
+/**
  * See GrowVolume.
  *
  * @generated from message coppice.v1.GrowVolumeRequest
@@ -488,7 +559,7 @@ export type GrowVolumeRequest = Message<"coppice.v1.GrowVolumeRequest"> & {
  * Use `create(GrowVolumeRequestSchema)` to create a new message.
  */
 export const GrowVolumeRequestSchema: GenMessage<GrowVolumeRequest> = /*@__PURE__*/
-  messageDesc(file_coppice_v1_volume_service, 9);
+  messageDesc(file_coppice_v1_volume_service, 10);
 
 /**
  * See GrowVolume.
@@ -544,7 +615,7 @@ export type GrowVolumeResponse = Message<"coppice.v1.GrowVolumeResponse"> & {
  * Use `create(GrowVolumeResponseSchema)` to create a new message.
  */
 export const GrowVolumeResponseSchema: GenMessage<GrowVolumeResponse> = /*@__PURE__*/
-  messageDesc(file_coppice_v1_volume_service, 10);
+  messageDesc(file_coppice_v1_volume_service, 11);
 
 /**
  * A hypervisor that has a disk open. Its socket must lie in a directory that nobody but root and its owner can write to.
@@ -597,7 +668,7 @@ export type HypervisorTarget = Message<"coppice.v1.HypervisorTarget"> & {
  * Use `create(HypervisorTargetSchema)` to create a new message.
  */
 export const HypervisorTargetSchema: GenMessage<HypervisorTarget> = /*@__PURE__*/
-  messageDesc(file_coppice_v1_volume_service, 11);
+  messageDesc(file_coppice_v1_volume_service, 12);
 
 /**
  * QEMU.
@@ -625,7 +696,7 @@ export type QmpTarget = Message<"coppice.v1.QmpTarget"> & {
  * Use `create(QmpTargetSchema)` to create a new message.
  */
 export const QmpTargetSchema: GenMessage<QmpTarget> = /*@__PURE__*/
-  messageDesc(file_coppice_v1_volume_service, 12);
+  messageDesc(file_coppice_v1_volume_service, 13);
 
 /**
  * Firecracker.
@@ -653,7 +724,7 @@ export type FirecrackerTarget = Message<"coppice.v1.FirecrackerTarget"> & {
  * Use `create(FirecrackerTargetSchema)` to create a new message.
  */
 export const FirecrackerTargetSchema: GenMessage<FirecrackerTarget> = /*@__PURE__*/
-  messageDesc(file_coppice_v1_volume_service, 13);
+  messageDesc(file_coppice_v1_volume_service, 14);
 
 /**
  * cloud-hypervisor.
@@ -681,7 +752,7 @@ export type CloudHypervisorTarget = Message<"coppice.v1.CloudHypervisorTarget"> 
  * Use `create(CloudHypervisorTargetSchema)` to create a new message.
  */
 export const CloudHypervisorTargetSchema: GenMessage<CloudHypervisorTarget> = /*@__PURE__*/
-  messageDesc(file_coppice_v1_volume_service, 14);
+  messageDesc(file_coppice_v1_volume_service, 15);
 
 /**
  * See Clone.
@@ -737,7 +808,7 @@ export type CloneRequest = Message<"coppice.v1.CloneRequest"> & {
  * Use `create(CloneRequestSchema)` to create a new message.
  */
 export const CloneRequestSchema: GenMessage<CloneRequest> = /*@__PURE__*/
-  messageDesc(file_coppice_v1_volume_service, 15);
+  messageDesc(file_coppice_v1_volume_service, 16);
 
 /**
  * See Seal.
@@ -779,7 +850,7 @@ export type SealRequest = Message<"coppice.v1.SealRequest"> & {
  * Use `create(SealRequestSchema)` to create a new message.
  */
 export const SealRequestSchema: GenMessage<SealRequest> = /*@__PURE__*/
-  messageDesc(file_coppice_v1_volume_service, 16);
+  messageDesc(file_coppice_v1_volume_service, 17);
 
 /**
  * See Snapshot.
@@ -802,7 +873,7 @@ export type SnapshotRequest = Message<"coppice.v1.SnapshotRequest"> & {
   snapshotId: string;
 
   /**
-   * Freeze the file systems of the guest around it.
+   * Freeze the file systems of the guest around it. It says itself what the snapshot can be relied on for, so `consistency` is left out.
    *
    * @generated from field: coppice.v1.GuestFreeze freeze = 3;
    */
@@ -821,6 +892,29 @@ export type SnapshotRequest = Message<"coppice.v1.SnapshotRequest"> & {
    * @generated from field: string request_id = 5;
    */
   requestId: string;
+
+  /**
+   * What it is to reach. When absent, what the setting `consistency` of the volume says; else CONSISTENCY_APPLICATION where an
+   * application is declared for it, and CONSISTENCY_SYNC where none is.
+   *
+   * @generated from field: coppice.v1.Consistency consistency = 6;
+   */
+  consistency: Consistency;
+
+  /**
+   * Where that can't be reached, as it turns out before anything is held still, take one that reaches less. The answer says which, and
+   * why.
+   *
+   * @generated from field: bool allow_weaker = 7;
+   */
+  allowWeaker: boolean;
+
+  /**
+   * From when policies remove it. In the future; it never expires when absent.
+   *
+   * @generated from field: google.protobuf.Timestamp expire_time = 8;
+   */
+  expireTime?: Timestamp | undefined;
 };
 
 /**
@@ -828,7 +922,84 @@ export type SnapshotRequest = Message<"coppice.v1.SnapshotRequest"> & {
  * Use `create(SnapshotRequestSchema)` to create a new message.
  */
 export const SnapshotRequestSchema: GenMessage<SnapshotRequest> = /*@__PURE__*/
-  messageDesc(file_coppice_v1_volume_service, 17);
+  messageDesc(file_coppice_v1_volume_service, 18);
+
+/**
+ * See HoldSnapshot.
+ *
+ * @generated from message coppice.v1.HoldSnapshotRequest
+ */
+export type HoldSnapshotRequest = Message<"coppice.v1.HoldSnapshotRequest"> & {
+  /**
+   * `pools/POOL/volumes/VOLUME/snapshots/SNAPSHOT`
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * Why, for whoever finds it: one line of at most 200 characters.
+   *
+   * @generated from field: string reason = 2;
+   */
+  reason: string;
+
+  /**
+   * Durable when absent.
+   *
+   * @generated from field: coppice.v1.Durability durability = 3;
+   */
+  durability: Durability;
+
+  /**
+   * See the top of this file.
+   *
+   * @generated from field: string request_id = 4;
+   */
+  requestId: string;
+};
+
+/**
+ * Describes the message coppice.v1.HoldSnapshotRequest.
+ * Use `create(HoldSnapshotRequestSchema)` to create a new message.
+ */
+export const HoldSnapshotRequestSchema: GenMessage<HoldSnapshotRequest> = /*@__PURE__*/
+  messageDesc(file_coppice_v1_volume_service, 19);
+
+/**
+ * See ReleaseSnapshot.
+ *
+ * @generated from message coppice.v1.ReleaseSnapshotRequest
+ */
+export type ReleaseSnapshotRequest = Message<"coppice.v1.ReleaseSnapshotRequest"> & {
+  /**
+   * `pools/POOL/volumes/VOLUME/snapshots/SNAPSHOT`
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * Durable when absent.
+   *
+   * @generated from field: coppice.v1.Durability durability = 2;
+   */
+  durability: Durability;
+
+  /**
+   * See the top of this file.
+   *
+   * @generated from field: string request_id = 3;
+   */
+  requestId: string;
+};
+
+/**
+ * Describes the message coppice.v1.ReleaseSnapshotRequest.
+ * Use `create(ReleaseSnapshotRequestSchema)` to create a new message.
+ */
+export const ReleaseSnapshotRequestSchema: GenMessage<ReleaseSnapshotRequest> = /*@__PURE__*/
+  messageDesc(file_coppice_v1_volume_service, 20);
 
 /**
  * A guest whose file systems are frozen around a snapshot, through its agent.
@@ -857,7 +1028,7 @@ export type GuestFreeze = Message<"coppice.v1.GuestFreeze"> & {
  * Use `create(GuestFreezeSchema)` to create a new message.
  */
 export const GuestFreezeSchema: GenMessage<GuestFreeze> = /*@__PURE__*/
-  messageDesc(file_coppice_v1_volume_service, 18);
+  messageDesc(file_coppice_v1_volume_service, 21);
 
 /**
  * See SnapshotGroup.
@@ -899,6 +1070,27 @@ export type SnapshotGroupRequest = Message<"coppice.v1.SnapshotGroupRequest"> & 
    * @generated from field: string request_id = 5;
    */
   requestId: string;
+
+  /**
+   * What each is to reach; as in SnapshotRequest when absent, for each volume by itself.
+   *
+   * @generated from field: coppice.v1.Consistency consistency = 6;
+   */
+  consistency: Consistency;
+
+  /**
+   * Where that can't be reached, as it turns out before anything is held still, take some that reach less. Each says which, and why.
+   *
+   * @generated from field: bool allow_weaker = 7;
+   */
+  allowWeaker: boolean;
+
+  /**
+   * From when policies remove them. In the future; they never expire when absent.
+   *
+   * @generated from field: google.protobuf.Timestamp expire_time = 8;
+   */
+  expireTime?: Timestamp | undefined;
 };
 
 /**
@@ -906,7 +1098,7 @@ export type SnapshotGroupRequest = Message<"coppice.v1.SnapshotGroupRequest"> & 
  * Use `create(SnapshotGroupRequestSchema)` to create a new message.
  */
 export const SnapshotGroupRequestSchema: GenMessage<SnapshotGroupRequest> = /*@__PURE__*/
-  messageDesc(file_coppice_v1_volume_service, 19);
+  messageDesc(file_coppice_v1_volume_service, 22);
 
 /**
  * See SnapshotGroup.
@@ -948,7 +1140,7 @@ export type SnapshotGroupResponse = Message<"coppice.v1.SnapshotGroupResponse"> 
  * Use `create(SnapshotGroupResponseSchema)` to create a new message.
  */
 export const SnapshotGroupResponseSchema: GenMessage<SnapshotGroupResponse> = /*@__PURE__*/
-  messageDesc(file_coppice_v1_volume_service, 20);
+  messageDesc(file_coppice_v1_volume_service, 23);
 
 /**
  * See GetSnapshot.
@@ -969,7 +1161,7 @@ export type GetSnapshotRequest = Message<"coppice.v1.GetSnapshotRequest"> & {
  * Use `create(GetSnapshotRequestSchema)` to create a new message.
  */
 export const GetSnapshotRequestSchema: GenMessage<GetSnapshotRequest> = /*@__PURE__*/
-  messageDesc(file_coppice_v1_volume_service, 21);
+  messageDesc(file_coppice_v1_volume_service, 24);
 
 /**
  * See ListSnapshots.
@@ -1004,7 +1196,7 @@ export type ListSnapshotsRequest = Message<"coppice.v1.ListSnapshotsRequest"> & 
  * Use `create(ListSnapshotsRequestSchema)` to create a new message.
  */
 export const ListSnapshotsRequestSchema: GenMessage<ListSnapshotsRequest> = /*@__PURE__*/
-  messageDesc(file_coppice_v1_volume_service, 22);
+  messageDesc(file_coppice_v1_volume_service, 25);
 
 /**
  * See ListSnapshots.
@@ -1032,7 +1224,7 @@ export type ListSnapshotsResponse = Message<"coppice.v1.ListSnapshotsResponse"> 
  * Use `create(ListSnapshotsResponseSchema)` to create a new message.
  */
 export const ListSnapshotsResponseSchema: GenMessage<ListSnapshotsResponse> = /*@__PURE__*/
-  messageDesc(file_coppice_v1_volume_service, 23);
+  messageDesc(file_coppice_v1_volume_service, 26);
 
 /**
  * See DeleteSnapshot.
@@ -1088,7 +1280,7 @@ export type DeleteSnapshotRequest = Message<"coppice.v1.DeleteSnapshotRequest"> 
  * Use `create(DeleteSnapshotRequestSchema)` to create a new message.
  */
 export const DeleteSnapshotRequestSchema: GenMessage<DeleteSnapshotRequest> = /*@__PURE__*/
-  messageDesc(file_coppice_v1_volume_service, 24);
+  messageDesc(file_coppice_v1_volume_service, 27);
 
 /**
  * See DeleteSnapshot.
@@ -1123,7 +1315,7 @@ export type DeleteSnapshotResponse = Message<"coppice.v1.DeleteSnapshotResponse"
  * Use `create(DeleteSnapshotResponseSchema)` to create a new message.
  */
 export const DeleteSnapshotResponseSchema: GenMessage<DeleteSnapshotResponse> = /*@__PURE__*/
-  messageDesc(file_coppice_v1_volume_service, 25);
+  messageDesc(file_coppice_v1_volume_service, 28);
 
 /**
  * See Rollback.
@@ -1165,6 +1357,13 @@ export type RollbackRequest = Message<"coppice.v1.RollbackRequest"> & {
    * @generated from field: string request_id = 5;
    */
   requestId: string;
+
+  /**
+   * Stop what runs on the volume, as its settings `stop.unit` or `stop.hook` say, and start it again afterwards, whatever happens.
+   *
+   * @generated from field: bool stop = 6;
+   */
+  stop: boolean;
 };
 
 /**
@@ -1172,7 +1371,7 @@ export type RollbackRequest = Message<"coppice.v1.RollbackRequest"> & {
  * Use `create(RollbackRequestSchema)` to create a new message.
  */
 export const RollbackRequestSchema: GenMessage<RollbackRequest> = /*@__PURE__*/
-  messageDesc(file_coppice_v1_volume_service, 26);
+  messageDesc(file_coppice_v1_volume_service, 29);
 
 /**
  * See Rollback.
@@ -1215,7 +1414,7 @@ export type RollbackResponse = Message<"coppice.v1.RollbackResponse"> & {
  * Use `create(RollbackResponseSchema)` to create a new message.
  */
 export const RollbackResponseSchema: GenMessage<RollbackResponse> = /*@__PURE__*/
-  messageDesc(file_coppice_v1_volume_service, 27);
+  messageDesc(file_coppice_v1_volume_service, 30);
 
 /**
  * See GetUsage.
@@ -1243,7 +1442,7 @@ export type GetUsageRequest = Message<"coppice.v1.GetUsageRequest"> & {
  * Use `create(GetUsageRequestSchema)` to create a new message.
  */
 export const GetUsageRequestSchema: GenMessage<GetUsageRequest> = /*@__PURE__*/
-  messageDesc(file_coppice_v1_volume_service, 28);
+  messageDesc(file_coppice_v1_volume_service, 31);
 
 /**
  * See GetUsage.
@@ -1264,7 +1463,7 @@ export type GetUsageResponse = Message<"coppice.v1.GetUsageResponse"> & {
  * Use `create(GetUsageResponseSchema)` to create a new message.
  */
 export const GetUsageResponseSchema: GenMessage<GetUsageResponse> = /*@__PURE__*/
-  messageDesc(file_coppice_v1_volume_service, 29);
+  messageDesc(file_coppice_v1_volume_service, 32);
 
 /**
  * What a volume or snapshot takes.
@@ -1320,7 +1519,7 @@ export type Usage = Message<"coppice.v1.Usage"> & {
  * Use `create(UsageSchema)` to create a new message.
  */
 export const UsageSchema: GenMessage<Usage> = /*@__PURE__*/
-  messageDesc(file_coppice_v1_volume_service, 30);
+  messageDesc(file_coppice_v1_volume_service, 33);
 
 /**
  * See ListLineage.
@@ -1362,7 +1561,7 @@ export type ListLineageRequest = Message<"coppice.v1.ListLineageRequest"> & {
  * Use `create(ListLineageRequestSchema)` to create a new message.
  */
 export const ListLineageRequestSchema: GenMessage<ListLineageRequest> = /*@__PURE__*/
-  messageDesc(file_coppice_v1_volume_service, 31);
+  messageDesc(file_coppice_v1_volume_service, 34);
 
 /**
  * See ListLineage.
@@ -1390,7 +1589,7 @@ export type ListLineageResponse = Message<"coppice.v1.ListLineageResponse"> & {
  * Use `create(ListLineageResponseSchema)` to create a new message.
  */
 export const ListLineageResponseSchema: GenMessage<ListLineageResponse> = /*@__PURE__*/
-  messageDesc(file_coppice_v1_volume_service, 32);
+  messageDesc(file_coppice_v1_volume_service, 35);
 
 /**
  * One volume, template, or what there was.
@@ -1446,7 +1645,7 @@ export type LineageNode = Message<"coppice.v1.LineageNode"> & {
  * Use `create(LineageNodeSchema)` to create a new message.
  */
 export const LineageNodeSchema: GenMessage<LineageNode> = /*@__PURE__*/
-  messageDesc(file_coppice_v1_volume_service, 33);
+  messageDesc(file_coppice_v1_volume_service, 36);
 
 /**
  * Makes, copies, changes and removes volumes, and takes and uses their snapshots. Errors of every method: INVALID_ARGUMENT names the
@@ -1460,7 +1659,7 @@ export const LineageNodeSchema: GenMessage<LineageNode> = /*@__PURE__*/
 export const VolumeService: GenService<{
   /**
    * Makes an empty volume. It takes no space until something is written to it. ALREADY_EXISTS: the name is taken; UNIMPLEMENTED: the
-   * storage has no directory trees, or no choice of the block size.
+   * storage has no directory trees, no directories without copy-on-write, or no choice of the block size.
    *
    * @generated from rpc coppice.v1.VolumeService.CreateVolume
    */
@@ -1523,6 +1722,19 @@ export const VolumeService: GenService<{
     output: typeof VolumeSchema;
   },
   /**
+   * Changes what is set for a volume, which every later operation on it goes by: all that is given, or nothing. Answers with the volume
+   * and what is set for it then. Whoever has not ACCESS_ADMIN for all pools can only change `consistency` and `policy.*`, else it is
+   * PERMISSION_DENIED: by the others the server runs programs, connects to sockets and reads files of the host as root.
+   * FAILED_PRECONDITION with Blockers: it is a template.
+   *
+   * @generated from rpc coppice.v1.VolumeService.UpdateSettings
+   */
+  updateSettings: {
+    methodKind: "unary";
+    input: typeof UpdateSettingsRequestSchema;
+    output: typeof VolumeSchema;
+  },
+  /**
    * Makes a volume larger, also while it is in use, and tells the hypervisor when it is asked to. It is never made smaller:
    * INVALID_ARGUMENT. FAILED_PRECONDITION with Blockers: it is a template.
    *
@@ -1557,8 +1769,9 @@ export const VolumeService: GenService<{
     output: typeof VolumeSchema;
   },
   /**
-   * Takes an immutable snapshot of a volume, which may be in use. ALREADY_EXISTS: the volume has one of that name. FAILED_PRECONDITION
-   * with Blockers: it is a template, which needs none.
+   * Takes an immutable snapshot of a volume, which may be in use. Applications that are declared for the volume are brought to rest
+   * around it; where that can't be, there is no snapshot, unless `allow_weaker` was set, and the message names the application.
+   * ALREADY_EXISTS: the volume has one of that name. FAILED_PRECONDITION with Blockers: it is a template, which needs none.
    *
    * @generated from rpc coppice.v1.VolumeService.Snapshot
    */
@@ -1598,7 +1811,28 @@ export const VolumeService: GenService<{
     output: typeof ListSnapshotsResponseSchema;
   },
   /**
-   * Removes a snapshot. Clones of it live on. FAILED_PRECONDITION with Blockers: somebody has it open.
+   * Has a snapshot stay: no policy removes it, and neither does anybody else, before it is released. One that is held already keeps its
+   * time, and its reason unless another is given.
+   *
+   * @generated from rpc coppice.v1.VolumeService.HoldSnapshot
+   */
+  holdSnapshot: {
+    methodKind: "unary";
+    input: typeof HoldSnapshotRequestSchema;
+    output: typeof SnapshotSchema;
+  },
+  /**
+   * Lets a snapshot go again that was held, by whomever. One that is not held stays as it is.
+   *
+   * @generated from rpc coppice.v1.VolumeService.ReleaseSnapshot
+   */
+  releaseSnapshot: {
+    methodKind: "unary";
+    input: typeof ReleaseSnapshotRequestSchema;
+    output: typeof SnapshotSchema;
+  },
+  /**
+   * Removes a snapshot. Clones of it live on. FAILED_PRECONDITION with Blockers: somebody has it open, or it is held.
    *
    * @generated from rpc coppice.v1.VolumeService.DeleteSnapshot
    */
@@ -1610,7 +1844,8 @@ export const VolumeService: GenService<{
   /**
    * Puts a volume back to one of its snapshots in one atomic step. Newer snapshots stay, and the state that is replaced is kept as a
    * snapshot, so that this can be undone. FAILED_PRECONDITION with Blockers: somebody has the disk open, or it can't be known. With
-   * `validate_only` it changes nothing and tells what stands in the way.
+   * `validate_only` it changes nothing and tells what stands in the way. With `stop`, INTERNAL may also mean that it was rolled back, and
+   * what runs on it could not be started again: the message says so.
    *
    * @generated from rpc coppice.v1.VolumeService.Rollback
    */
