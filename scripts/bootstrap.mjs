@@ -223,6 +223,7 @@ function mustBuild(task) {
   const beside = [
     'worker',
     'inventory-worker',
+    'comparison-worker',
     'state-worker',
     'thaw-watchdog',
     'release-watchdog',

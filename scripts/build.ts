@@ -1,6 +1,6 @@
 // Builds what is published: dist/cli.js with dist/command-line.js and dist/server.js, dist/index.js, dist/client.js, the threads
-// (dist/worker.js, dist/inventory-worker.js, dist/state-worker.js), what runs as a process of its own beside a command, and the
-// declarations in dist/types.
+// (dist/worker.js, dist/inventory-worker.js, dist/comparison-worker.js, dist/state-worker.js), what runs as a process of its own
+// beside a command, and the declarations in dist/types.
 import { execFileSync } from 'node:child_process';
 import { chmodSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
@@ -79,6 +79,7 @@ const built = await Promise.all([
   bundle('src/engine/worker.ts', 'dist/worker.js', { plugins: clientsApart }),
   bundle('src/consistency/mysql/mysql-client.ts', 'dist/mysql-client.js', { banner: commonJs }),
   bundle('src/server/pools/inventory-worker.ts', 'dist/inventory-worker.js', { plugins: clientsApart }),
+  bundle('src/server/pools/comparison-worker.ts', 'dist/comparison-worker.js', { plugins: clientsApart }),
   bundle('src/server/state/state-worker.ts', 'dist/state-worker.js'),
   bundle('src/consistency/thaw-watchdog.ts', 'dist/thaw-watchdog.js'),
   bundle('src/consistency/release-watchdog.ts', 'dist/release-watchdog.js'),

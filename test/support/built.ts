@@ -31,6 +31,7 @@ function isCurrent(): boolean {
     'dist/client.js',
     'dist/worker.js',
     'dist/inventory-worker.js',
+    'dist/comparison-worker.js',
     'dist/state-worker.js',
     'dist/thaw-watchdog.js',
     'dist/release-watchdog.js',

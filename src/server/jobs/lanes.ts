@@ -26,16 +26,23 @@ export class Lanes {
 
   /** @throws CoppiceError cancelled when the signal fires before its turn has come */
   async run<T>(name: string, width: number, signal: AbortSignal, run: () => Promise<T>): Promise<T> {
+    using turn = await this.enter(name, width, signal);
+    void turn;
+    return await run();
+  }
+
+  /** The same for what is no function: its turn ends when it is disposed of. @throws CoppiceError cancelled */
+  async enter(name: string, width: number, signal: AbortSignal): Promise<Disposable> {
     const lane = this.#lanes.get(name) ?? { free: width, waiting: [] };
     this.#lanes.set(name, lane);
     await takeTurn(lane, signal);
-    try {
-      return await run();
-    } finally {
-      const next = lane.waiting.shift();
-      if (next) next();
-      else lane.free++;
-    }
+    return {
+      [Symbol.dispose]() {
+        const next = lane.waiting.shift();
+        if (next) next();
+        else lane.free++;
+      },
+    };
   }
 }
 

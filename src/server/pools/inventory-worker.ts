@@ -11,7 +11,7 @@ import { checkPool, type Finding } from '../../engine/pools/check.ts';
 import { type GrowPoolOptions, growPool, type PoolGrown } from '../../engine/pools/grow.ts';
 import { openPoolRoot, type PoolRoot } from '../../engine/pools/open.ts';
 import { runLikeOthers } from '../../linux/priority.ts';
-import { CoppiceError, type ErrorData } from '../../model/errors.ts';
+import { type CarriedFailure, carried } from './carried-failure.ts';
 
 /**
  * A thread that reads whole pools, so that neither the kernel nor what it says of 20,000 volumes holds up the others. What it found
@@ -51,9 +51,7 @@ type InventoryResult = undefined | readonly Finding[] | Diagnosis | PoolGrown | 
 export type InventoryMessage =
   | { readonly id: number; readonly entries: readonly InventoryEntry[] }
   | { readonly id: number; readonly result: InventoryResult }
-  | { readonly id: number; readonly failure: InventoryFailure };
-
-export type InventoryFailure = { readonly known: ErrorData } | { readonly message: string };
+  | { readonly id: number; readonly failure: CarriedFailure };
 
 /** How many volumes are told in one message. */
 const piece = 200;
@@ -88,7 +86,7 @@ if (port) {
     const { id } = message;
     perform(message).then(
       (result) => send({ id, result }),
-      (error: unknown) => send({ id, failure: plain(error) }),
+      (error: unknown) => send({ id, failure: carried(error) }),
     );
   });
 
@@ -115,12 +113,6 @@ if (port) {
       lineage = { of: volume, at: performance.now(), nodes: flat(context, volume) };
     return { nodes: lineage.nodes.slice(from, from + many), total: lineage.nodes.length };
   };
-}
-
-/** An error of ours as data: its class does not come along to another thread. */
-function plain(error: unknown): InventoryFailure {
-  if (error instanceof CoppiceError) return { known: error.toJSON() };
-  return { message: error instanceof Error ? error.message : String(error) };
 }
 
 /**

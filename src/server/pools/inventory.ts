@@ -2,14 +2,8 @@ import { Worker } from 'node:worker_threads';
 import type { Diagnosis } from '../../engine/doctor/doctor.ts';
 import type { Finding } from '../../engine/pools/check.ts';
 import type { GrowPoolOptions, PoolGrown } from '../../engine/pools/grow.ts';
-import { CoppiceError } from '../../model/errors.ts';
-import type {
-  InventoryEntry,
-  InventoryFailure,
-  InventoryMessage,
-  InventoryTask,
-  LineagePage,
-} from './inventory-worker.ts';
+import { revived } from './carried-failure.ts';
+import type { InventoryEntry, InventoryMessage, InventoryTask, LineagePage } from './inventory-worker.ts';
 
 interface Waiting {
   readonly resolve: (result: never) => void;
@@ -119,7 +113,7 @@ export class Inventory {
     }
     const waiting = this.#waiting.get(message.id);
     this.#waiting.delete(message.id);
-    if ('failure' in message) waiting?.reject(revive(message.failure));
+    if ('failure' in message) waiting?.reject(revived(message.failure));
     else waiting?.resolve(message.result as never);
   }
 
@@ -128,9 +122,4 @@ export class Inventory {
     for (const { reject } of this.#waiting.values()) reject(this.#ended);
     this.#waiting.clear();
   }
-}
-
-function revive(failure: InventoryFailure): Error {
-  if ('message' in failure) return new Error(failure.message);
-  return new CoppiceError(failure.known.code, failure.known.message, failure.known);
 }

@@ -2,6 +2,7 @@ import type { ServiceImpl } from '@connectrpc/connect';
 import type { VolumeService } from '../../api/generated/coppice/v1/volume_service_pb.ts';
 import type { ServerContext } from '../context.ts';
 import { changingVolumes } from './changing-volumes.ts';
+import { comparing } from './comparing.ts';
 import { growing } from './growing.ts';
 import { holding } from './holding.ts';
 import { looking } from './looking.ts';
@@ -18,6 +19,7 @@ export function volumeService(context: ServerContext): ServiceImpl<typeof Volume
     ...settings(context),
     ...snapshotting(context),
     ...holding(context),
+    ...comparing(context),
     ...removing(context),
   };
 }

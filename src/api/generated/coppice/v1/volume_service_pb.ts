@@ -10,8 +10,8 @@
 // can be used again, also with another request. Ids belong to who calls: those of another token, certificate or user are others. Without
 // an id a request may happen twice when it is sent twice.
 
-import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
-import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
+import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
+import { enumDesc, fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
 import { file_coppice_v1_annotations } from "./annotations_pb.ts";
 import type { Blocker } from "./errors_pb.ts";
 import { file_coppice_v1_errors } from "./errors_pb.ts";
@@ -19,13 +19,13 @@ import type { Consistency, Durability, Snapshot, SnapshotSchema, Volume, VolumeK
 import { file_coppice_v1_resources } from "./resources_pb.ts";
 import type { Duration, FieldMask, Timestamp } from "@bufbuild/protobuf/wkt";
 import { file_google_protobuf_duration, file_google_protobuf_field_mask, file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
-import type { Message } from "@bufbuild/protobuf";
+import type { Message, UnknownEnum } from "@bufbuild/protobuf";
 
 /**
  * Describes the file coppice/v1/volume_service.proto.
  */
 export const file_coppice_v1_volume_service: GenFile = /*@__PURE__*/
-  fileDesc("Ch9jb3BwaWNlL3YxL3ZvbHVtZV9zZXJ2aWNlLnByb3RvEgpjb3BwaWNlLnYxIt0CChNDcmVhdGVWb2x1bWVSZXF1ZXN0EhgKBnBhcmVudBgBIAEoCUII6uAYBAgBEAESGwoJdm9sdW1lX2lkGAIgASgJQgjq4BgECAEYARIiCgpzaXplX2J5dGVzGAMgASgDQg7q4BgKMICAgICAgICAEBIkCgRraW5kGAQgASgOMhYuY29wcGljZS52MS5Wb2x1bWVLaW5kEhgKEGJsb2NrX3NpemVfYnl0ZXMYBSABKAMSKgoKZHVyYWJpbGl0eRgGIAEoDjIWLmNvcHBpY2UudjEuRHVyYWJpbGl0eRIaCgpyZXF1ZXN0X2lkGAcgASgJQgbq4BgCQAESJgoVbm9kYXRhY293X2RpcmVjdG9yaWVzGAggAygJQgfq4BgDIIAIEhYKBW93bmVyGAkgASgJQgfq4BgDIIABEhoKBG1vZGUYCiABKAVCB+rgGAMw/x9IAIgBAUIHCgVfbW9kZSJZChBHZXRWb2x1bWVSZXF1ZXN0EhYKBG5hbWUYASABKAlCCOrgGAQIARACEi0KCXJlYWRfbWFzaxgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5GaWVsZE1hc2siswEKEkxpc3RWb2x1bWVzUmVxdWVzdBIYCgZwYXJlbnQYASABKAlCCOrgGAQIARABEhEKCXBhZ2Vfc2l6ZRgCIAEoBRIbCgpwYWdlX3Rva2VuGAMgASgJQgfq4BgDIIACEiQKBHR5cGUYBCABKA4yFi5jb3BwaWNlLnYxLlZvbHVtZVR5cGUSLQoJcmVhZF9tYXNrGAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLkZpZWxkTWFzayJTChNMaXN0Vm9sdW1lc1Jlc3BvbnNlEiMKB3ZvbHVtZXMYASADKAsyEi5jb3BwaWNlLnYxLlZvbHVtZRIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkiygEKE0RlbGV0ZVZvbHVtZVJlcXVlc3QSFgoEbmFtZRgBIAEoCUII6uAYBAgBEAISFgoOd2l0aF9zbmFwc2hvdHMYAiABKAgSDQoFZm9yY2UYAyABKAgSFQoNYWxsb3dfbWlzc2luZxgEIAEoCBIVCg12YWxpZGF0ZV9vbmx5GAUgASgIEioKCmR1cmFiaWxpdHkYBiABKA4yFi5jb3BwaWNlLnYxLkR1cmFiaWxpdHkSGgoKcmVxdWVzdF9pZBgHIAEoCUIG6uAYAkABImAKFERlbGV0ZVZvbHVtZVJlc3BvbnNlEg8KB3JlbW92ZWQYASADKAkSJQoIYmxvY2tlcnMYAiADKAsyEy5jb3BwaWNlLnYxLkJsb2NrZXISEAoId2FybmluZ3MYAyADKAki5wEKEkJhdGNoRGVsZXRlUmVxdWVzdBIYCgZwYXJlbnQYASABKAlCCOrgGAQIARABEhoKBW5hbWVzGAIgAygJQgvq4BgHCAEQBDiQThIWCg53aXRoX3NuYXBzaG90cxgDIAEoCBINCgVmb3JjZRgEIAEoCBIVCg1hbGxvd19taXNzaW5nGAUgASgIEhUKDXZhbGlkYXRlX29ubHkYBiABKAgSKgoKZHVyYWJpbGl0eRgHIAEoDjIWLmNvcHBpY2UudjEuRHVyYWJpbGl0eRIaCgpyZXF1ZXN0X2lkGAggASgJQgbq4BgCQAEiXwoTQmF0Y2hEZWxldGVSZXNwb25zZRIPCgdyZW1vdmVkGAEgAygJEiUKCGJsb2NrZXJzGAIgAygLMhMuY29wcGljZS52MS5CbG9ja2VyEhAKCHdhcm5pbmdzGAMgAygJIpIBChNSZW5hbWVWb2x1bWVSZXF1ZXN0EhYKBG5hbWUYASABKAlCCOrgGAQIARACEhsKCXZvbHVtZV9pZBgCIAEoCUII6uAYBAgBGAESKgoKZHVyYWJpbGl0eRgDIAEoDjIWLmNvcHBpY2UudjEuRHVyYWJpbGl0eRIaCgpyZXF1ZXN0X2lkGAQgASgJQgbq4BgCQAEi9gEKFVVwZGF0ZVNldHRpbmdzUmVxdWVzdBIWCgRuYW1lGAEgASgJQgjq4BgECAEQAhI3CgNzZXQYAiADKAsyKi5jb3BwaWNlLnYxLlVwZGF0ZVNldHRpbmdzUmVxdWVzdC5TZXRFbnRyeRIYCgV1bnNldBgDIAMoCUIJ6uAYBSCAAThkEioKCmR1cmFiaWxpdHkYBCABKA4yFi5jb3BwaWNlLnYxLkR1cmFiaWxpdHkSGgoKcmVxdWVzdF9pZBgFIAEoCUIG6uAYAkABGioKCFNldEVudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEixwEKEUdyb3dWb2x1bWVSZXF1ZXN0EhYKBG5hbWUYASABKAlCCOrgGAQIARACEiQKCnNpemVfYnl0ZXMYAiABKANCEOrgGAwIATCAgICAgICAgBASLAoGbm90aWZ5GAMgASgLMhwuY29wcGljZS52MS5IeXBlcnZpc29yVGFyZ2V0EioKCmR1cmFiaWxpdHkYBCABKA4yFi5jb3BwaWNlLnYxLkR1cmFiaWxpdHkSGgoKcmVxdWVzdF9pZBgFIAEoCUIG6uAYAkABIqIBChJHcm93Vm9sdW1lUmVzcG9uc2USIgoGdm9sdW1lGAEgASgLMhIuY29wcGljZS52MS5Wb2x1bWUSGwoTcHJldmlvdXNfc2l6ZV9ieXRlcxgCIAEoAxIOCgZpbl91c2UYAyABKAgSEAoIbm90aWZpZWQYBCABKAkSEwoLZ3Vlc3Rfc3RlcHMYBSADKAkSFAoMbG9vcF9kZXZpY2VzGAYgAygJItMBChBIeXBlcnZpc29yVGFyZ2V0EiQKA3FtcBgBIAEoCzIVLmNvcHBpY2UudjEuUW1wVGFyZ2V0SAASNAoLZmlyZWNyYWNrZXIYAiABKAsyHS5jb3BwaWNlLnYxLkZpcmVjcmFja2VyVGFyZ2V0SAASPQoQY2xvdWRfaHlwZXJ2aXNvchgDIAEoCzIhLmNvcHBpY2UudjEuQ2xvdWRIeXBlcnZpc29yVGFyZ2V0SAASFgoEaG9vaxgEIAEoCUIG6uAYAhgBSABCDAoKaHlwZXJ2aXNvciI+CglRbXBUYXJnZXQSGAoGc29ja2V0GAEgASgJQgjq4BgECAFIARIXCgZkZXZpY2UYAiABKAlCB+rgGAMggAEiRwoRRmlyZWNyYWNrZXJUYXJnZXQSGAoGc29ja2V0GAEgASgJQgjq4BgECAFIARIYCgVkcml2ZRgCIAEoCUIJ6uAYBQgBIIABIkoKFUNsb3VkSHlwZXJ2aXNvclRhcmdldBIYCgZzb2NrZXQYASABKAlCCOrgGAQIAUgBEhcKBGRpc2sYAiABKAlCCergGAUIASCAASLFAQoMQ2xvbmVSZXF1ZXN0EhgKBnNvdXJjZRgBIAEoCUII6uAYBAgBEAQSGwoJdm9sdW1lX2lkGAIgASgJQgjq4BgECAEYARIiCgpzaXplX2J5dGVzGAMgASgDQg7q4BgKMICAgICAgICAEBISCgpyZXBsaWNhYmxlGAQgASgIEioKCmR1cmFiaWxpdHkYBSABKA4yFi5jb3BwaWNlLnYxLkR1cmFiaWxpdHkSGgoKcmVxdWVzdF9pZBgGIAEoCUIG6uAYAkABIowBCgtTZWFsUmVxdWVzdBIYCgZzb3VyY2UYASABKAlCCOrgGAQIARAEEhsKCXZvbHVtZV9pZBgCIAEoCUII6uAYBAgBGAESKgoKZHVyYWJpbGl0eRgDIAEoDjIWLmNvcHBpY2UudjEuRHVyYWJpbGl0eRIaCgpyZXF1ZXN0X2lkGAQgASgJQgbq4BgCQAEirgIKD1NuYXBzaG90UmVxdWVzdBIYCgZwYXJlbnQYASABKAlCCOrgGAQIARACEhsKC3NuYXBzaG90X2lkGAIgASgJQgbq4BgCGAESJwoGZnJlZXplGAMgASgLMhcuY29wcGljZS52MS5HdWVzdEZyZWV6ZRIqCgpkdXJhYmlsaXR5GAQgASgOMhYuY29wcGljZS52MS5EdXJhYmlsaXR5EhoKCnJlcXVlc3RfaWQYBSABKAlCBurgGAJAARIsCgtjb25zaXN0ZW5jeRgGIAEoDjIXLmNvcHBpY2UudjEuQ29uc2lzdGVuY3kSFAoMYWxsb3dfd2Vha2VyGAcgASgIEi8KC2V4cGlyZV90aW1lGAggASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCKOAQoTSG9sZFNuYXBzaG90UmVxdWVzdBIWCgRuYW1lGAEgASgJQgjq4BgECAEQAxIXCgZyZWFzb24YAiABKAlCB+rgGAMgoAYSKgoKZHVyYWJpbGl0eRgDIAEoDjIWLmNvcHBpY2UudjEuRHVyYWJpbGl0eRIaCgpyZXF1ZXN0X2lkGAQgASgJQgbq4BgCQAEieAoWUmVsZWFzZVNuYXBzaG90UmVxdWVzdBIWCgRuYW1lGAEgASgJQgjq4BgECAEQAxIqCgpkdXJhYmlsaXR5GAIgASgOMhYuY29wcGljZS52MS5EdXJhYmlsaXR5EhoKCnJlcXVlc3RfaWQYAyABKAlCBurgGAJAASJfCgtHdWVzdEZyZWV6ZRIkChJndWVzdF9hZ2VudF9zb2NrZXQYASABKAlCCOrgGAQIAUgBEioKB3RpbWVvdXQYAiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24ipQIKFFNuYXBzaG90R3JvdXBSZXF1ZXN0EhgKBnBhcmVudBgBIAEoCUII6uAYBAgBEAESGQoHdm9sdW1lcxgCIAMoCUII6uAYBAgBEAISGwoLc25hcHNob3RfaWQYAyABKAlCBurgGAIYARIqCgpkdXJhYmlsaXR5GAQgASgOMhYuY29wcGljZS52MS5EdXJhYmlsaXR5EhoKCnJlcXVlc3RfaWQYBSABKAlCBurgGAJAARIsCgtjb25zaXN0ZW5jeRgGIAEoDjIXLmNvcHBpY2UudjEuQ29uc2lzdGVuY3kSFAoMYWxsb3dfd2Vha2VyGAcgASgIEi8KC2V4cGlyZV90aW1lGAggASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCKPAQoVU25hcHNob3RHcm91cFJlc3BvbnNlEg0KBWdyb3VwGAEgASgJEicKCXNuYXBzaG90cxgCIAMoCzIULmNvcHBpY2UudjEuU25hcHNob3QSKAoFYXBhcnQYAyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SFAoMc2FtZV9pbnN0YW50GAQgASgIIiwKEkdldFNuYXBzaG90UmVxdWVzdBIWCgRuYW1lGAEgASgJQgjq4BgECAEQAyJgChRMaXN0U25hcHNob3RzUmVxdWVzdBIYCgZwYXJlbnQYASABKAlCCOrgGAQIARACEhEKCXBhZ2Vfc2l6ZRgCIAEoBRIbCgpwYWdlX3Rva2VuGAMgASgJQgfq4BgDIIACIlkKFUxpc3RTbmFwc2hvdHNSZXNwb25zZRInCglzbmFwc2hvdHMYASADKAsyFC5jb3BwaWNlLnYxLlNuYXBzaG90EhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSK0AQoVRGVsZXRlU25hcHNob3RSZXF1ZXN0EhYKBG5hbWUYASABKAlCCOrgGAQIARADEg0KBWZvcmNlGAIgASgIEhUKDWFsbG93X21pc3NpbmcYAyABKAgSFQoNdmFsaWRhdGVfb25seRgEIAEoCBIqCgpkdXJhYmlsaXR5GAUgASgOMhYuY29wcGljZS52MS5EdXJhYmlsaXR5EhoKCnJlcXVlc3RfaWQYBiABKAlCBurgGAJAASJiChZEZWxldGVTbmFwc2hvdFJlc3BvbnNlEg8KB3JlbW92ZWQYASADKAkSJQoIYmxvY2tlcnMYAiADKAsyEy5jb3BwaWNlLnYxLkJsb2NrZXISEAoId2FybmluZ3MYAyADKAkipQEKD1JvbGxiYWNrUmVxdWVzdBIWCgRuYW1lGAEgASgJQgjq4BgECAEQAxINCgVmb3JjZRgCIAEoCBIVCg12YWxpZGF0ZV9vbmx5GAMgASgIEioKCmR1cmFiaWxpdHkYBCABKA4yFi5jb3BwaWNlLnYxLkR1cmFiaWxpdHkSGgoKcmVxdWVzdF9pZBgFIAEoCUIG6uAYAkABEgwKBHN0b3AYBiABKAgiaQoQUm9sbGJhY2tSZXNwb25zZRIOCgZ2b2x1bWUYASABKAkSDAoEdW5kbxgCIAEoCRIlCghibG9ja2VycxgDIAMoCzITLmNvcHBpY2UudjEuQmxvY2tlchIQCgh3YXJuaW5ncxgEIAMoCSJECg9HZXRVc2FnZVJlcXVlc3QSGAoGcGFyZW50GAEgASgJQgjq4BgECAEQARIXCgVuYW1lcxgCIAMoCUII6uAYBAgBEAQiNQoQR2V0VXNhZ2VSZXNwb25zZRIhCgZ1c2FnZXMYASADKAsyES5jb3BwaWNlLnYxLlVzYWdlItwBCgVVc2FnZRIMCgRuYW1lGAEgASgJEhUKDWxvZ2ljYWxfYnl0ZXMYAiABKAMSGAoQcmVmZXJlbmNlZF9ieXRlcxgDIAEoAxIcCg9leGNsdXNpdmVfYnl0ZXMYBCABKANIAIgBARIyCg5leGNsdXNpdmVfdGltZRgFIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASGwoOY29tcHJlc3NfcmF0aW8YBiABKAFIAYgBAUISChBfZXhjbHVzaXZlX2J5dGVzQhEKD19jb21wcmVzc19yYXRpbyJ2ChJMaXN0TGluZWFnZVJlcXVlc3QSGAoGcGFyZW50GAEgASgJQgjq4BgECAEQARIWCgZ2b2x1bWUYAiABKAlCBurgGAIQAhIRCglwYWdlX3NpemUYAyABKAUSGwoKcGFnZV90b2tlbhgEIAEoCUIH6uAYAyCAAiJWChNMaXN0TGluZWFnZVJlc3BvbnNlEiYKBW5vZGVzGAEgAygLMhcuY29wcGljZS52MS5MaW5lYWdlTm9kZRIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkilAEKC0xpbmVhZ2VOb2RlEgsKA3VpZBgBIAEoCRIRCgl2b2x1bWVfaWQYAiABKAkSJAoEdHlwZRgDIAEoDjIWLmNvcHBpY2UudjEuVm9sdW1lVHlwZRIPCgdyZW1vdmVkGAQgASgIEhIKCnBhcmVudF91aWQYBSABKAkSGgoScGFyZW50X3NuYXBzaG90X2lkGAYgASgJMtIMCg1Wb2x1bWVTZXJ2aWNlEkkKDENyZWF0ZVZvbHVtZRIfLmNvcHBpY2UudjEuQ3JlYXRlVm9sdW1lUmVxdWVzdBoSLmNvcHBpY2UudjEuVm9sdW1lIgTw4BgCEkYKCUdldFZvbHVtZRIcLmNvcHBpY2UudjEuR2V0Vm9sdW1lUmVxdWVzdBoSLmNvcHBpY2UudjEuVm9sdW1lIgeQAgHw4BgBElcKC0xpc3RWb2x1bWVzEh4uY29wcGljZS52MS5MaXN0Vm9sdW1lc1JlcXVlc3QaHy5jb3BwaWNlLnYxLkxpc3RWb2x1bWVzUmVzcG9uc2UiB5ACAfDgGAESVwoMRGVsZXRlVm9sdW1lEh8uY29wcGljZS52MS5EZWxldGVWb2x1bWVSZXF1ZXN0GiAuY29wcGljZS52MS5EZWxldGVWb2x1bWVSZXNwb25zZSIE8OAYAhJUCgtCYXRjaERlbGV0ZRIeLmNvcHBpY2UudjEuQmF0Y2hEZWxldGVSZXF1ZXN0Gh8uY29wcGljZS52MS5CYXRjaERlbGV0ZVJlc3BvbnNlIgTw4BgCEkkKDFJlbmFtZVZvbHVtZRIfLmNvcHBpY2UudjEuUmVuYW1lVm9sdW1lUmVxdWVzdBoSLmNvcHBpY2UudjEuVm9sdW1lIgTw4BgCEk0KDlVwZGF0ZVNldHRpbmdzEiEuY29wcGljZS52MS5VcGRhdGVTZXR0aW5nc1JlcXVlc3QaEi5jb3BwaWNlLnYxLlZvbHVtZSIE8OAYAhJRCgpHcm93Vm9sdW1lEh0uY29wcGljZS52MS5Hcm93Vm9sdW1lUmVxdWVzdBoeLmNvcHBpY2UudjEuR3Jvd1ZvbHVtZVJlc3BvbnNlIgTw4BgCEjsKBUNsb25lEhguY29wcGljZS52MS5DbG9uZVJlcXVlc3QaEi5jb3BwaWNlLnYxLlZvbHVtZSIE8OAYAhI5CgRTZWFsEhcuY29wcGljZS52MS5TZWFsUmVxdWVzdBoSLmNvcHBpY2UudjEuVm9sdW1lIgTw4BgCEkMKCFNuYXBzaG90EhsuY29wcGljZS52MS5TbmFwc2hvdFJlcXVlc3QaFC5jb3BwaWNlLnYxLlNuYXBzaG90IgTw4BgCEloKDVNuYXBzaG90R3JvdXASIC5jb3BwaWNlLnYxLlNuYXBzaG90R3JvdXBSZXF1ZXN0GiEuY29wcGljZS52MS5TbmFwc2hvdEdyb3VwUmVzcG9uc2UiBPDgGAISTAoLR2V0U25hcHNob3QSHi5jb3BwaWNlLnYxLkdldFNuYXBzaG90UmVxdWVzdBoULmNvcHBpY2UudjEuU25hcHNob3QiB5ACAfDgGAESXQoNTGlzdFNuYXBzaG90cxIgLmNvcHBpY2UudjEuTGlzdFNuYXBzaG90c1JlcXVlc3QaIS5jb3BwaWNlLnYxLkxpc3RTbmFwc2hvdHNSZXNwb25zZSIHkAIB8OAYARJLCgxIb2xkU25hcHNob3QSHy5jb3BwaWNlLnYxLkhvbGRTbmFwc2hvdFJlcXVlc3QaFC5jb3BwaWNlLnYxLlNuYXBzaG90IgTw4BgCElEKD1JlbGVhc2VTbmFwc2hvdBIiLmNvcHBpY2UudjEuUmVsZWFzZVNuYXBzaG90UmVxdWVzdBoULmNvcHBpY2UudjEuU25hcHNob3QiBPDgGAISXQoORGVsZXRlU25hcHNob3QSIS5jb3BwaWNlLnYxLkRlbGV0ZVNuYXBzaG90UmVxdWVzdBoiLmNvcHBpY2UudjEuRGVsZXRlU25hcHNob3RSZXNwb25zZSIE8OAYAhJLCghSb2xsYmFjaxIbLmNvcHBpY2UudjEuUm9sbGJhY2tSZXF1ZXN0GhwuY29wcGljZS52MS5Sb2xsYmFja1Jlc3BvbnNlIgTw4BgCEk4KCEdldFVzYWdlEhsuY29wcGljZS52MS5HZXRVc2FnZVJlcXVlc3QaHC5jb3BwaWNlLnYxLkdldFVzYWdlUmVzcG9uc2UiB5ACAfDgGAESVwoLTGlzdExpbmVhZ2USHi5jb3BwaWNlLnYxLkxpc3RMaW5lYWdlUmVxdWVzdBofLmNvcHBpY2UudjEuTGlzdExpbmVhZ2VSZXNwb25zZSIHkAIB8OAYAWIGcHJvdG8z", [file_coppice_v1_annotations, file_coppice_v1_errors, file_coppice_v1_resources, file_google_protobuf_duration, file_google_protobuf_field_mask, file_google_protobuf_timestamp]);
+  fileDesc("Ch9jb3BwaWNlL3YxL3ZvbHVtZV9zZXJ2aWNlLnByb3RvEgpjb3BwaWNlLnYxIt0CChNDcmVhdGVWb2x1bWVSZXF1ZXN0EhgKBnBhcmVudBgBIAEoCUII6uAYBAgBEAESGwoJdm9sdW1lX2lkGAIgASgJQgjq4BgECAEYARIiCgpzaXplX2J5dGVzGAMgASgDQg7q4BgKMICAgICAgICAEBIkCgRraW5kGAQgASgOMhYuY29wcGljZS52MS5Wb2x1bWVLaW5kEhgKEGJsb2NrX3NpemVfYnl0ZXMYBSABKAMSKgoKZHVyYWJpbGl0eRgGIAEoDjIWLmNvcHBpY2UudjEuRHVyYWJpbGl0eRIaCgpyZXF1ZXN0X2lkGAcgASgJQgbq4BgCQAESJgoVbm9kYXRhY293X2RpcmVjdG9yaWVzGAggAygJQgfq4BgDIIAIEhYKBW93bmVyGAkgASgJQgfq4BgDIIABEhoKBG1vZGUYCiABKAVCB+rgGAMw/x9IAIgBAUIHCgVfbW9kZSJZChBHZXRWb2x1bWVSZXF1ZXN0EhYKBG5hbWUYASABKAlCCOrgGAQIARACEi0KCXJlYWRfbWFzaxgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5GaWVsZE1hc2siswEKEkxpc3RWb2x1bWVzUmVxdWVzdBIYCgZwYXJlbnQYASABKAlCCOrgGAQIARABEhEKCXBhZ2Vfc2l6ZRgCIAEoBRIbCgpwYWdlX3Rva2VuGAMgASgJQgfq4BgDIIACEiQKBHR5cGUYBCABKA4yFi5jb3BwaWNlLnYxLlZvbHVtZVR5cGUSLQoJcmVhZF9tYXNrGAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLkZpZWxkTWFzayJTChNMaXN0Vm9sdW1lc1Jlc3BvbnNlEiMKB3ZvbHVtZXMYASADKAsyEi5jb3BwaWNlLnYxLlZvbHVtZRIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkiygEKE0RlbGV0ZVZvbHVtZVJlcXVlc3QSFgoEbmFtZRgBIAEoCUII6uAYBAgBEAISFgoOd2l0aF9zbmFwc2hvdHMYAiABKAgSDQoFZm9yY2UYAyABKAgSFQoNYWxsb3dfbWlzc2luZxgEIAEoCBIVCg12YWxpZGF0ZV9vbmx5GAUgASgIEioKCmR1cmFiaWxpdHkYBiABKA4yFi5jb3BwaWNlLnYxLkR1cmFiaWxpdHkSGgoKcmVxdWVzdF9pZBgHIAEoCUIG6uAYAkABImAKFERlbGV0ZVZvbHVtZVJlc3BvbnNlEg8KB3JlbW92ZWQYASADKAkSJQoIYmxvY2tlcnMYAiADKAsyEy5jb3BwaWNlLnYxLkJsb2NrZXISEAoId2FybmluZ3MYAyADKAki5wEKEkJhdGNoRGVsZXRlUmVxdWVzdBIYCgZwYXJlbnQYASABKAlCCOrgGAQIARABEhoKBW5hbWVzGAIgAygJQgvq4BgHCAEQBDiQThIWCg53aXRoX3NuYXBzaG90cxgDIAEoCBINCgVmb3JjZRgEIAEoCBIVCg1hbGxvd19taXNzaW5nGAUgASgIEhUKDXZhbGlkYXRlX29ubHkYBiABKAgSKgoKZHVyYWJpbGl0eRgHIAEoDjIWLmNvcHBpY2UudjEuRHVyYWJpbGl0eRIaCgpyZXF1ZXN0X2lkGAggASgJQgbq4BgCQAEiXwoTQmF0Y2hEZWxldGVSZXNwb25zZRIPCgdyZW1vdmVkGAEgAygJEiUKCGJsb2NrZXJzGAIgAygLMhMuY29wcGljZS52MS5CbG9ja2VyEhAKCHdhcm5pbmdzGAMgAygJIpIBChNSZW5hbWVWb2x1bWVSZXF1ZXN0EhYKBG5hbWUYASABKAlCCOrgGAQIARACEhsKCXZvbHVtZV9pZBgCIAEoCUII6uAYBAgBGAESKgoKZHVyYWJpbGl0eRgDIAEoDjIWLmNvcHBpY2UudjEuRHVyYWJpbGl0eRIaCgpyZXF1ZXN0X2lkGAQgASgJQgbq4BgCQAEi9gEKFVVwZGF0ZVNldHRpbmdzUmVxdWVzdBIWCgRuYW1lGAEgASgJQgjq4BgECAEQAhI3CgNzZXQYAiADKAsyKi5jb3BwaWNlLnYxLlVwZGF0ZVNldHRpbmdzUmVxdWVzdC5TZXRFbnRyeRIYCgV1bnNldBgDIAMoCUIJ6uAYBSCAAThkEioKCmR1cmFiaWxpdHkYBCABKA4yFi5jb3BwaWNlLnYxLkR1cmFiaWxpdHkSGgoKcmVxdWVzdF9pZBgFIAEoCUIG6uAYAkABGioKCFNldEVudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEixwEKEUdyb3dWb2x1bWVSZXF1ZXN0EhYKBG5hbWUYASABKAlCCOrgGAQIARACEiQKCnNpemVfYnl0ZXMYAiABKANCEOrgGAwIATCAgICAgICAgBASLAoGbm90aWZ5GAMgASgLMhwuY29wcGljZS52MS5IeXBlcnZpc29yVGFyZ2V0EioKCmR1cmFiaWxpdHkYBCABKA4yFi5jb3BwaWNlLnYxLkR1cmFiaWxpdHkSGgoKcmVxdWVzdF9pZBgFIAEoCUIG6uAYAkABIqIBChJHcm93Vm9sdW1lUmVzcG9uc2USIgoGdm9sdW1lGAEgASgLMhIuY29wcGljZS52MS5Wb2x1bWUSGwoTcHJldmlvdXNfc2l6ZV9ieXRlcxgCIAEoAxIOCgZpbl91c2UYAyABKAgSEAoIbm90aWZpZWQYBCABKAkSEwoLZ3Vlc3Rfc3RlcHMYBSADKAkSFAoMbG9vcF9kZXZpY2VzGAYgAygJItMBChBIeXBlcnZpc29yVGFyZ2V0EiQKA3FtcBgBIAEoCzIVLmNvcHBpY2UudjEuUW1wVGFyZ2V0SAASNAoLZmlyZWNyYWNrZXIYAiABKAsyHS5jb3BwaWNlLnYxLkZpcmVjcmFja2VyVGFyZ2V0SAASPQoQY2xvdWRfaHlwZXJ2aXNvchgDIAEoCzIhLmNvcHBpY2UudjEuQ2xvdWRIeXBlcnZpc29yVGFyZ2V0SAASFgoEaG9vaxgEIAEoCUIG6uAYAhgBSABCDAoKaHlwZXJ2aXNvciI+CglRbXBUYXJnZXQSGAoGc29ja2V0GAEgASgJQgjq4BgECAFIARIXCgZkZXZpY2UYAiABKAlCB+rgGAMggAEiRwoRRmlyZWNyYWNrZXJUYXJnZXQSGAoGc29ja2V0GAEgASgJQgjq4BgECAFIARIYCgVkcml2ZRgCIAEoCUIJ6uAYBQgBIIABIkoKFUNsb3VkSHlwZXJ2aXNvclRhcmdldBIYCgZzb2NrZXQYASABKAlCCOrgGAQIAUgBEhcKBGRpc2sYAiABKAlCCergGAUIASCAASLFAQoMQ2xvbmVSZXF1ZXN0EhgKBnNvdXJjZRgBIAEoCUII6uAYBAgBEAQSGwoJdm9sdW1lX2lkGAIgASgJQgjq4BgECAEYARIiCgpzaXplX2J5dGVzGAMgASgDQg7q4BgKMICAgICAgICAEBISCgpyZXBsaWNhYmxlGAQgASgIEioKCmR1cmFiaWxpdHkYBSABKA4yFi5jb3BwaWNlLnYxLkR1cmFiaWxpdHkSGgoKcmVxdWVzdF9pZBgGIAEoCUIG6uAYAkABIowBCgtTZWFsUmVxdWVzdBIYCgZzb3VyY2UYASABKAlCCOrgGAQIARAEEhsKCXZvbHVtZV9pZBgCIAEoCUII6uAYBAgBGAESKgoKZHVyYWJpbGl0eRgDIAEoDjIWLmNvcHBpY2UudjEuRHVyYWJpbGl0eRIaCgpyZXF1ZXN0X2lkGAQgASgJQgbq4BgCQAEirgIKD1NuYXBzaG90UmVxdWVzdBIYCgZwYXJlbnQYASABKAlCCOrgGAQIARACEhsKC3NuYXBzaG90X2lkGAIgASgJQgbq4BgCGAESJwoGZnJlZXplGAMgASgLMhcuY29wcGljZS52MS5HdWVzdEZyZWV6ZRIqCgpkdXJhYmlsaXR5GAQgASgOMhYuY29wcGljZS52MS5EdXJhYmlsaXR5EhoKCnJlcXVlc3RfaWQYBSABKAlCBurgGAJAARIsCgtjb25zaXN0ZW5jeRgGIAEoDjIXLmNvcHBpY2UudjEuQ29uc2lzdGVuY3kSFAoMYWxsb3dfd2Vha2VyGAcgASgIEi8KC2V4cGlyZV90aW1lGAggASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCKOAQoTSG9sZFNuYXBzaG90UmVxdWVzdBIWCgRuYW1lGAEgASgJQgjq4BgECAEQAxIXCgZyZWFzb24YAiABKAlCB+rgGAMgoAYSKgoKZHVyYWJpbGl0eRgDIAEoDjIWLmNvcHBpY2UudjEuRHVyYWJpbGl0eRIaCgpyZXF1ZXN0X2lkGAQgASgJQgbq4BgCQAEieAoWUmVsZWFzZVNuYXBzaG90UmVxdWVzdBIWCgRuYW1lGAEgASgJQgjq4BgECAEQAxIqCgpkdXJhYmlsaXR5GAIgASgOMhYuY29wcGljZS52MS5EdXJhYmlsaXR5EhoKCnJlcXVlc3RfaWQYAyABKAlCBurgGAJAASJdChREaWZmU25hcHNob3RzUmVxdWVzdBIYCgZiZWZvcmUYASABKAlCCOrgGAQIARAEEhUKBWFmdGVyGAIgASgJQgbq4BgCEAQSFAoMc3VtbWFyeV9vbmx5GAMgASgIImoKFURpZmZTbmFwc2hvdHNSZXNwb25zZRIoCgdzdW1tYXJ5GAEgASgLMhcuY29wcGljZS52MS5EaWZmU3VtbWFyeRInCgdjaGFuZ2VzGAIgAygLMhYuY29wcGljZS52MS5GaWxlQ2hhbmdlIrUBCgtEaWZmU3VtbWFyeRITCgthZGRlZF9jb3VudBgBIAEoAxIVCg1yZW1vdmVkX2NvdW50GAIgASgDEhUKDWNoYW5nZWRfY291bnQYAyABKAMSFQoNcmVuYW1lZF9jb3VudBgEIAEoAxIkCgVieXRlcxgFIAEoCzIVLmNvcHBpY2UudjEuRGlmZkJ5dGVzEiYKBm1ldGhvZBgGIAEoDjIWLmNvcHBpY2UudjEuRGlmZk1ldGhvZCJlCglEaWZmQnl0ZXMSEwoLYWRkZWRfYnl0ZXMYASABKAMSFQoNcmVtb3ZlZF9ieXRlcxgCIAEoAxIVCg1jaGFuZ2VkX2J5dGVzGAMgASgDEhUKDXJlbmFtZWRfYnl0ZXMYBCABKAMi+QEKCkZpbGVDaGFuZ2USKAoEa2luZBgBIAEoDjIaLmNvcHBpY2UudjEuRmlsZUNoYW5nZUtpbmQSIgoEdHlwZRgCIAEoDjIULmNvcHBpY2UudjEuRmlsZVR5cGUSDAoEcGF0aBgDIAEoCRISCgpwYXRoX2J5dGVzGAQgASgMEhEKCWZyb21fcGF0aBgFIAEoCRIXCg9mcm9tX3BhdGhfYnl0ZXMYBiABKAwSFwoKc2l6ZV9ieXRlcxgHIAEoA0gAiAEBEicKB2FzcGVjdHMYCCADKA4yFi5jb3BwaWNlLnYxLkZpbGVBc3BlY3RCDQoLX3NpemVfYnl0ZXMiXwoLR3Vlc3RGcmVlemUSJAoSZ3Vlc3RfYWdlbnRfc29ja2V0GAEgASgJQgjq4BgECAFIARIqCgd0aW1lb3V0GAIgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uIqUCChRTbmFwc2hvdEdyb3VwUmVxdWVzdBIYCgZwYXJlbnQYASABKAlCCOrgGAQIARABEhkKB3ZvbHVtZXMYAiADKAlCCOrgGAQIARACEhsKC3NuYXBzaG90X2lkGAMgASgJQgbq4BgCGAESKgoKZHVyYWJpbGl0eRgEIAEoDjIWLmNvcHBpY2UudjEuRHVyYWJpbGl0eRIaCgpyZXF1ZXN0X2lkGAUgASgJQgbq4BgCQAESLAoLY29uc2lzdGVuY3kYBiABKA4yFy5jb3BwaWNlLnYxLkNvbnNpc3RlbmN5EhQKDGFsbG93X3dlYWtlchgHIAEoCBIvCgtleHBpcmVfdGltZRgIIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAijwEKFVNuYXBzaG90R3JvdXBSZXNwb25zZRINCgVncm91cBgBIAEoCRInCglzbmFwc2hvdHMYAiADKAsyFC5jb3BwaWNlLnYxLlNuYXBzaG90EigKBWFwYXJ0GAMgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhQKDHNhbWVfaW5zdGFudBgEIAEoCCIsChJHZXRTbmFwc2hvdFJlcXVlc3QSFgoEbmFtZRgBIAEoCUII6uAYBAgBEAMiYAoUTGlzdFNuYXBzaG90c1JlcXVlc3QSGAoGcGFyZW50GAEgASgJQgjq4BgECAEQAhIRCglwYWdlX3NpemUYAiABKAUSGwoKcGFnZV90b2tlbhgDIAEoCUIH6uAYAyCAAiJZChVMaXN0U25hcHNob3RzUmVzcG9uc2USJwoJc25hcHNob3RzGAEgAygLMhQuY29wcGljZS52MS5TbmFwc2hvdBIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkitAEKFURlbGV0ZVNuYXBzaG90UmVxdWVzdBIWCgRuYW1lGAEgASgJQgjq4BgECAEQAxINCgVmb3JjZRgCIAEoCBIVCg1hbGxvd19taXNzaW5nGAMgASgIEhUKDXZhbGlkYXRlX29ubHkYBCABKAgSKgoKZHVyYWJpbGl0eRgFIAEoDjIWLmNvcHBpY2UudjEuRHVyYWJpbGl0eRIaCgpyZXF1ZXN0X2lkGAYgASgJQgbq4BgCQAEiYgoWRGVsZXRlU25hcHNob3RSZXNwb25zZRIPCgdyZW1vdmVkGAEgAygJEiUKCGJsb2NrZXJzGAIgAygLMhMuY29wcGljZS52MS5CbG9ja2VyEhAKCHdhcm5pbmdzGAMgAygJIqUBCg9Sb2xsYmFja1JlcXVlc3QSFgoEbmFtZRgBIAEoCUII6uAYBAgBEAMSDQoFZm9yY2UYAiABKAgSFQoNdmFsaWRhdGVfb25seRgDIAEoCBIqCgpkdXJhYmlsaXR5GAQgASgOMhYuY29wcGljZS52MS5EdXJhYmlsaXR5EhoKCnJlcXVlc3RfaWQYBSABKAlCBurgGAJAARIMCgRzdG9wGAYgASgIImkKEFJvbGxiYWNrUmVzcG9uc2USDgoGdm9sdW1lGAEgASgJEgwKBHVuZG8YAiABKAkSJQoIYmxvY2tlcnMYAyADKAsyEy5jb3BwaWNlLnYxLkJsb2NrZXISEAoId2FybmluZ3MYBCADKAkiRAoPR2V0VXNhZ2VSZXF1ZXN0EhgKBnBhcmVudBgBIAEoCUII6uAYBAgBEAESFwoFbmFtZXMYAiADKAlCCOrgGAQIARAEIjUKEEdldFVzYWdlUmVzcG9uc2USIQoGdXNhZ2VzGAEgAygLMhEuY29wcGljZS52MS5Vc2FnZSLcAQoFVXNhZ2USDAoEbmFtZRgBIAEoCRIVCg1sb2dpY2FsX2J5dGVzGAIgASgDEhgKEHJlZmVyZW5jZWRfYnl0ZXMYAyABKAMSHAoPZXhjbHVzaXZlX2J5dGVzGAQgASgDSACIAQESMgoOZXhjbHVzaXZlX3RpbWUYBSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhsKDmNvbXByZXNzX3JhdGlvGAYgASgBSAGIAQFCEgoQX2V4Y2x1c2l2ZV9ieXRlc0IRCg9fY29tcHJlc3NfcmF0aW8idgoSTGlzdExpbmVhZ2VSZXF1ZXN0EhgKBnBhcmVudBgBIAEoCUII6uAYBAgBEAESFgoGdm9sdW1lGAIgASgJQgbq4BgCEAISEQoJcGFnZV9zaXplGAMgASgFEhsKCnBhZ2VfdG9rZW4YBCABKAlCB+rgGAMggAIiVgoTTGlzdExpbmVhZ2VSZXNwb25zZRImCgVub2RlcxgBIAMoCzIXLmNvcHBpY2UudjEuTGluZWFnZU5vZGUSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIpQBCgtMaW5lYWdlTm9kZRILCgN1aWQYASABKAkSEQoJdm9sdW1lX2lkGAIgASgJEiQKBHR5cGUYAyABKA4yFi5jb3BwaWNlLnYxLlZvbHVtZVR5cGUSDwoHcmVtb3ZlZBgEIAEoCBISCgpwYXJlbnRfdWlkGAUgASgJEhoKEnBhcmVudF9zbmFwc2hvdF9pZBgGIAEoCSp2CgpEaWZmTWV0aG9kEhsKF0RJRkZfTUVUSE9EX1VOU1BFQ0lGSUVEEAASGwoXRElGRl9NRVRIT0RfR0VORVJBVElPTlMQARIXChNESUZGX01FVEhPRF9SRUNPUkRTEAISFQoRRElGRl9NRVRIT0RfRklMRVMQAyqoAQoORmlsZUNoYW5nZUtpbmQSIAocRklMRV9DSEFOR0VfS0lORF9VTlNQRUNJRklFRBAAEhoKFkZJTEVfQ0hBTkdFX0tJTkRfQURERUQQARIcChhGSUxFX0NIQU5HRV9LSU5EX1JFTU9WRUQQAhIcChhGSUxFX0NIQU5HRV9LSU5EX0NIQU5HRUQQAxIcChhGSUxFX0NIQU5HRV9LSU5EX1JFTkFNRUQQBCqXAQoIRmlsZVR5cGUSGQoVRklMRV9UWVBFX1VOU1BFQ0lGSUVEEAASEgoORklMRV9UWVBFX0ZJTEUQARIXChNGSUxFX1RZUEVfRElSRUNUT1JZEAISFQoRRklMRV9UWVBFX1NZTUxJTksQAxITCg9GSUxFX1RZUEVfT1RIRVIQBBIXChNGSUxFX1RZUEVfU1VCVk9MVU1FEAUqnwEKCkZpbGVBc3BlY3QSGwoXRklMRV9BU1BFQ1RfVU5TUEVDSUZJRUQQABIUChBGSUxFX0FTUEVDVF9EQVRBEAESFAoQRklMRV9BU1BFQ1RfTU9ERRACEhUKEUZJTEVfQVNQRUNUX09XTkVSEAMSFQoRRklMRV9BU1BFQ1RfVElNRVMQBBIaChZGSUxFX0FTUEVDVF9BVFRSSUJVVEVTEAUysA0KDVZvbHVtZVNlcnZpY2USSQoMQ3JlYXRlVm9sdW1lEh8uY29wcGljZS52MS5DcmVhdGVWb2x1bWVSZXF1ZXN0GhIuY29wcGljZS52MS5Wb2x1bWUiBPDgGAISRgoJR2V0Vm9sdW1lEhwuY29wcGljZS52MS5HZXRWb2x1bWVSZXF1ZXN0GhIuY29wcGljZS52MS5Wb2x1bWUiB5ACAfDgGAESVwoLTGlzdFZvbHVtZXMSHi5jb3BwaWNlLnYxLkxpc3RWb2x1bWVzUmVxdWVzdBofLmNvcHBpY2UudjEuTGlzdFZvbHVtZXNSZXNwb25zZSIHkAIB8OAYARJXCgxEZWxldGVWb2x1bWUSHy5jb3BwaWNlLnYxLkRlbGV0ZVZvbHVtZVJlcXVlc3QaIC5jb3BwaWNlLnYxLkRlbGV0ZVZvbHVtZVJlc3BvbnNlIgTw4BgCElQKC0JhdGNoRGVsZXRlEh4uY29wcGljZS52MS5CYXRjaERlbGV0ZVJlcXVlc3QaHy5jb3BwaWNlLnYxLkJhdGNoRGVsZXRlUmVzcG9uc2UiBPDgGAISSQoMUmVuYW1lVm9sdW1lEh8uY29wcGljZS52MS5SZW5hbWVWb2x1bWVSZXF1ZXN0GhIuY29wcGljZS52MS5Wb2x1bWUiBPDgGAISTQoOVXBkYXRlU2V0dGluZ3MSIS5jb3BwaWNlLnYxLlVwZGF0ZVNldHRpbmdzUmVxdWVzdBoSLmNvcHBpY2UudjEuVm9sdW1lIgTw4BgCElEKCkdyb3dWb2x1bWUSHS5jb3BwaWNlLnYxLkdyb3dWb2x1bWVSZXF1ZXN0Gh4uY29wcGljZS52MS5Hcm93Vm9sdW1lUmVzcG9uc2UiBPDgGAISOwoFQ2xvbmUSGC5jb3BwaWNlLnYxLkNsb25lUmVxdWVzdBoSLmNvcHBpY2UudjEuVm9sdW1lIgTw4BgCEjkKBFNlYWwSFy5jb3BwaWNlLnYxLlNlYWxSZXF1ZXN0GhIuY29wcGljZS52MS5Wb2x1bWUiBPDgGAISQwoIU25hcHNob3QSGy5jb3BwaWNlLnYxLlNuYXBzaG90UmVxdWVzdBoULmNvcHBpY2UudjEuU25hcHNob3QiBPDgGAISWgoNU25hcHNob3RHcm91cBIgLmNvcHBpY2UudjEuU25hcHNob3RHcm91cFJlcXVlc3QaIS5jb3BwaWNlLnYxLlNuYXBzaG90R3JvdXBSZXNwb25zZSIE8OAYAhJMCgtHZXRTbmFwc2hvdBIeLmNvcHBpY2UudjEuR2V0U25hcHNob3RSZXF1ZXN0GhQuY29wcGljZS52MS5TbmFwc2hvdCIHkAIB8OAYARJdCg1MaXN0U25hcHNob3RzEiAuY29wcGljZS52MS5MaXN0U25hcHNob3RzUmVxdWVzdBohLmNvcHBpY2UudjEuTGlzdFNuYXBzaG90c1Jlc3BvbnNlIgeQAgHw4BgBEksKDEhvbGRTbmFwc2hvdBIfLmNvcHBpY2UudjEuSG9sZFNuYXBzaG90UmVxdWVzdBoULmNvcHBpY2UudjEuU25hcHNob3QiBPDgGAISUQoPUmVsZWFzZVNuYXBzaG90EiIuY29wcGljZS52MS5SZWxlYXNlU25hcHNob3RSZXF1ZXN0GhQuY29wcGljZS52MS5TbmFwc2hvdCIE8OAYAhJcCg1EaWZmU25hcHNob3RzEiAuY29wcGljZS52MS5EaWZmU25hcHNob3RzUmVxdWVzdBohLmNvcHBpY2UudjEuRGlmZlNuYXBzaG90c1Jlc3BvbnNlIgTw4BgCMAESXQoORGVsZXRlU25hcHNob3QSIS5jb3BwaWNlLnYxLkRlbGV0ZVNuYXBzaG90UmVxdWVzdBoiLmNvcHBpY2UudjEuRGVsZXRlU25hcHNob3RSZXNwb25zZSIE8OAYAhJLCghSb2xsYmFjaxIbLmNvcHBpY2UudjEuUm9sbGJhY2tSZXF1ZXN0GhwuY29wcGljZS52MS5Sb2xsYmFja1Jlc3BvbnNlIgTw4BgCEk4KCEdldFVzYWdlEhsuY29wcGljZS52MS5HZXRVc2FnZVJlcXVlc3QaHC5jb3BwaWNlLnYxLkdldFVzYWdlUmVzcG9uc2UiB5ACAfDgGAESVwoLTGlzdExpbmVhZ2USHi5jb3BwaWNlLnYxLkxpc3RMaW5lYWdlUmVxdWVzdBofLmNvcHBpY2UudjEuTGlzdExpbmVhZ2VSZXNwb25zZSIHkAIB8OAYAWIGcHJvdG8z", [file_coppice_v1_annotations, file_coppice_v1_errors, file_coppice_v1_resources, file_google_protobuf_duration, file_google_protobuf_field_mask, file_google_protobuf_timestamp]);
 
 /**
  * See CreateVolume.
@@ -1002,6 +1002,238 @@ export const ReleaseSnapshotRequestSchema: GenMessage<ReleaseSnapshotRequest> = 
   messageDesc(file_coppice_v1_volume_service, 20);
 
 /**
+ * See DiffSnapshots.
+ *
+ * @generated from message coppice.v1.DiffSnapshotsRequest
+ */
+export type DiffSnapshotsRequest = Message<"coppice.v1.DiffSnapshotsRequest"> & {
+  /**
+   * The state to look from: a snapshot, or a volume for its present state.
+   *
+   * @generated from field: string before = 1;
+   */
+  before: string;
+
+  /**
+   * The other state, of the same pool; when absent, the present one of the volume of `before`.
+   *
+   * @generated from field: string after = 2;
+   */
+  after: string;
+
+  /**
+   * Tell only the summary.
+   *
+   * @generated from field: bool summary_only = 3;
+   */
+  summaryOnly: boolean;
+};
+
+/**
+ * Describes the message coppice.v1.DiffSnapshotsRequest.
+ * Use `create(DiffSnapshotsRequestSchema)` to create a new message.
+ */
+export const DiffSnapshotsRequestSchema: GenMessage<DiffSnapshotsRequest> = /*@__PURE__*/
+  messageDesc(file_coppice_v1_volume_service, 21);
+
+/**
+ * Some changes, in order.
+ *
+ * @generated from message coppice.v1.DiffSnapshotsResponse
+ */
+export type DiffSnapshotsResponse = Message<"coppice.v1.DiffSnapshotsResponse"> & {
+  /**
+   * Of all changes. Only in the first message.
+   *
+   * @generated from field: coppice.v1.DiffSummary summary = 1;
+   */
+  summary?: DiffSummary | undefined;
+
+  /**
+   * What is different in `after`, looked at from `before`.
+   *
+   * @generated from field: repeated coppice.v1.FileChange changes = 2;
+   */
+  changes: FileChange[];
+};
+
+/**
+ * Describes the message coppice.v1.DiffSnapshotsResponse.
+ * Use `create(DiffSnapshotsResponseSchema)` to create a new message.
+ */
+export const DiffSnapshotsResponseSchema: GenMessage<DiffSnapshotsResponse> = /*@__PURE__*/
+  messageDesc(file_coppice_v1_volume_service, 22);
+
+/**
+ * What is different, in numbers.
+ *
+ * @generated from message coppice.v1.DiffSummary
+ */
+export type DiffSummary = Message<"coppice.v1.DiffSummary"> & {
+  /**
+   * How many files were added.
+   *
+   * @generated from field: int64 added_count = 1;
+   */
+  addedCount: bigint;
+
+  /**
+   * How many were removed.
+   *
+   * @generated from field: int64 removed_count = 2;
+   */
+  removedCount: bigint;
+
+  /**
+   * How many were changed and have kept their name.
+   *
+   * @generated from field: int64 changed_count = 3;
+   */
+  changedCount: bigint;
+
+  /**
+   * How many have another name.
+   *
+   * @generated from field: int64 renamed_count = 4;
+   */
+  renamedCount: bigint;
+
+  /**
+   * Sums of the bytes of these changes. Absent where the storage doesn't tell them.
+   *
+   * @generated from field: coppice.v1.DiffBytes bytes = 5;
+   */
+  bytes?: DiffBytes | undefined;
+
+  /**
+   * How it was found out.
+   *
+   * @generated from field: coppice.v1.DiffMethod method = 6;
+   */
+  method: DiffMethod;
+};
+
+/**
+ * Describes the message coppice.v1.DiffSummary.
+ * Use `create(DiffSummarySchema)` to create a new message.
+ */
+export const DiffSummarySchema: GenMessage<DiffSummary> = /*@__PURE__*/
+  messageDesc(file_coppice_v1_volume_service, 23);
+
+/**
+ * Sums of bytes; see `size_bytes` of FileChange.
+ *
+ * @generated from message coppice.v1.DiffBytes
+ */
+export type DiffBytes = Message<"coppice.v1.DiffBytes"> & {
+  /**
+   * Of what was added.
+   *
+   * @generated from field: int64 added_bytes = 1;
+   */
+  addedBytes: bigint;
+
+  /**
+   * Of what was removed.
+   *
+   * @generated from field: int64 removed_bytes = 2;
+   */
+  removedBytes: bigint;
+
+  /**
+   * Of what was changed.
+   *
+   * @generated from field: int64 changed_bytes = 3;
+   */
+  changedBytes: bigint;
+
+  /**
+   * Of what has another name.
+   *
+   * @generated from field: int64 renamed_bytes = 4;
+   */
+  renamedBytes: bigint;
+};
+
+/**
+ * Describes the message coppice.v1.DiffBytes.
+ * Use `create(DiffBytesSchema)` to create a new message.
+ */
+export const DiffBytesSchema: GenMessage<DiffBytes> = /*@__PURE__*/
+  messageDesc(file_coppice_v1_volume_service, 24);
+
+/**
+ * One file that is different.
+ *
+ * @generated from message coppice.v1.FileChange
+ */
+export type FileChange = Message<"coppice.v1.FileChange"> & {
+  /**
+   * What has happened to it.
+   *
+   * @generated from field: coppice.v1.FileChangeKind kind = 1;
+   */
+  kind: FileChangeKind;
+
+  /**
+   * What it is.
+   *
+   * @generated from field: coppice.v1.FileType type = 2;
+   */
+  type: FileType;
+
+  /**
+   * From the root of the tree, which is `.`: where it is now, or where it was if it is gone. Bytes that are not UTF-8 are U+FFFD here.
+   *
+   * @generated from field: string path = 3;
+   */
+  path: string;
+
+  /**
+   * The same to the byte; only of a path that is not UTF-8.
+   *
+   * @generated from field: bytes path_bytes = 4;
+   */
+  pathBytes: Uint8Array;
+
+  /**
+   * Where it was, of what was renamed.
+   *
+   * @generated from field: string from_path = 5;
+   */
+  fromPath: string;
+
+  /**
+   * The same to the byte; only of a path that is not UTF-8.
+   *
+   * @generated from field: bytes from_path_bytes = 6;
+   */
+  fromPathBytes: Uint8Array;
+
+  /**
+   * Bytes of data: of what was added or removed all that it has, without holes; else those that are not known to be the same as
+   * before, in whole blocks. Absent where the storage doesn't tell.
+   *
+   * @generated from field: optional int64 size_bytes = 7;
+   */
+  sizeBytes?: bigint | undefined;
+
+  /**
+   * What is different about it, of what was changed, and of what was renamed and changed.
+   *
+   * @generated from field: repeated coppice.v1.FileAspect aspects = 8;
+   */
+  aspects: FileAspect[];
+};
+
+/**
+ * Describes the message coppice.v1.FileChange.
+ * Use `create(FileChangeSchema)` to create a new message.
+ */
+export const FileChangeSchema: GenMessage<FileChange> = /*@__PURE__*/
+  messageDesc(file_coppice_v1_volume_service, 25);
+
+/**
  * A guest whose file systems are frozen around a snapshot, through its agent.
  *
  * @generated from message coppice.v1.GuestFreeze
@@ -1028,7 +1260,7 @@ export type GuestFreeze = Message<"coppice.v1.GuestFreeze"> & {
  * Use `create(GuestFreezeSchema)` to create a new message.
  */
 export const GuestFreezeSchema: GenMessage<GuestFreeze> = /*@__PURE__*/
-  messageDesc(file_coppice_v1_volume_service, 21);
+  messageDesc(file_coppice_v1_volume_service, 26);
 
 /**
  * See SnapshotGroup.
@@ -1098,7 +1330,7 @@ export type SnapshotGroupRequest = Message<"coppice.v1.SnapshotGroupRequest"> & 
  * Use `create(SnapshotGroupRequestSchema)` to create a new message.
  */
 export const SnapshotGroupRequestSchema: GenMessage<SnapshotGroupRequest> = /*@__PURE__*/
-  messageDesc(file_coppice_v1_volume_service, 22);
+  messageDesc(file_coppice_v1_volume_service, 27);
 
 /**
  * See SnapshotGroup.
@@ -1140,7 +1372,7 @@ export type SnapshotGroupResponse = Message<"coppice.v1.SnapshotGroupResponse"> 
  * Use `create(SnapshotGroupResponseSchema)` to create a new message.
  */
 export const SnapshotGroupResponseSchema: GenMessage<SnapshotGroupResponse> = /*@__PURE__*/
-  messageDesc(file_coppice_v1_volume_service, 23);
+  messageDesc(file_coppice_v1_volume_service, 28);
 
 /**
  * See GetSnapshot.
@@ -1161,7 +1393,7 @@ export type GetSnapshotRequest = Message<"coppice.v1.GetSnapshotRequest"> & {
  * Use `create(GetSnapshotRequestSchema)` to create a new message.
  */
 export const GetSnapshotRequestSchema: GenMessage<GetSnapshotRequest> = /*@__PURE__*/
-  messageDesc(file_coppice_v1_volume_service, 24);
+  messageDesc(file_coppice_v1_volume_service, 29);
 
 /**
  * See ListSnapshots.
@@ -1196,7 +1428,7 @@ export type ListSnapshotsRequest = Message<"coppice.v1.ListSnapshotsRequest"> & 
  * Use `create(ListSnapshotsRequestSchema)` to create a new message.
  */
 export const ListSnapshotsRequestSchema: GenMessage<ListSnapshotsRequest> = /*@__PURE__*/
-  messageDesc(file_coppice_v1_volume_service, 25);
+  messageDesc(file_coppice_v1_volume_service, 30);
 
 /**
  * See ListSnapshots.
@@ -1224,7 +1456,7 @@ export type ListSnapshotsResponse = Message<"coppice.v1.ListSnapshotsResponse"> 
  * Use `create(ListSnapshotsResponseSchema)` to create a new message.
  */
 export const ListSnapshotsResponseSchema: GenMessage<ListSnapshotsResponse> = /*@__PURE__*/
-  messageDesc(file_coppice_v1_volume_service, 26);
+  messageDesc(file_coppice_v1_volume_service, 31);
 
 /**
  * See DeleteSnapshot.
@@ -1280,7 +1512,7 @@ export type DeleteSnapshotRequest = Message<"coppice.v1.DeleteSnapshotRequest"> 
  * Use `create(DeleteSnapshotRequestSchema)` to create a new message.
  */
 export const DeleteSnapshotRequestSchema: GenMessage<DeleteSnapshotRequest> = /*@__PURE__*/
-  messageDesc(file_coppice_v1_volume_service, 27);
+  messageDesc(file_coppice_v1_volume_service, 32);
 
 /**
  * See DeleteSnapshot.
@@ -1315,7 +1547,7 @@ export type DeleteSnapshotResponse = Message<"coppice.v1.DeleteSnapshotResponse"
  * Use `create(DeleteSnapshotResponseSchema)` to create a new message.
  */
 export const DeleteSnapshotResponseSchema: GenMessage<DeleteSnapshotResponse> = /*@__PURE__*/
-  messageDesc(file_coppice_v1_volume_service, 28);
+  messageDesc(file_coppice_v1_volume_service, 33);
 
 /**
  * See Rollback.
@@ -1371,7 +1603,7 @@ export type RollbackRequest = Message<"coppice.v1.RollbackRequest"> & {
  * Use `create(RollbackRequestSchema)` to create a new message.
  */
 export const RollbackRequestSchema: GenMessage<RollbackRequest> = /*@__PURE__*/
-  messageDesc(file_coppice_v1_volume_service, 29);
+  messageDesc(file_coppice_v1_volume_service, 34);
 
 /**
  * See Rollback.
@@ -1414,7 +1646,7 @@ export type RollbackResponse = Message<"coppice.v1.RollbackResponse"> & {
  * Use `create(RollbackResponseSchema)` to create a new message.
  */
 export const RollbackResponseSchema: GenMessage<RollbackResponse> = /*@__PURE__*/
-  messageDesc(file_coppice_v1_volume_service, 30);
+  messageDesc(file_coppice_v1_volume_service, 35);
 
 /**
  * See GetUsage.
@@ -1442,7 +1674,7 @@ export type GetUsageRequest = Message<"coppice.v1.GetUsageRequest"> & {
  * Use `create(GetUsageRequestSchema)` to create a new message.
  */
 export const GetUsageRequestSchema: GenMessage<GetUsageRequest> = /*@__PURE__*/
-  messageDesc(file_coppice_v1_volume_service, 31);
+  messageDesc(file_coppice_v1_volume_service, 36);
 
 /**
  * See GetUsage.
@@ -1463,7 +1695,7 @@ export type GetUsageResponse = Message<"coppice.v1.GetUsageResponse"> & {
  * Use `create(GetUsageResponseSchema)` to create a new message.
  */
 export const GetUsageResponseSchema: GenMessage<GetUsageResponse> = /*@__PURE__*/
-  messageDesc(file_coppice_v1_volume_service, 32);
+  messageDesc(file_coppice_v1_volume_service, 37);
 
 /**
  * What a volume or snapshot takes.
@@ -1519,7 +1751,7 @@ export type Usage = Message<"coppice.v1.Usage"> & {
  * Use `create(UsageSchema)` to create a new message.
  */
 export const UsageSchema: GenMessage<Usage> = /*@__PURE__*/
-  messageDesc(file_coppice_v1_volume_service, 33);
+  messageDesc(file_coppice_v1_volume_service, 38);
 
 /**
  * See ListLineage.
@@ -1561,7 +1793,7 @@ export type ListLineageRequest = Message<"coppice.v1.ListLineageRequest"> & {
  * Use `create(ListLineageRequestSchema)` to create a new message.
  */
 export const ListLineageRequestSchema: GenMessage<ListLineageRequest> = /*@__PURE__*/
-  messageDesc(file_coppice_v1_volume_service, 34);
+  messageDesc(file_coppice_v1_volume_service, 39);
 
 /**
  * See ListLineage.
@@ -1589,7 +1821,7 @@ export type ListLineageResponse = Message<"coppice.v1.ListLineageResponse"> & {
  * Use `create(ListLineageResponseSchema)` to create a new message.
  */
 export const ListLineageResponseSchema: GenMessage<ListLineageResponse> = /*@__PURE__*/
-  messageDesc(file_coppice_v1_volume_service, 35);
+  messageDesc(file_coppice_v1_volume_service, 40);
 
 /**
  * One volume, template, or what there was.
@@ -1645,7 +1877,234 @@ export type LineageNode = Message<"coppice.v1.LineageNode"> & {
  * Use `create(LineageNodeSchema)` to create a new message.
  */
 export const LineageNodeSchema: GenMessage<LineageNode> = /*@__PURE__*/
-  messageDesc(file_coppice_v1_volume_service, 36);
+  messageDesc(file_coppice_v1_volume_service, 41);
+
+/**
+ * How differences were found, the fastest first.
+ *
+ * @generated from enum coppice.v1.DiffMethod
+ */
+export const DiffMethod = {
+  /**
+   * Not told.
+   *
+   * @generated from enum value: DIFF_METHOD_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED: 0,
+
+  /**
+   * By what was written since.
+   *
+   * @generated from enum value: DIFF_METHOD_GENERATIONS = 1;
+   */
+  GENERATIONS: 1,
+
+  /**
+   * By all that the file system has of both.
+   *
+   * @generated from enum value: DIFF_METHOD_RECORDS = 2;
+   */
+  RECORDS: 2,
+
+  /**
+   * By a look at each file.
+   *
+   * @generated from enum value: DIFF_METHOD_FILES = 3;
+   */
+  FILES: 3,
+} as const;
+
+/**
+ * How differences were found, the fastest first.
+ *
+ * @generated from enum coppice.v1.DiffMethod
+ */
+export type DiffMethod = (typeof DiffMethod)[keyof typeof DiffMethod] | UnknownEnum;
+
+/**
+ * Describes the enum coppice.v1.DiffMethod.
+ */
+export const DiffMethodSchema: GenEnum<DiffMethod> = /*@__PURE__*/
+  enumDesc(file_coppice_v1_volume_service, 0);
+
+/**
+ * What has happened to a file.
+ *
+ * @generated from enum coppice.v1.FileChangeKind
+ */
+export const FileChangeKind = {
+  /**
+   * Not told.
+   *
+   * @generated from enum value: FILE_CHANGE_KIND_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED: 0,
+
+  /**
+   * It is there now.
+   *
+   * @generated from enum value: FILE_CHANGE_KIND_ADDED = 1;
+   */
+  ADDED: 1,
+
+  /**
+   * It is gone.
+   *
+   * @generated from enum value: FILE_CHANGE_KIND_REMOVED = 2;
+   */
+  REMOVED: 2,
+
+  /**
+   * It is another.
+   *
+   * @generated from enum value: FILE_CHANGE_KIND_CHANGED = 3;
+   */
+  CHANGED: 3,
+
+  /**
+   * It has another name.
+   *
+   * @generated from enum value: FILE_CHANGE_KIND_RENAMED = 4;
+   */
+  RENAMED: 4,
+} as const;
+
+/**
+ * What has happened to a file.
+ *
+ * @generated from enum coppice.v1.FileChangeKind
+ */
+export type FileChangeKind = (typeof FileChangeKind)[keyof typeof FileChangeKind] | UnknownEnum;
+
+/**
+ * Describes the enum coppice.v1.FileChangeKind.
+ */
+export const FileChangeKindSchema: GenEnum<FileChangeKind> = /*@__PURE__*/
+  enumDesc(file_coppice_v1_volume_service, 1);
+
+/**
+ * What a file is.
+ *
+ * @generated from enum coppice.v1.FileType
+ */
+export const FileType = {
+  /**
+   * Not told.
+   *
+   * @generated from enum value: FILE_TYPE_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED: 0,
+
+  /**
+   * A regular file.
+   *
+   * @generated from enum value: FILE_TYPE_FILE = 1;
+   */
+  FILE: 1,
+
+  /**
+   * A directory.
+   *
+   * @generated from enum value: FILE_TYPE_DIRECTORY = 2;
+   */
+  DIRECTORY: 2,
+
+  /**
+   * A symbolic link.
+   *
+   * @generated from enum value: FILE_TYPE_SYMLINK = 3;
+   */
+  SYMLINK: 3,
+
+  /**
+   * A socket, a device or the like.
+   *
+   * @generated from enum value: FILE_TYPE_OTHER = 4;
+   */
+  OTHER: 4,
+
+  /**
+   * A subvolume that lies in the tree and is no part of it.
+   *
+   * @generated from enum value: FILE_TYPE_SUBVOLUME = 5;
+   */
+  SUBVOLUME: 5,
+} as const;
+
+/**
+ * What a file is.
+ *
+ * @generated from enum coppice.v1.FileType
+ */
+export type FileType = (typeof FileType)[keyof typeof FileType] | UnknownEnum;
+
+/**
+ * Describes the enum coppice.v1.FileType.
+ */
+export const FileTypeSchema: GenEnum<FileType> = /*@__PURE__*/
+  enumDesc(file_coppice_v1_volume_service, 2);
+
+/**
+ * What of a file can be different.
+ *
+ * @generated from enum coppice.v1.FileAspect
+ */
+export const FileAspect = {
+  /**
+   * Not told.
+   *
+   * @generated from enum value: FILE_ASPECT_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED: 0,
+
+  /**
+   * What is in it.
+   *
+   * @generated from enum value: FILE_ASPECT_DATA = 1;
+   */
+  DATA: 1,
+
+  /**
+   * Its mode.
+   *
+   * @generated from enum value: FILE_ASPECT_MODE = 2;
+   */
+  MODE: 2,
+
+  /**
+   * Its owner or group.
+   *
+   * @generated from enum value: FILE_ASPECT_OWNER = 3;
+   */
+  OWNER: 3,
+
+  /**
+   * When it was written last, of what is no directory.
+   *
+   * @generated from enum value: FILE_ASPECT_TIMES = 4;
+   */
+  TIMES: 4,
+
+  /**
+   * Extended attributes, and flags such as those of chattr(1).
+   *
+   * @generated from enum value: FILE_ASPECT_ATTRIBUTES = 5;
+   */
+  ATTRIBUTES: 5,
+} as const;
+
+/**
+ * What of a file can be different.
+ *
+ * @generated from enum coppice.v1.FileAspect
+ */
+export type FileAspect = (typeof FileAspect)[keyof typeof FileAspect] | UnknownEnum;
+
+/**
+ * Describes the enum coppice.v1.FileAspect.
+ */
+export const FileAspectSchema: GenEnum<FileAspect> = /*@__PURE__*/
+  enumDesc(file_coppice_v1_volume_service, 3);
 
 /**
  * Makes, copies, changes and removes volumes, and takes and uses their snapshots. Errors of every method: INVALID_ARGUMENT names the
@@ -1830,6 +2289,18 @@ export const VolumeService: GenService<{
     methodKind: "unary";
     input: typeof ReleaseSnapshotRequestSchema;
     output: typeof SnapshotSchema;
+  },
+  /**
+   * Tells which files are different in two states of directory trees, in the order of their paths. The first message has the summary, and
+   * all have changes, some hundreds each. ACCESS_WRITE, although nothing is changed: the names of files are content, which ACCESS_READ
+   * does not show. UNIMPLEMENTED: it is a disk, or the storage can't compare.
+   *
+   * @generated from rpc coppice.v1.VolumeService.DiffSnapshots
+   */
+  diffSnapshots: {
+    methodKind: "server_streaming";
+    input: typeof DiffSnapshotsRequestSchema;
+    output: typeof DiffSnapshotsResponseSchema;
   },
   /**
    * Removes a snapshot. Clones of it live on. FAILED_PRECONDITION with Blockers: somebody has it open, or it is held.
