@@ -241,10 +241,15 @@ export class Jobs {
   }
 }
 
-/** Measuring is for everybody who may read, and takes long: it shall not hold up what changes something, nor everything else. */
+/**
+ * Measuring is for everybody who may read, and takes long: it shall not hold up what changes something, nor everything else. Each proof has a
+ * database of its own, which reads all that it has.
+ */
+const narrow: Readonly<Record<string, string>> = { MeasureUsage: 'measuring', VerifySnapshot: 'proving' };
+
 function laneOf({ pool, job }: Entry): { readonly lane: string; readonly width: number } {
-  const isMeasuring = job.method === 'MeasureUsage';
-  return { lane: `${pool} ${isMeasuring ? 'measuring' : 'working'}`, width: isMeasuring ? 2 : 16 };
+  const kind = narrow[job.method];
+  return { lane: `${pool} ${kind ?? 'working'}`, width: kind === undefined ? 16 : 2 };
 }
 
 function stackOf(error: unknown): string {

@@ -2,6 +2,8 @@ import { create, type MessageInitShape } from '@bufbuild/protobuf';
 import {
   type AdoptDisksResult,
   AdoptDisksResultSchema,
+  type BranchSnapshotResult,
+  BranchSnapshotResultSchema,
   type CloneManyResult,
   CloneManyResultSchema,
   type ExportVolumeResult,
@@ -12,15 +14,20 @@ import {
   type Job,
   type MeasureUsageResult,
   MeasureUsageResultSchema,
+  type VerifySnapshotResult,
+  VerifySnapshotResultSchema,
 } from '../../api/generated/coppice/v1/job_service_pb.ts';
 import { volumeName } from '../../api/resource-names.ts';
 import type { ManyCloned } from '../../engine/clone-many.ts';
 import type { Adopted } from '../../engine/operations/adopt.ts';
+import type { Branched } from '../../engine/operations/branch.ts';
 import type { Exported } from '../../engine/operations/export.ts';
 import type { Imported } from '../../engine/operations/import.ts';
 import type { Usage } from '../../engine/operations/usage.ts';
+import type { Verified } from '../../engine/operations/verify.ts';
 import { CoppiceError, type ErrorData } from '../../model/errors.ts';
-import { toImageFormat, toJobError, toUsage } from '../convert.ts';
+import { toImageFormat, toJobError, toResourceName, toUsage } from '../convert.ts';
+import { toVerification } from '../convert-snapshot.ts';
 import type { ServedPool } from '../pools/served-pool.ts';
 import type { JobControl } from './jobs.ts';
 
@@ -66,6 +73,21 @@ export function cloneManyResult({ cloned, failed }: ManyCloned): CloneManyResult
   return create(CloneManyResultSchema, {
     clonedCount: cloned.length,
     failed: failed.slice(0, mostFailed).map(({ name, error }) => failedItem(name, error)),
+  });
+}
+
+export function verifyResult(pool: string, verified: Verified): VerifySnapshotResult {
+  return create(VerifySnapshotResultSchema, {
+    snapshot: toResourceName(pool, verified.reference),
+    verification: toVerification(verified),
+  });
+}
+
+export function branchResult(pool: string, { name, id, servers }: Branched): BranchSnapshotResult {
+  return create(BranchSnapshotResultSchema, {
+    volume: volumeName(pool, name),
+    uid: id,
+    servers: servers.map(({ isRunning, ...server }) => ({ ...server, running: isRunning })),
   });
 }
 

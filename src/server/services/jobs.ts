@@ -17,19 +17,23 @@ import { adoptResult, cloneManyResult, exportResult, importResult, measure } fro
 import { withoutResult } from '../pools/pool-events.ts';
 import type { ServedPool } from '../pools/served-pool.ts';
 import { sizeField } from './changing-volumes.ts';
+import { databases } from './databases.ts';
 import { requireAllowedPath } from './host-paths.ts';
 import { requireOfPool } from './looking.ts';
 import { poolIn, referenceIn } from './naming.ts';
 import { pageOf } from './paging.ts';
 
+/** Starts a job, once for each request. @throws ConnectError */
+export type StartJob = (
+  request: Repeatable,
+  handler: HandlerContext,
+  pool: string,
+  run: (control: JobControl, served: ServedPool) => Promise<Job['result']>,
+) => Promise<Job>;
+
 /** Long work. */
 export function jobService(context: ServerContext): ServiceImpl<typeof JobService> {
-  const start = async (
-    request: Repeatable,
-    handler: HandlerContext,
-    pool: string,
-    run: (control: JobControl, served: ServedPool) => Promise<Job['result']>,
-  ): Promise<Job> => {
+  const start: StartJob = async (request, handler, pool, run) => {
     const served = servedPool(context, pool);
     const { principal, requestId } = callerOf(handler);
     // Of a request that comes again the job is the same.
@@ -136,6 +140,8 @@ export function jobService(context: ServerContext): ServiceImpl<typeof JobServic
         value: await measure(served, [...new Set(names.map(referenceIn))], control),
       }));
     },
+
+    ...databases(start),
 
     getJob: ({ name }) => required(name),
 

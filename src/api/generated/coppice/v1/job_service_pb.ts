@@ -7,12 +7,12 @@
 import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import { enumDesc, fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
 import { file_coppice_v1_annotations } from "./annotations_pb.ts";
-import type { VolumeType } from "./resources_pb.ts";
+import type { Verification, VolumeType } from "./resources_pb.ts";
 import { file_coppice_v1_resources } from "./resources_pb.ts";
 import type { Usage } from "./volume_service_pb.ts";
 import { file_coppice_v1_volume_service } from "./volume_service_pb.ts";
-import type { Timestamp } from "@bufbuild/protobuf/wkt";
-import { file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
+import type { Duration, Timestamp } from "@bufbuild/protobuf/wkt";
+import { file_google_protobuf_duration, file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
 import type { ErrorInfo } from "../../google/rpc/error_details_pb.ts";
 import { file_google_rpc_error_details } from "../../google/rpc/error_details_pb.ts";
 import type { Message, UnknownEnum } from "@bufbuild/protobuf";
@@ -21,7 +21,7 @@ import type { Message, UnknownEnum } from "@bufbuild/protobuf";
  * Describes the file coppice/v1/job_service.proto.
  */
 export const file_coppice_v1_job_service: GenFile = /*@__PURE__*/
-  fileDesc("Chxjb3BwaWNlL3YxL2pvYl9zZXJ2aWNlLnByb3RvEgpjb3BwaWNlLnYxIqkECgNKb2ISDAoEbmFtZRgBIAEoCRIOCgZtZXRob2QYAiABKAkSIwoFc3RhdGUYAyABKA4yFC5jb3BwaWNlLnYxLkpvYlN0YXRlEikKCHByb2dyZXNzGAQgASgLMhcuY29wcGljZS52MS5Kb2JQcm9ncmVzcxIvCgtjcmVhdGVfdGltZRgFIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLAoIZW5kX3RpbWUYBiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEg8KB2NyZWF0b3IYByABKAkSIwoFZXJyb3IYCCABKAsyFC5jb3BwaWNlLnYxLkpvYkVycm9yEjsKD2ltcG9ydF90ZW1wbGF0ZRgJIAEoCzIgLmNvcHBpY2UudjEuSW1wb3J0VGVtcGxhdGVSZXN1bHRIABI3Cg1leHBvcnRfdm9sdW1lGAogASgLMh4uY29wcGljZS52MS5FeHBvcnRWb2x1bWVSZXN1bHRIABIzCgthZG9wdF9kaXNrcxgLIAEoCzIcLmNvcHBpY2UudjEuQWRvcHREaXNrc1Jlc3VsdEgAEjEKCmNsb25lX21hbnkYDCABKAsyGy5jb3BwaWNlLnYxLkNsb25lTWFueVJlc3VsdEgAEjcKDW1lYXN1cmVfdXNhZ2UYDSABKAsyHi5jb3BwaWNlLnYxLk1lYXN1cmVVc2FnZVJlc3VsdEgAQggKBnJlc3VsdCJKCgtKb2JQcm9ncmVzcxIMCgRzdGVwGAEgASgJEhAKCGZyYWN0aW9uGAIgASgBEgwKBGRvbmUYAyABKAMSDQoFdG90YWwYBCABKAMiTgoISm9iRXJyb3ISDAoEY29kZRgBIAEoBRIPCgdtZXNzYWdlGAIgASgJEiMKBGluZm8YAyABKAsyFS5nb29nbGUucnBjLkVycm9ySW5mbyLKAQoVSW1wb3J0VGVtcGxhdGVSZXF1ZXN0EhgKBnBhcmVudBgBIAEoCUII6uAYBAgBEAESGwoJdm9sdW1lX2lkGAIgASgJQgjq4BgECAEYARIdCgtzb3VyY2VfcGF0aBgDIAEoCUII6uAYBAgBSAESJwoGZm9ybWF0GAQgASgOMhcuY29wcGljZS52MS5JbWFnZUZvcm1hdBIWCgZzaGEyNTYYBSABKAlCBurgGAJQARIaCgpyZXF1ZXN0X2lkGAYgASgJQgbq4BgCQAEinAEKFEltcG9ydFRlbXBsYXRlUmVzdWx0Eg4KBnZvbHVtZRgBIAEoCRILCgN1aWQYAiABKAkSEgoKc2l6ZV9ieXRlcxgDIAEoAxInCgZmb3JtYXQYBCABKA4yFy5jb3BwaWNlLnYxLkltYWdlRm9ybWF0Eg4KBnNoYXJlZBgFIAEoCBIaChJzbmFwc2hvdHNfbGVmdF9vdXQYBiABKAUipAEKE0V4cG9ydFZvbHVtZVJlcXVlc3QSFgoEbmFtZRgBIAEoCUII6uAYBAgBEAQSHQoLdGFyZ2V0X3BhdGgYAiABKAlCCOrgGAQIAUgBEicKBmZvcm1hdBgDIAEoDjIXLmNvcHBpY2UudjEuSW1hZ2VGb3JtYXQSEQoJb3ZlcndyaXRlGAQgASgIEhoKCnJlcXVlc3RfaWQYBSABKAlCBurgGAJAASJfChJFeHBvcnRWb2x1bWVSZXN1bHQSDAoEcGF0aBgBIAEoCRInCgZmb3JtYXQYAiABKA4yFy5jb3BwaWNlLnYxLkltYWdlRm9ybWF0EhIKCnNpemVfYnl0ZXMYAyABKAMi6gEKEUFkb3B0RGlza3NSZXF1ZXN0EhgKBnBhcmVudBgBIAEoCUII6uAYBAgBEAESFwoFcGF0aHMYAiADKAlCCOrgGAQIAUgBEiQKBHR5cGUYAyABKA4yFi5jb3BwaWNlLnYxLlZvbHVtZVR5cGUSDAoEY29weRgEIAEoCBINCgVmb3JjZRgFIAEoCBISCgprZWVwX2dvaW5nGAYgASgIEhgKEHJlbW92ZV9vcmlnaW5hbHMYByABKAgSFQoNdmFsaWRhdGVfb25seRgIIAEoCBIaCgpyZXF1ZXN0X2lkGAkgASgJQgbq4BgCQAEijgEKEEFkb3B0RGlza3NSZXN1bHQSKAoHYWRvcHRlZBgBIAMoCzIXLmNvcHBpY2UudjEuQWRvcHRlZERpc2sSKAoHc2tpcHBlZBgCIAMoCzIXLmNvcHBpY2UudjEuU2tpcHBlZEZpbGUSJgoGZmFpbGVkGAMgAygLMhYuY29wcGljZS52MS5GYWlsZWRJdGVtImkKC0Fkb3B0ZWREaXNrEgwKBHBhdGgYASABKAkSDgoGdm9sdW1lGAIgASgJEhIKCnNpemVfYnl0ZXMYAyABKAMSDgoGYmVmb3JlGAQgASgIEhgKEG9yaWdpbmFsX3JlbW92ZWQYBSABKAgiKwoLU2tpcHBlZEZpbGUSDAoEcGF0aBgBIAEoCRIOCgZyZWFzb24YAiABKAkiQgoKRmFpbGVkSXRlbRIPCgdzdWJqZWN0GAEgASgJEiMKBWVycm9yGAIgASgLMhQuY29wcGljZS52MS5Kb2JFcnJvciK1AQoQQ2xvbmVNYW55UmVxdWVzdBIYCgZzb3VyY2UYASABKAlCCOrgGAQIARAEEhgKBnByZWZpeBgCIAEoCUII6uAYBAgBGAESGQoFY291bnQYAyABKAVCCurgGAYIATCgjQYSIgoKc2l6ZV9ieXRlcxgEIAEoA0IO6uAYCjCAgICAgICAgBASEgoKcmVwbGljYWJsZRgFIAEoCBIaCgpyZXF1ZXN0X2lkGAYgASgJQgbq4BgCQAEiTwoPQ2xvbmVNYW55UmVzdWx0EhQKDGNsb25lZF9jb3VudBgBIAEoBRImCgZmYWlsZWQYAiADKAsyFi5jb3BwaWNlLnYxLkZhaWxlZEl0ZW0iSAoTTWVhc3VyZVVzYWdlUmVxdWVzdBIYCgZwYXJlbnQYASABKAlCCOrgGAQIARABEhcKBW5hbWVzGAIgAygJQgjq4BgECAEQBCJIChJNZWFzdXJlVXNhZ2VSZXN1bHQSIQoGdXNhZ2VzGAEgAygLMhEuY29wcGljZS52MS5Vc2FnZRIPCgdzZXR0bGVkGAIgASgIIicKDUdldEpvYlJlcXVlc3QSFgoEbmFtZRgBIAEoCUII6uAYBAgBEAUigAEKD0xpc3RKb2JzUmVxdWVzdBIYCgZwYXJlbnQYASABKAlCCOrgGAQIARABEhEKCXBhZ2Vfc2l6ZRgCIAEoBRIbCgpwYWdlX3Rva2VuGAMgASgJQgfq4BgDIIACEiMKBXN0YXRlGAQgASgOMhQuY29wcGljZS52MS5Kb2JTdGF0ZSJKChBMaXN0Sm9ic1Jlc3BvbnNlEh0KBGpvYnMYASADKAsyDy5jb3BwaWNlLnYxLkpvYhIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkiKgoQQ2FuY2VsSm9iUmVxdWVzdBIWCgRuYW1lGAEgASgJQgjq4BgECAEQBSIpCg9XYXRjaEpvYlJlcXVlc3QSFgoEbmFtZRgBIAEoCUII6uAYBAgBEAUqnwEKCEpvYlN0YXRlEhkKFUpPQl9TVEFURV9VTlNQRUNJRklFRBAAEhUKEUpPQl9TVEFURV9SVU5OSU5HEAESFwoTSk9CX1NUQVRFX1NVQ0NFRURFRBACEhQKEEpPQl9TVEFURV9GQUlMRUQQAxIXChNKT0JfU1RBVEVfQ0FOQ0VMTEVEEAQSGQoVSk9CX1NUQVRFX0lOVEVSUlVQVEVEEAUqWQoLSW1hZ2VGb3JtYXQSHAoYSU1BR0VfRk9STUFUX1VOU1BFQ0lGSUVEEAASFAoQSU1BR0VfRk9STUFUX1JBVxABEhYKEklNQUdFX0ZPUk1BVF9RQ09XMhACMoEFCgpKb2JTZXJ2aWNlEkoKDkltcG9ydFRlbXBsYXRlEiEuY29wcGljZS52MS5JbXBvcnRUZW1wbGF0ZVJlcXVlc3QaDy5jb3BwaWNlLnYxLkpvYiIE8OAYAhJGCgxFeHBvcnRWb2x1bWUSHy5jb3BwaWNlLnYxLkV4cG9ydFZvbHVtZVJlcXVlc3QaDy5jb3BwaWNlLnYxLkpvYiIE8OAYAhJCCgpBZG9wdERpc2tzEh0uY29wcGljZS52MS5BZG9wdERpc2tzUmVxdWVzdBoPLmNvcHBpY2UudjEuSm9iIgTw4BgDEkAKCUNsb25lTWFueRIcLmNvcHBpY2UudjEuQ2xvbmVNYW55UmVxdWVzdBoPLmNvcHBpY2UudjEuSm9iIgTw4BgCEkYKDE1lYXN1cmVVc2FnZRIfLmNvcHBpY2UudjEuTWVhc3VyZVVzYWdlUmVxdWVzdBoPLmNvcHBpY2UudjEuSm9iIgTw4BgBEj0KBkdldEpvYhIZLmNvcHBpY2UudjEuR2V0Sm9iUmVxdWVzdBoPLmNvcHBpY2UudjEuSm9iIgeQAgHw4BgBEk4KCExpc3RKb2JzEhsuY29wcGljZS52MS5MaXN0Sm9ic1JlcXVlc3QaHC5jb3BwaWNlLnYxLkxpc3RKb2JzUmVzcG9uc2UiB5ACAfDgGAESQAoJQ2FuY2VsSm9iEhwuY29wcGljZS52MS5DYW5jZWxKb2JSZXF1ZXN0Gg8uY29wcGljZS52MS5Kb2IiBPDgGAISQAoIV2F0Y2hKb2ISGy5jb3BwaWNlLnYxLldhdGNoSm9iUmVxdWVzdBoPLmNvcHBpY2UudjEuSm9iIgTw4BgBMAFiBnByb3RvMw", [file_coppice_v1_annotations, file_coppice_v1_resources, file_coppice_v1_volume_service, file_google_protobuf_timestamp, file_google_rpc_error_details]);
+  fileDesc("Chxjb3BwaWNlL3YxL2pvYl9zZXJ2aWNlLnByb3RvEgpjb3BwaWNlLnYxIqMFCgNKb2ISDAoEbmFtZRgBIAEoCRIOCgZtZXRob2QYAiABKAkSIwoFc3RhdGUYAyABKA4yFC5jb3BwaWNlLnYxLkpvYlN0YXRlEikKCHByb2dyZXNzGAQgASgLMhcuY29wcGljZS52MS5Kb2JQcm9ncmVzcxIvCgtjcmVhdGVfdGltZRgFIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLAoIZW5kX3RpbWUYBiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEg8KB2NyZWF0b3IYByABKAkSIwoFZXJyb3IYCCABKAsyFC5jb3BwaWNlLnYxLkpvYkVycm9yEjsKD2ltcG9ydF90ZW1wbGF0ZRgJIAEoCzIgLmNvcHBpY2UudjEuSW1wb3J0VGVtcGxhdGVSZXN1bHRIABI3Cg1leHBvcnRfdm9sdW1lGAogASgLMh4uY29wcGljZS52MS5FeHBvcnRWb2x1bWVSZXN1bHRIABIzCgthZG9wdF9kaXNrcxgLIAEoCzIcLmNvcHBpY2UudjEuQWRvcHREaXNrc1Jlc3VsdEgAEjEKCmNsb25lX21hbnkYDCABKAsyGy5jb3BwaWNlLnYxLkNsb25lTWFueVJlc3VsdEgAEjcKDW1lYXN1cmVfdXNhZ2UYDSABKAsyHi5jb3BwaWNlLnYxLk1lYXN1cmVVc2FnZVJlc3VsdEgAEjsKD3ZlcmlmeV9zbmFwc2hvdBgOIAEoCzIgLmNvcHBpY2UudjEuVmVyaWZ5U25hcHNob3RSZXN1bHRIABI7Cg9icmFuY2hfc25hcHNob3QYDyABKAsyIC5jb3BwaWNlLnYxLkJyYW5jaFNuYXBzaG90UmVzdWx0SABCCAoGcmVzdWx0IkoKC0pvYlByb2dyZXNzEgwKBHN0ZXAYASABKAkSEAoIZnJhY3Rpb24YAiABKAESDAoEZG9uZRgDIAEoAxINCgV0b3RhbBgEIAEoAyJOCghKb2JFcnJvchIMCgRjb2RlGAEgASgFEg8KB21lc3NhZ2UYAiABKAkSIwoEaW5mbxgDIAEoCzIVLmdvb2dsZS5ycGMuRXJyb3JJbmZvIsoBChVJbXBvcnRUZW1wbGF0ZVJlcXVlc3QSGAoGcGFyZW50GAEgASgJQgjq4BgECAEQARIbCgl2b2x1bWVfaWQYAiABKAlCCOrgGAQIARgBEh0KC3NvdXJjZV9wYXRoGAMgASgJQgjq4BgECAFIARInCgZmb3JtYXQYBCABKA4yFy5jb3BwaWNlLnYxLkltYWdlRm9ybWF0EhYKBnNoYTI1NhgFIAEoCUIG6uAYAlABEhoKCnJlcXVlc3RfaWQYBiABKAlCBurgGAJAASKcAQoUSW1wb3J0VGVtcGxhdGVSZXN1bHQSDgoGdm9sdW1lGAEgASgJEgsKA3VpZBgCIAEoCRISCgpzaXplX2J5dGVzGAMgASgDEicKBmZvcm1hdBgEIAEoDjIXLmNvcHBpY2UudjEuSW1hZ2VGb3JtYXQSDgoGc2hhcmVkGAUgASgIEhoKEnNuYXBzaG90c19sZWZ0X291dBgGIAEoBSKkAQoTRXhwb3J0Vm9sdW1lUmVxdWVzdBIWCgRuYW1lGAEgASgJQgjq4BgECAEQBBIdCgt0YXJnZXRfcGF0aBgCIAEoCUII6uAYBAgBSAESJwoGZm9ybWF0GAMgASgOMhcuY29wcGljZS52MS5JbWFnZUZvcm1hdBIRCglvdmVyd3JpdGUYBCABKAgSGgoKcmVxdWVzdF9pZBgFIAEoCUIG6uAYAkABIl8KEkV4cG9ydFZvbHVtZVJlc3VsdBIMCgRwYXRoGAEgASgJEicKBmZvcm1hdBgCIAEoDjIXLmNvcHBpY2UudjEuSW1hZ2VGb3JtYXQSEgoKc2l6ZV9ieXRlcxgDIAEoAyLqAQoRQWRvcHREaXNrc1JlcXVlc3QSGAoGcGFyZW50GAEgASgJQgjq4BgECAEQARIXCgVwYXRocxgCIAMoCUII6uAYBAgBSAESJAoEdHlwZRgDIAEoDjIWLmNvcHBpY2UudjEuVm9sdW1lVHlwZRIMCgRjb3B5GAQgASgIEg0KBWZvcmNlGAUgASgIEhIKCmtlZXBfZ29pbmcYBiABKAgSGAoQcmVtb3ZlX29yaWdpbmFscxgHIAEoCBIVCg12YWxpZGF0ZV9vbmx5GAggASgIEhoKCnJlcXVlc3RfaWQYCSABKAlCBurgGAJAASKOAQoQQWRvcHREaXNrc1Jlc3VsdBIoCgdhZG9wdGVkGAEgAygLMhcuY29wcGljZS52MS5BZG9wdGVkRGlzaxIoCgdza2lwcGVkGAIgAygLMhcuY29wcGljZS52MS5Ta2lwcGVkRmlsZRImCgZmYWlsZWQYAyADKAsyFi5jb3BwaWNlLnYxLkZhaWxlZEl0ZW0iaQoLQWRvcHRlZERpc2sSDAoEcGF0aBgBIAEoCRIOCgZ2b2x1bWUYAiABKAkSEgoKc2l6ZV9ieXRlcxgDIAEoAxIOCgZiZWZvcmUYBCABKAgSGAoQb3JpZ2luYWxfcmVtb3ZlZBgFIAEoCCIrCgtTa2lwcGVkRmlsZRIMCgRwYXRoGAEgASgJEg4KBnJlYXNvbhgCIAEoCSJCCgpGYWlsZWRJdGVtEg8KB3N1YmplY3QYASABKAkSIwoFZXJyb3IYAiABKAsyFC5jb3BwaWNlLnYxLkpvYkVycm9yIrUBChBDbG9uZU1hbnlSZXF1ZXN0EhgKBnNvdXJjZRgBIAEoCUII6uAYBAgBEAQSGAoGcHJlZml4GAIgASgJQgjq4BgECAEYARIZCgVjb3VudBgDIAEoBUIK6uAYBggBMKCNBhIiCgpzaXplX2J5dGVzGAQgASgDQg7q4BgKMICAgICAgICAEBISCgpyZXBsaWNhYmxlGAUgASgIEhoKCnJlcXVlc3RfaWQYBiABKAlCBurgGAJAASJPCg9DbG9uZU1hbnlSZXN1bHQSFAoMY2xvbmVkX2NvdW50GAEgASgFEiYKBmZhaWxlZBgCIAMoCzIWLmNvcHBpY2UudjEuRmFpbGVkSXRlbSJIChNNZWFzdXJlVXNhZ2VSZXF1ZXN0EhgKBnBhcmVudBgBIAEoCUII6uAYBAgBEAESFwoFbmFtZXMYAiADKAlCCOrgGAQIARAEIkgKEk1lYXN1cmVVc2FnZVJlc3VsdBIhCgZ1c2FnZXMYASADKAsyES5jb3BwaWNlLnYxLlVzYWdlEg8KB3NldHRsZWQYAiABKAgivwEKFVZlcmlmeVNuYXBzaG90UmVxdWVzdBIWCgRuYW1lGAEgASgJQgjq4BgECAEQAxIaCgpzdGF0ZW1lbnRzGAIgAygJQgbq4BgCOGQSMwoQcmVjb3ZlcnlfdGltZW91dBgDIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIhChFwcm9ncmFtX2RpcmVjdG9yeRgEIAEoCUIG6uAYAkgBEhoKCnJlcXVlc3RfaWQYBSABKAlCBurgGAJAASJYChRWZXJpZnlTbmFwc2hvdFJlc3VsdBIQCghzbmFwc2hvdBgBIAEoCRIuCgx2ZXJpZmljYXRpb24YAiABKAsyGC5jb3BwaWNlLnYxLlZlcmlmaWNhdGlvbiK8AQoVQnJhbmNoU25hcHNob3RSZXF1ZXN0EhgKBnNvdXJjZRgBIAEoCUII6uAYBAgBEAMSGwoJdm9sdW1lX2lkGAIgASgJQgjq4BgECAEYARIVCg13aXRob3V0X3N0YXJ0GAMgASgIEhYKBHBvcnQYBCABKAVCCOrgGAQw//8DEiEKEXByb2dyYW1fZGlyZWN0b3J5GAUgASgJQgbq4BgCSAESGgoKcmVxdWVzdF9pZBgGIAEoCUIG6uAYAkABIl4KFEJyYW5jaFNuYXBzaG90UmVzdWx0Eg4KBnZvbHVtZRgBIAEoCRILCgN1aWQYAiABKAkSKQoHc2VydmVycxgDIAMoCzIYLmNvcHBpY2UudjEuQnJhbmNoU2VydmVyImMKDEJyYW5jaFNlcnZlchIMCgRuYW1lGAEgASgJEhgKEHNvY2tldF9kaXJlY3RvcnkYAiABKAkSDAoEcG9ydBgDIAEoBRIMCgR1c2VyGAQgASgJEg8KB3J1bm5pbmcYBSABKAgiJwoNR2V0Sm9iUmVxdWVzdBIWCgRuYW1lGAEgASgJQgjq4BgECAEQBSKAAQoPTGlzdEpvYnNSZXF1ZXN0EhgKBnBhcmVudBgBIAEoCUII6uAYBAgBEAESEQoJcGFnZV9zaXplGAIgASgFEhsKCnBhZ2VfdG9rZW4YAyABKAlCB+rgGAMggAISIwoFc3RhdGUYBCABKA4yFC5jb3BwaWNlLnYxLkpvYlN0YXRlIkoKEExpc3RKb2JzUmVzcG9uc2USHQoEam9icxgBIAMoCzIPLmNvcHBpY2UudjEuSm9iEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSIqChBDYW5jZWxKb2JSZXF1ZXN0EhYKBG5hbWUYASABKAlCCOrgGAQIARAFIikKD1dhdGNoSm9iUmVxdWVzdBIWCgRuYW1lGAEgASgJQgjq4BgECAEQBSqfAQoISm9iU3RhdGUSGQoVSk9CX1NUQVRFX1VOU1BFQ0lGSUVEEAASFQoRSk9CX1NUQVRFX1JVTk5JTkcQARIXChNKT0JfU1RBVEVfU1VDQ0VFREVEEAISFAoQSk9CX1NUQVRFX0ZBSUxFRBADEhcKE0pPQl9TVEFURV9DQU5DRUxMRUQQBBIZChVKT0JfU1RBVEVfSU5URVJSVVBURUQQBSpZCgtJbWFnZUZvcm1hdBIcChhJTUFHRV9GT1JNQVRfVU5TUEVDSUZJRUQQABIUChBJTUFHRV9GT1JNQVRfUkFXEAESFgoSSU1BR0VfRk9STUFUX1FDT1cyEAIymQYKCkpvYlNlcnZpY2USSgoOSW1wb3J0VGVtcGxhdGUSIS5jb3BwaWNlLnYxLkltcG9ydFRlbXBsYXRlUmVxdWVzdBoPLmNvcHBpY2UudjEuSm9iIgTw4BgCEkYKDEV4cG9ydFZvbHVtZRIfLmNvcHBpY2UudjEuRXhwb3J0Vm9sdW1lUmVxdWVzdBoPLmNvcHBpY2UudjEuSm9iIgTw4BgCEkIKCkFkb3B0RGlza3MSHS5jb3BwaWNlLnYxLkFkb3B0RGlza3NSZXF1ZXN0Gg8uY29wcGljZS52MS5Kb2IiBPDgGAMSQAoJQ2xvbmVNYW55EhwuY29wcGljZS52MS5DbG9uZU1hbnlSZXF1ZXN0Gg8uY29wcGljZS52MS5Kb2IiBPDgGAISRgoMTWVhc3VyZVVzYWdlEh8uY29wcGljZS52MS5NZWFzdXJlVXNhZ2VSZXF1ZXN0Gg8uY29wcGljZS52MS5Kb2IiBPDgGAESSgoOVmVyaWZ5U25hcHNob3QSIS5jb3BwaWNlLnYxLlZlcmlmeVNuYXBzaG90UmVxdWVzdBoPLmNvcHBpY2UudjEuSm9iIgTw4BgCEkoKDkJyYW5jaFNuYXBzaG90EiEuY29wcGljZS52MS5CcmFuY2hTbmFwc2hvdFJlcXVlc3QaDy5jb3BwaWNlLnYxLkpvYiIE8OAYAhI9CgZHZXRKb2ISGS5jb3BwaWNlLnYxLkdldEpvYlJlcXVlc3QaDy5jb3BwaWNlLnYxLkpvYiIHkAIB8OAYARJOCghMaXN0Sm9icxIbLmNvcHBpY2UudjEuTGlzdEpvYnNSZXF1ZXN0GhwuY29wcGljZS52MS5MaXN0Sm9ic1Jlc3BvbnNlIgeQAgHw4BgBEkAKCUNhbmNlbEpvYhIcLmNvcHBpY2UudjEuQ2FuY2VsSm9iUmVxdWVzdBoPLmNvcHBpY2UudjEuSm9iIgTw4BgCEkAKCFdhdGNoSm9iEhsuY29wcGljZS52MS5XYXRjaEpvYlJlcXVlc3QaDy5jb3BwaWNlLnYxLkpvYiIE8OAYATABYgZwcm90bzM", [file_coppice_v1_annotations, file_coppice_v1_resources, file_coppice_v1_volume_service, file_google_protobuf_duration, file_google_protobuf_timestamp, file_google_rpc_error_details]);
 
 /**
  * A piece of long work.
@@ -131,6 +131,22 @@ export type Job = Message<"coppice.v1.Job"> & {
      */
     value: MeasureUsageResult;
     case: "measureUsage";
+  } | {
+    /**
+     * Of VerifySnapshot.
+     *
+     * @generated from field: coppice.v1.VerifySnapshotResult verify_snapshot = 14;
+     */
+    value: VerifySnapshotResult;
+    case: "verifySnapshot";
+  } | {
+    /**
+     * Of BranchSnapshot.
+     *
+     * @generated from field: coppice.v1.BranchSnapshotResult branch_snapshot = 15;
+     */
+    value: BranchSnapshotResult;
+    case: "branchSnapshot";
   } | { case: undefined; value?: undefined };
 };
 
@@ -773,6 +789,224 @@ export const MeasureUsageResultSchema: GenMessage<MeasureUsageResult> = /*@__PUR
   messageDesc(file_coppice_v1_job_service, 15);
 
 /**
+ * See VerifySnapshot.
+ *
+ * @generated from message coppice.v1.VerifySnapshotRequest
+ */
+export type VerifySnapshotRequest = Message<"coppice.v1.VerifySnapshotRequest"> & {
+  /**
+   * `pools/POOL/volumes/VOLUME/snapshots/SNAPSHOT`
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * Statements for the database, each of which must answer with true, beside those of the settings `verify.sql`. Only with ACCESS_ADMIN
+   * for all pools, else it is PERMISSION_DENIED: a statement can run programs and read files of the host.
+   *
+   * @generated from field: repeated string statements = 2;
+   */
+  statements: string[];
+
+  /**
+   * How long the recovery of the database may take: ten minutes when absent, a day at most.
+   *
+   * @generated from field: google.protobuf.Duration recovery_timeout = 3;
+   */
+  recoveryTimeout?: Duration | undefined;
+
+  /**
+   * Where the programs of the database are, if not in the usual place. Only with ACCESS_ADMIN for all pools, because they are run.
+   *
+   * @generated from field: string program_directory = 4;
+   */
+  programDirectory: string;
+
+  /**
+   * See the top of volume_service.proto: asked again with the same id, the answer is the same job.
+   *
+   * @generated from field: string request_id = 5;
+   */
+  requestId: string;
+};
+
+/**
+ * Describes the message coppice.v1.VerifySnapshotRequest.
+ * Use `create(VerifySnapshotRequestSchema)` to create a new message.
+ */
+export const VerifySnapshotRequestSchema: GenMessage<VerifySnapshotRequest> = /*@__PURE__*/
+  messageDesc(file_coppice_v1_job_service, 16);
+
+/**
+ * What VerifySnapshot has found.
+ *
+ * @generated from message coppice.v1.VerifySnapshotResult
+ */
+export type VerifySnapshotResult = Message<"coppice.v1.VerifySnapshotResult"> & {
+  /**
+   * The snapshot: `pools/POOL/volumes/VOLUME/snapshots/SNAPSHOT`
+   *
+   * @generated from field: string snapshot = 1;
+   */
+  snapshot: string;
+
+  /**
+   * What is recorded on it.
+   *
+   * @generated from field: coppice.v1.Verification verification = 2;
+   */
+  verification?: Verification | undefined;
+};
+
+/**
+ * Describes the message coppice.v1.VerifySnapshotResult.
+ * Use `create(VerifySnapshotResultSchema)` to create a new message.
+ */
+export const VerifySnapshotResultSchema: GenMessage<VerifySnapshotResult> = /*@__PURE__*/
+  messageDesc(file_coppice_v1_job_service, 17);
+
+/**
+ * See BranchSnapshot.
+ *
+ * @generated from message coppice.v1.BranchSnapshotRequest
+ */
+export type BranchSnapshotRequest = Message<"coppice.v1.BranchSnapshotRequest"> & {
+  /**
+   * The snapshot: `pools/POOL/volumes/VOLUME/snapshots/SNAPSHOT`
+   *
+   * @generated from field: string source = 1;
+   */
+  source: string;
+
+  /**
+   * What the clone is to be called. It is made in the same pool.
+   *
+   * @generated from field: string volume_id = 2;
+   */
+  volumeId: string;
+
+  /**
+   * Only make the database safe to be started, and start nothing.
+   *
+   * @generated from field: bool without_start = 3;
+   */
+  withoutStart: boolean;
+
+  /**
+   * The port in the name of the server's socket; 5432 when absent.
+   *
+   * @generated from field: int32 port = 4;
+   */
+  port: number;
+
+  /**
+   * Where the programs of the database are, if not in the usual place. Only with ACCESS_ADMIN for all pools, because they are run.
+   *
+   * @generated from field: string program_directory = 5;
+   */
+  programDirectory: string;
+
+  /**
+   * See the top of volume_service.proto: asked again with the same id, the answer is the same job.
+   *
+   * @generated from field: string request_id = 6;
+   */
+  requestId: string;
+};
+
+/**
+ * Describes the message coppice.v1.BranchSnapshotRequest.
+ * Use `create(BranchSnapshotRequestSchema)` to create a new message.
+ */
+export const BranchSnapshotRequestSchema: GenMessage<BranchSnapshotRequest> = /*@__PURE__*/
+  messageDesc(file_coppice_v1_job_service, 18);
+
+/**
+ * What BranchSnapshot has made.
+ *
+ * @generated from message coppice.v1.BranchSnapshotResult
+ */
+export type BranchSnapshotResult = Message<"coppice.v1.BranchSnapshotResult"> & {
+  /**
+   * The clone: `pools/POOL/volumes/VOLUME`
+   *
+   * @generated from field: string volume = 1;
+   */
+  volume: string;
+
+  /**
+   * Its id.
+   *
+   * @generated from field: string uid = 2;
+   */
+  uid: string;
+
+  /**
+   * Its servers, one for each database that is declared for the volume of the snapshot.
+   *
+   * @generated from field: repeated coppice.v1.BranchServer servers = 3;
+   */
+  servers: BranchServer[];
+};
+
+/**
+ * Describes the message coppice.v1.BranchSnapshotResult.
+ * Use `create(BranchSnapshotResultSchema)` to create a new message.
+ */
+export const BranchSnapshotResultSchema: GenMessage<BranchSnapshotResult> = /*@__PURE__*/
+  messageDesc(file_coppice_v1_job_service, 19);
+
+/**
+ * A server on a branch.
+ *
+ * @generated from message coppice.v1.BranchServer
+ */
+export type BranchServer = Message<"coppice.v1.BranchServer"> & {
+  /**
+   * As the application is declared, such as `postgres`.
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * The directory of its socket, on the server's host.
+   *
+   * @generated from field: string socket_directory = 2;
+   */
+  socketDirectory: string;
+
+  /**
+   * The port in the name of the socket.
+   *
+   * @generated from field: int32 port = 3;
+   */
+  port: number;
+
+  /**
+   * The user to connect as.
+   *
+   * @generated from field: string user = 4;
+   */
+  user: string;
+
+  /**
+   * Whether it was started.
+   *
+   * @generated from field: bool running = 5;
+   */
+  running: boolean;
+};
+
+/**
+ * Describes the message coppice.v1.BranchServer.
+ * Use `create(BranchServerSchema)` to create a new message.
+ */
+export const BranchServerSchema: GenMessage<BranchServer> = /*@__PURE__*/
+  messageDesc(file_coppice_v1_job_service, 20);
+
+/**
  * See GetJob.
  *
  * @generated from message coppice.v1.GetJobRequest
@@ -791,7 +1025,7 @@ export type GetJobRequest = Message<"coppice.v1.GetJobRequest"> & {
  * Use `create(GetJobRequestSchema)` to create a new message.
  */
 export const GetJobRequestSchema: GenMessage<GetJobRequest> = /*@__PURE__*/
-  messageDesc(file_coppice_v1_job_service, 16);
+  messageDesc(file_coppice_v1_job_service, 21);
 
 /**
  * See ListJobs.
@@ -833,7 +1067,7 @@ export type ListJobsRequest = Message<"coppice.v1.ListJobsRequest"> & {
  * Use `create(ListJobsRequestSchema)` to create a new message.
  */
 export const ListJobsRequestSchema: GenMessage<ListJobsRequest> = /*@__PURE__*/
-  messageDesc(file_coppice_v1_job_service, 17);
+  messageDesc(file_coppice_v1_job_service, 22);
 
 /**
  * See ListJobs.
@@ -861,7 +1095,7 @@ export type ListJobsResponse = Message<"coppice.v1.ListJobsResponse"> & {
  * Use `create(ListJobsResponseSchema)` to create a new message.
  */
 export const ListJobsResponseSchema: GenMessage<ListJobsResponse> = /*@__PURE__*/
-  messageDesc(file_coppice_v1_job_service, 18);
+  messageDesc(file_coppice_v1_job_service, 23);
 
 /**
  * See CancelJob.
@@ -882,7 +1116,7 @@ export type CancelJobRequest = Message<"coppice.v1.CancelJobRequest"> & {
  * Use `create(CancelJobRequestSchema)` to create a new message.
  */
 export const CancelJobRequestSchema: GenMessage<CancelJobRequest> = /*@__PURE__*/
-  messageDesc(file_coppice_v1_job_service, 19);
+  messageDesc(file_coppice_v1_job_service, 24);
 
 /**
  * See WatchJob.
@@ -903,7 +1137,7 @@ export type WatchJobRequest = Message<"coppice.v1.WatchJobRequest"> & {
  * Use `create(WatchJobRequestSchema)` to create a new message.
  */
 export const WatchJobRequestSchema: GenMessage<WatchJobRequest> = /*@__PURE__*/
-  messageDesc(file_coppice_v1_job_service, 20);
+  messageDesc(file_coppice_v1_job_service, 25);
 
 /**
  * Where a job is.
@@ -1015,7 +1249,9 @@ export const ImageFormatSchema: GenEnum<ImageFormat> = /*@__PURE__*/
  * when the server is started again.
  *
  * A job that did not come to its end (it failed, was cancelled, or the server ended) leaves nothing that is not whole. ImportTemplate
- * and ExportVolume then leave nothing at all. CloneMany and AdoptDisks make several things: those that were whole stay.
+ * and ExportVolume then leave nothing at all. CloneMany and AdoptDisks make several things: those that were whole stay. Only a server that
+ * is killed may leave the copy on which VerifySnapshot was at work, which the next one of that pool removes, and the volume of a
+ * BranchSnapshot whose server does not run yet, which DeleteVolume removes.
  *
  * Paths are those of the server's host. Whoever has not ACCESS_ADMIN can only name files in directories that the operator has given the
  * server (`coppice serve --image-directory`), else it is PERMISSION_DENIED.
@@ -1082,6 +1318,30 @@ export const JobService: GenService<{
   measureUsage: {
     methodKind: "unary";
     input: typeof MeasureUsageRequestSchema;
+    output: typeof JobSchema;
+  },
+  /**
+   * Proves a snapshot: starts the database that is declared for its volume on a throw-away copy, waits until it has recovered, and
+   * checks it, as the settings of the volume say. The result is recorded on the snapshot, whatever it is: a job that has found the
+   * snapshot bad has succeeded. Errors of the job: INVALID_ARGUMENT: nothing is declared that could be proven; NOT_FOUND.
+   *
+   * @generated from rpc coppice.v1.JobService.VerifySnapshot
+   */
+  verifySnapshot: {
+    methodKind: "unary";
+    input: typeof VerifySnapshotRequestSchema;
+    output: typeof JobSchema;
+  },
+  /**
+   * Makes a writable clone of a snapshot with a database server of its own, which reaches nothing outside of it, and is reached by a
+   * socket in it alone. DeleteVolume of the clone ends the server. Errors of the job: INVALID_ARGUMENT: no database is declared for the
+   * volume; ALREADY_EXISTS: the name is taken; NOT_FOUND.
+   *
+   * @generated from rpc coppice.v1.JobService.BranchSnapshot
+   */
+  branchSnapshot: {
+    methodKind: "unary";
+    input: typeof BranchSnapshotRequestSchema;
     output: typeof JobSchema;
   },
   /**
