@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { connectCoppice } from '../../src/client/index.ts';
+import { Code, connectCoppice } from '../../src/client/index.ts';
 import { beginRun } from '../../src/engine/policy/run.ts';
 import { insidePool } from '../support/inside-pool.ts';
 import { startTestServer, type TestServer } from '../support/test-server.ts';
@@ -101,4 +101,68 @@ test('proves what is due, and tells what can not be relied on', async () => {
   expect(lines.filter(({ message }) => message === 'snapshot can not be relied on')).toMatchObject([
     { level: 'error', pool: 'vms', reference: 'proven@a', failed: 'program' },
   ]);
+});
+
+test('lists policies in pages, and tells what would happen', async () => {
+  using client = connectCoppice({ socket: home.socket });
+  const { vms } = home.pools;
+  const parent = 'pools/vms';
+  for (const name of ['p-1', 'p-2', 'p-3']) {
+    await vms?.create(name, { bytes: 4096 });
+    await client.volumes.updateSettings({
+      name: `${parent}/volumes/${name}`,
+      set: { 'policy.last': '1', 'policy.schedule': 'hourly' },
+    });
+  }
+  const policies = [];
+  for (let pageToken = ''; ; ) {
+    const page = await client.pools.listPolicies({ parent, pageSize: 2, pageToken });
+    expect(page.policies.length).toBeLessThanOrEqual(2);
+    policies.push(...page.policies);
+    pageToken = page.nextPageToken;
+    if (pageToken === '') break;
+  }
+  const declared = (await vms?.policies()) ?? [];
+  expect(policies.map(({ volume }) => volume)).toEqual(
+    declared.map(({ volume }) => `${parent}/volumes/${volume}`),
+  );
+  expect(policies.find(({ volume }) => volume.endsWith('/p-1'))).toMatchObject({
+    settings: { 'policy.last': '1', 'policy.schedule': 'hourly' },
+    schedule: 'hourly',
+    keeps: 'the last 1',
+    snapshotCount: 0,
+    due: true,
+    problem: '',
+  });
+
+  // One by hand stays, of two by the policy the older one goes, and one is due.
+  await vms?.snapshot('p-1', { reason: 'policy' });
+  await vms?.snapshot('p-1', { reason: 'policy' });
+  await vms?.snapshot('p-1@by-hand');
+  const volumes = [`${parent}/volumes/p-1`, `${parent}/volumes/p-2`];
+  const decisions = [];
+  for (let pageToken = ''; ; ) {
+    const page = await client.pools.previewPolicies({ parent, volumes, pageSize: 2, pageToken });
+    decisions.push(...page.decisions);
+    pageToken = page.nextPageToken;
+    if (pageToken === '') break;
+  }
+  const applied = await vms?.applyPolicies({ volumes: ['p-1', 'p-2'], dryRun: true });
+  expect(decisions.map(({ goes, reasons }) => ({ goes, reasons }))).toEqual(
+    applied?.decisions.map(({ goes, reasons }) => ({ goes, reasons })),
+  );
+  expect(decisions.filter(({ goes }) => goes)).toHaveLength(1);
+  expect(decisions.filter(({ planned }) => planned).map(({ snapshot }) => snapshot)).toEqual([
+    expect.stringMatching(/^pools\/vms\/volumes\/p-2\/snapshots\/auto-/),
+  ]);
+  expect(await vms?.listSnapshots('p-2'), 'nothing was taken').toEqual([]);
+  expect(await vms?.listSnapshots('p-1'), 'nothing went').toHaveLength(3);
+});
+
+test('of what is not there nothing is foretold', async () => {
+  using client = connectCoppice({ socket: home.socket });
+  const preview = (volume: string): Promise<unknown> =>
+    client.pools.previewPolicies({ parent: 'pools/vms', volumes: [volume] });
+  await expect(preview('pools/vms/volumes/nowhere')).rejects.toMatchObject({ code: Code.NotFound });
+  await expect(preview('pools/more/volumes/good')).rejects.toMatchObject({ code: Code.InvalidArgument });
 });

@@ -7,11 +7,14 @@ import { type Context, createContext } from '../../engine/context.ts';
 import { type Diagnosis, doctor as diagnose } from '../../engine/doctor/doctor.ts';
 import { listContents, type SnapshotSummary, type VolumeSummary } from '../../engine/operations/list.ts';
 import { type TreeNode, tree } from '../../engine/operations/tree.ts';
+import type { PolicyDecision } from '../../engine/policy/apply.ts';
+import type { VolumePolicy } from '../../engine/policy/policies.ts';
 import { checkPool, type Finding } from '../../engine/pools/check.ts';
 import { type GrowPoolOptions, growPool, type PoolGrown } from '../../engine/pools/grow.ts';
 import { openPoolRoot, type PoolRoot } from '../../engine/pools/open.ts';
 import { runLikeOthers } from '../../linux/priority.ts';
 import { type CarriedFailure, carried } from './carried-failure.ts';
+import { Looks } from './looks.ts';
 
 /**
  * A thread that reads whole pools, so that neither the kernel nor what it says of 20,000 volumes holds up the others. What it found
@@ -38,15 +41,45 @@ export interface LineagePage {
   readonly total: number;
 }
 
+export interface PolicyPage {
+  readonly policies: readonly VolumePolicy[];
+  readonly total: number;
+}
+
+export interface PreviewedDecision extends PolicyDecision {
+  /** There is less free space than a policy wants, and it would go for that. */
+  readonly underPressure: boolean;
+}
+
+export interface PreviewPage {
+  readonly decisions: readonly PreviewedDecision[];
+  readonly total: number;
+  readonly warnings: readonly string[];
+}
+
 export type InventoryTask =
   | { readonly task: 'refresh' }
   | { readonly task: 'verify' }
   | { readonly task: 'check' }
   | { readonly task: 'diagnose' }
   | { readonly task: 'grow'; readonly bytes: number; readonly options: GrowPoolOptions }
-  | { readonly task: 'lineage'; readonly volume?: string; readonly from: number; readonly many: number };
+  | { readonly task: 'lineage'; readonly volume?: string; readonly from: number; readonly many: number }
+  | { readonly task: 'policies'; readonly from: number; readonly many: number }
+  | {
+      readonly task: 'preview';
+      readonly volumes: readonly string[];
+      readonly from: number;
+      readonly many: number;
+    };
 
-type InventoryResult = undefined | readonly Finding[] | Diagnosis | PoolGrown | LineagePage;
+type InventoryResult =
+  | undefined
+  | readonly Finding[]
+  | Diagnosis
+  | PoolGrown
+  | LineagePage
+  | PolicyPage
+  | PreviewPage;
 
 export type InventoryMessage =
   | { readonly id: number; readonly entries: readonly InventoryEntry[] }
@@ -55,9 +88,6 @@ export type InventoryMessage =
 
 /** How many volumes are told in one message. */
 const piece = 200;
-
-/** Milliseconds for which the pages of a lineage come from one look. */
-const lineageAge = 10_000;
 
 const port = parentPort;
 if (port) {
@@ -68,9 +98,7 @@ if (port) {
   const known = new Map<string, string>();
   /** The other side has taken a piece: pieces that lie there together would be taken all at once, and hold up everything else. */
   let onTaken = (): void => {};
-  let lineage:
-    | { readonly of: string | undefined; readonly at: number; readonly nodes: LineageEntry[] }
-    | undefined;
+  const looks = new Looks();
 
   port.on('message', (message: 'close' | 'taken' | ({ readonly id: number } & InventoryTask)) => {
     if (message === 'taken') {
@@ -108,10 +136,22 @@ if (port) {
       collectGarbage();
       return undefined;
     }
-    const { volume, from, many } = message;
-    if (!lineage || lineage.of !== volume || from === 0 || performance.now() - lineage.at > lineageAge)
-      lineage = { of: volume, at: performance.now(), nodes: flat(context, volume) };
-    return { nodes: lineage.nodes.slice(from, from + many), total: lineage.nodes.length };
+    const { from, many } = message;
+    if (message.task === 'policies') {
+      const { policies } = await import('../../engine/policy/policies.ts');
+      const all = await looks.look(['policies'], from, () => policies(context));
+      return { policies: all.slice(from, from + many), total: all.length };
+    }
+    if (message.task === 'preview') {
+      const { volumes } = message;
+      const { decisions, warnings } = await looks.look(['preview', ...volumes], from, () =>
+        preview(context, volumes),
+      );
+      return { decisions: decisions.slice(from, from + many), total: decisions.length, warnings };
+    }
+    const { volume } = message;
+    const nodes = await looks.look(['lineage', volume], from, () => flat(context, volume));
+    return { nodes: nodes.slice(from, from + many), total: nodes.length };
   };
 }
 
@@ -142,6 +182,23 @@ function differences(present: ReturnType<typeof listContents>, known: Map<string
     news.push({ name });
   }
   return news;
+}
+
+/** What would happen if policies were followed now. Changes nothing. */
+async function preview(
+  context: Context,
+  volumes: readonly string[],
+): Promise<Pick<PreviewPage, 'decisions' | 'warnings'>> {
+  const { applyPolicies } = await import('../../engine/policy/apply.ts');
+  const wanted = volumes.length === 0 ? {} : { volumes };
+  const quiet = { signal: undefined, report: () => {} };
+  const applied = await applyPolicies(context, { ...wanted, dryRun: true }, quiet);
+  const pressed = new Set(applied.underPressure);
+  const decisions = applied.decisions.map((each) => ({
+    ...each,
+    underPressure: pressed.has(each.reference),
+  }));
+  return { decisions, warnings: applied.warnings };
 }
 
 /** Parents before children; without recursion, as a lineage may be thousands deep. */

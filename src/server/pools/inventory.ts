@@ -3,7 +3,14 @@ import type { Diagnosis } from '../../engine/doctor/doctor.ts';
 import type { Finding } from '../../engine/pools/check.ts';
 import type { GrowPoolOptions, PoolGrown } from '../../engine/pools/grow.ts';
 import { revived } from './carried-failure.ts';
-import type { InventoryEntry, InventoryMessage, InventoryTask, LineagePage } from './inventory-worker.ts';
+import type {
+  InventoryEntry,
+  InventoryMessage,
+  InventoryTask,
+  LineagePage,
+  PolicyPage,
+  PreviewPage,
+} from './inventory-worker.ts';
 
 interface Waiting {
   readonly resolve: (result: never) => void;
@@ -71,6 +78,15 @@ export class Inventory {
 
   lineage(volume: string | undefined, from: number, many: number): Promise<LineagePage> {
     return this.#ask({ task: 'lineage', from, many, ...(volume !== undefined && { volume }) });
+  }
+
+  policies(from: number, many: number): Promise<PolicyPage> {
+    return this.#ask({ task: 'policies', from, many });
+  }
+
+  /** @param volumes all when there are none */
+  preview(volumes: readonly string[], from: number, many: number): Promise<PreviewPage> {
+    return this.#ask({ task: 'preview', volumes, from, many });
   }
 
   async close(): Promise<void> {

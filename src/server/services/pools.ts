@@ -21,10 +21,13 @@ import { aboutField } from '../failures.ts';
 import type { ServedPool } from '../pools/served-pool.ts';
 import { poolIn } from './naming.ts';
 import { pageOf } from './paging.ts';
+import { policies } from './policies.ts';
 
 /** Pools as a whole. */
 export function poolService(context: ServerContext): ServiceImpl<typeof PoolService> {
   return {
+    ...policies(context),
+
     listPools({ pageSize, pageToken }, handler) {
       const caller = callerOf(handler);
       const served = [...context.pools.values()].filter((each) => mayUse(caller, each.id));

@@ -17,7 +17,7 @@ import type { Message, UnknownEnum } from "@bufbuild/protobuf";
  * Describes the file coppice/v1/pool_service.proto.
  */
 export const file_coppice_v1_pool_service: GenFile = /*@__PURE__*/
-  fileDesc("Ch1jb3BwaWNlL3YxL3Bvb2xfc2VydmljZS5wcm90bxIKY29wcGljZS52MSJCChBMaXN0UG9vbHNSZXF1ZXN0EhEKCXBhZ2Vfc2l6ZRgBIAEoBRIbCgpwYWdlX3Rva2VuGAIgASgJQgfq4BgDIIACIk0KEUxpc3RQb29sc1Jlc3BvbnNlEh8KBXBvb2xzGAEgAygLMhAuY29wcGljZS52MS5Qb29sEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSIoCg5HZXRQb29sUmVxdWVzdBIWCgRuYW1lGAEgASgJQgjq4BgECAEQASIpCg9HZXRTdGF0c1JlcXVlc3QSFgoEbmFtZRgBIAEoCUII6uAYBAgBEAEilQEKEEdldFN0YXRzUmVzcG9uc2USEgoKdXNlZF9ieXRlcxgBIAEoAxIXCg9hdmFpbGFibGVfYnl0ZXMYAiABKAMSGwoOY29tcHJlc3NfcmF0aW8YAyABKAFIAIgBARIkCgVzcGFjZRgEIAEoCzIVLmNvcHBpY2UudjEuUG9vbFNwYWNlQhEKD19jb21wcmVzc19yYXRpbyJFCg9Hcm93UG9vbFJlcXVlc3QSFgoEbmFtZRgBIAEoCUII6uAYBAgBEAESGgoKc2l6ZV9ieXRlcxgCIAEoA0IG6uAYAggBIkMKEEdyb3dQb29sUmVzcG9uc2USEgoKc2l6ZV9ieXRlcxgBIAEoAxIbChNwcmV2aW91c19zaXplX2J5dGVzGAIgASgDIikKD1N5bmNQb29sUmVxdWVzdBIWCgRuYW1lGAEgASgJQgjq4BgECAEQASISChBTeW5jUG9vbFJlc3BvbnNlIioKEENoZWNrUG9vbFJlcXVlc3QSFgoEbmFtZRgBIAEoCUII6uAYBAgBEAEiOgoRQ2hlY2tQb29sUmVzcG9uc2USJQoIZmluZGluZ3MYASADKAsyEy5jb3BwaWNlLnYxLkZpbmRpbmcibwoHRmluZGluZxIKCgJpZBgBIAEoCRImCghzZXZlcml0eRgCIAEoDjIULmNvcHBpY2UudjEuU2V2ZXJpdHkSDwoHc3ViamVjdBgDIAEoCRIPCgdtZXNzYWdlGAQgASgJEg4KBnJlbWVkeRgFIAEoCSIpCg9EaWFnbm9zZVJlcXVlc3QSFgoEbmFtZRgBIAEoCUII6uAYBAgBEAEiOQoQRGlhZ25vc2VSZXNwb25zZRIlCghmaW5kaW5ncxgBIAMoCzITLmNvcHBpY2UudjEuRmluZGluZyJhChVMaXN0VG9tYnN0b25lc1JlcXVlc3QSGAoGcGFyZW50GAEgASgJQgjq4BgECAEQARIRCglwYWdlX3NpemUYAiABKAUSGwoKcGFnZV90b2tlbhgDIAEoCUIH6uAYAyCAAiJcChZMaXN0VG9tYnN0b25lc1Jlc3BvbnNlEikKCnRvbWJzdG9uZXMYASADKAsyFS5jb3BwaWNlLnYxLlRvbWJzdG9uZRIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkiwwEKCVRvbWJzdG9uZRIKCgJpZBgBIAEoCRIRCgl2b2x1bWVfaWQYAiABKAkSLwoLcmVtb3ZlX3RpbWUYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEisKBnJlYXNvbhgEIAEoDjIbLmNvcHBpY2UudjEuVG9tYnN0b25lUmVhc29uEhEKCW5lZWRlZF9ieRgFIAMoCRIXCgpoZWxkX2J5dGVzGAYgASgDSACIAQFCDQoLX2hlbGRfYnl0ZXMqcgoIU2V2ZXJpdHkSGAoUU0VWRVJJVFlfVU5TUEVDSUZJRUQQABIPCgtTRVZFUklUWV9PSxABEhEKDVNFVkVSSVRZX0lORk8QAhIUChBTRVZFUklUWV9XQVJOSU5HEAMSEgoOU0VWRVJJVFlfRVJST1IQBCqNAQoPVG9tYnN0b25lUmVhc29uEiAKHFRPTUJTVE9ORV9SRUFTT05fVU5TUEVDSUZJRUQQABIdChlUT01CU1RPTkVfUkVBU09OX0NMRUFSSU5HEAESHAoYVE9NQlNUT05FX1JFQVNPTl9MSU5FQUdFEAISGwoXVE9NQlNUT05FX1JFQVNPTl9ORUVERUQQAzKOBQoLUG9vbFNlcnZpY2USUQoJTGlzdFBvb2xzEhwuY29wcGljZS52MS5MaXN0UG9vbHNSZXF1ZXN0Gh0uY29wcGljZS52MS5MaXN0UG9vbHNSZXNwb25zZSIHkAIB8OAYARJACgdHZXRQb29sEhouY29wcGljZS52MS5HZXRQb29sUmVxdWVzdBoQLmNvcHBpY2UudjEuUG9vbCIHkAIB8OAYARJOCghHZXRTdGF0cxIbLmNvcHBpY2UudjEuR2V0U3RhdHNSZXF1ZXN0GhwuY29wcGljZS52MS5HZXRTdGF0c1Jlc3BvbnNlIgeQAgHw4BgBEksKCEdyb3dQb29sEhsuY29wcGljZS52MS5Hcm93UG9vbFJlcXVlc3QaHC5jb3BwaWNlLnYxLkdyb3dQb29sUmVzcG9uc2UiBPDgGAMSSwoIU3luY1Bvb2wSGy5jb3BwaWNlLnYxLlN5bmNQb29sUmVxdWVzdBocLmNvcHBpY2UudjEuU3luY1Bvb2xSZXNwb25zZSIE8OAYAhJRCglDaGVja1Bvb2wSHC5jb3BwaWNlLnYxLkNoZWNrUG9vbFJlcXVlc3QaHS5jb3BwaWNlLnYxLkNoZWNrUG9vbFJlc3BvbnNlIgeQAgHw4BgBEksKCERpYWdub3NlEhsuY29wcGljZS52MS5EaWFnbm9zZVJlcXVlc3QaHC5jb3BwaWNlLnYxLkRpYWdub3NlUmVzcG9uc2UiBPDgGAESYAoOTGlzdFRvbWJzdG9uZXMSIS5jb3BwaWNlLnYxLkxpc3RUb21ic3RvbmVzUmVxdWVzdBoiLmNvcHBpY2UudjEuTGlzdFRvbWJzdG9uZXNSZXNwb25zZSIHkAIB8OAYAWIGcHJvdG8z", [file_coppice_v1_annotations, file_coppice_v1_resources, file_google_protobuf_timestamp]);
+  fileDesc("Ch1jb3BwaWNlL3YxL3Bvb2xfc2VydmljZS5wcm90bxIKY29wcGljZS52MSJCChBMaXN0UG9vbHNSZXF1ZXN0EhEKCXBhZ2Vfc2l6ZRgBIAEoBRIbCgpwYWdlX3Rva2VuGAIgASgJQgfq4BgDIIACIk0KEUxpc3RQb29sc1Jlc3BvbnNlEh8KBXBvb2xzGAEgAygLMhAuY29wcGljZS52MS5Qb29sEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSIoCg5HZXRQb29sUmVxdWVzdBIWCgRuYW1lGAEgASgJQgjq4BgECAEQASIpCg9HZXRTdGF0c1JlcXVlc3QSFgoEbmFtZRgBIAEoCUII6uAYBAgBEAEilQEKEEdldFN0YXRzUmVzcG9uc2USEgoKdXNlZF9ieXRlcxgBIAEoAxIXCg9hdmFpbGFibGVfYnl0ZXMYAiABKAMSGwoOY29tcHJlc3NfcmF0aW8YAyABKAFIAIgBARIkCgVzcGFjZRgEIAEoCzIVLmNvcHBpY2UudjEuUG9vbFNwYWNlQhEKD19jb21wcmVzc19yYXRpbyJFCg9Hcm93UG9vbFJlcXVlc3QSFgoEbmFtZRgBIAEoCUII6uAYBAgBEAESGgoKc2l6ZV9ieXRlcxgCIAEoA0IG6uAYAggBIkMKEEdyb3dQb29sUmVzcG9uc2USEgoKc2l6ZV9ieXRlcxgBIAEoAxIbChNwcmV2aW91c19zaXplX2J5dGVzGAIgASgDIikKD1N5bmNQb29sUmVxdWVzdBIWCgRuYW1lGAEgASgJQgjq4BgECAEQASISChBTeW5jUG9vbFJlc3BvbnNlIioKEENoZWNrUG9vbFJlcXVlc3QSFgoEbmFtZRgBIAEoCUII6uAYBAgBEAEiOgoRQ2hlY2tQb29sUmVzcG9uc2USJQoIZmluZGluZ3MYASADKAsyEy5jb3BwaWNlLnYxLkZpbmRpbmcibwoHRmluZGluZxIKCgJpZBgBIAEoCRImCghzZXZlcml0eRgCIAEoDjIULmNvcHBpY2UudjEuU2V2ZXJpdHkSDwoHc3ViamVjdBgDIAEoCRIPCgdtZXNzYWdlGAQgASgJEg4KBnJlbWVkeRgFIAEoCSIpCg9EaWFnbm9zZVJlcXVlc3QSFgoEbmFtZRgBIAEoCUII6uAYBAgBEAEiOQoQRGlhZ25vc2VSZXNwb25zZRIlCghmaW5kaW5ncxgBIAMoCzITLmNvcHBpY2UudjEuRmluZGluZyJfChNMaXN0UG9saWNpZXNSZXF1ZXN0EhgKBnBhcmVudBgBIAEoCUII6uAYBAgBEAESEQoJcGFnZV9zaXplGAIgASgFEhsKCnBhZ2VfdG9rZW4YAyABKAlCB+rgGAMggAIiVQoUTGlzdFBvbGljaWVzUmVzcG9uc2USJAoIcG9saWNpZXMYASADKAsyEi5jb3BwaWNlLnYxLlBvbGljeRIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkihQIKBlBvbGljeRIOCgZ2b2x1bWUYASABKAkSMgoIc2V0dGluZ3MYAiADKAsyIC5jb3BwaWNlLnYxLlBvbGljeS5TZXR0aW5nc0VudHJ5EhAKCHNjaGVkdWxlGAMgASgJEg0KBWtlZXBzGAQgASgJEhYKDnNuYXBzaG90X2NvdW50GAUgASgFEi8KC25ld2VzdF90aW1lGAYgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBILCgNkdWUYByABKAgSDwoHcHJvYmxlbRgIIAEoCRovCg1TZXR0aW5nc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEiewoWUHJldmlld1BvbGljaWVzUmVxdWVzdBIYCgZwYXJlbnQYASABKAlCCOrgGAQIARABEhcKB3ZvbHVtZXMYAiADKAlCBurgGAIQAhIRCglwYWdlX3NpemUYAyABKAUSGwoKcGFnZV90b2tlbhgEIAEoCUIH6uAYAyCAAiJzChdQcmV2aWV3UG9saWNpZXNSZXNwb25zZRItCglkZWNpc2lvbnMYASADKAsyGi5jb3BwaWNlLnYxLlBvbGljeURlY2lzaW9uEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCRIQCgh3YXJuaW5ncxgDIAMoCSKbAQoOUG9saWN5RGVjaXNpb24SEAoIc25hcHNob3QYASABKAkSLwoLY3JlYXRlX3RpbWUYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEg8KB3BsYW5uZWQYAyABKAgSDAoEZ29lcxgEIAEoCBIWCg51bmRlcl9wcmVzc3VyZRgFIAEoCBIPCgdyZWFzb25zGAYgAygJImEKFUxpc3RUb21ic3RvbmVzUmVxdWVzdBIYCgZwYXJlbnQYASABKAlCCOrgGAQIARABEhEKCXBhZ2Vfc2l6ZRgCIAEoBRIbCgpwYWdlX3Rva2VuGAMgASgJQgfq4BgDIIACIlwKFkxpc3RUb21ic3RvbmVzUmVzcG9uc2USKQoKdG9tYnN0b25lcxgBIAMoCzIVLmNvcHBpY2UudjEuVG9tYnN0b25lEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSLDAQoJVG9tYnN0b25lEgoKAmlkGAEgASgJEhEKCXZvbHVtZV9pZBgCIAEoCRIvCgtyZW1vdmVfdGltZRgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASKwoGcmVhc29uGAQgASgOMhsuY29wcGljZS52MS5Ub21ic3RvbmVSZWFzb24SEQoJbmVlZGVkX2J5GAUgAygJEhcKCmhlbGRfYnl0ZXMYBiABKANIAIgBAUINCgtfaGVsZF9ieXRlcypyCghTZXZlcml0eRIYChRTRVZFUklUWV9VTlNQRUNJRklFRBAAEg8KC1NFVkVSSVRZX09LEAESEQoNU0VWRVJJVFlfSU5GTxACEhQKEFNFVkVSSVRZX1dBUk5JTkcQAxISCg5TRVZFUklUWV9FUlJPUhAEKo0BCg9Ub21ic3RvbmVSZWFzb24SIAocVE9NQlNUT05FX1JFQVNPTl9VTlNQRUNJRklFRBAAEh0KGVRPTUJTVE9ORV9SRUFTT05fQ0xFQVJJTkcQARIcChhUT01CU1RPTkVfUkVBU09OX0xJTkVBR0UQAhIbChdUT01CU1RPTkVfUkVBU09OX05FRURFRBADMs8GCgtQb29sU2VydmljZRJRCglMaXN0UG9vbHMSHC5jb3BwaWNlLnYxLkxpc3RQb29sc1JlcXVlc3QaHS5jb3BwaWNlLnYxLkxpc3RQb29sc1Jlc3BvbnNlIgeQAgHw4BgBEkAKB0dldFBvb2wSGi5jb3BwaWNlLnYxLkdldFBvb2xSZXF1ZXN0GhAuY29wcGljZS52MS5Qb29sIgeQAgHw4BgBEk4KCEdldFN0YXRzEhsuY29wcGljZS52MS5HZXRTdGF0c1JlcXVlc3QaHC5jb3BwaWNlLnYxLkdldFN0YXRzUmVzcG9uc2UiB5ACAfDgGAESSwoIR3Jvd1Bvb2wSGy5jb3BwaWNlLnYxLkdyb3dQb29sUmVxdWVzdBocLmNvcHBpY2UudjEuR3Jvd1Bvb2xSZXNwb25zZSIE8OAYAxJLCghTeW5jUG9vbBIbLmNvcHBpY2UudjEuU3luY1Bvb2xSZXF1ZXN0GhwuY29wcGljZS52MS5TeW5jUG9vbFJlc3BvbnNlIgTw4BgCElEKCUNoZWNrUG9vbBIcLmNvcHBpY2UudjEuQ2hlY2tQb29sUmVxdWVzdBodLmNvcHBpY2UudjEuQ2hlY2tQb29sUmVzcG9uc2UiB5ACAfDgGAESSwoIRGlhZ25vc2USGy5jb3BwaWNlLnYxLkRpYWdub3NlUmVxdWVzdBocLmNvcHBpY2UudjEuRGlhZ25vc2VSZXNwb25zZSIE8OAYARJaCgxMaXN0UG9saWNpZXMSHy5jb3BwaWNlLnYxLkxpc3RQb2xpY2llc1JlcXVlc3QaIC5jb3BwaWNlLnYxLkxpc3RQb2xpY2llc1Jlc3BvbnNlIgeQAgHw4BgBEmMKD1ByZXZpZXdQb2xpY2llcxIiLmNvcHBpY2UudjEuUHJldmlld1BvbGljaWVzUmVxdWVzdBojLmNvcHBpY2UudjEuUHJldmlld1BvbGljaWVzUmVzcG9uc2UiB5ACAfDgGAESYAoOTGlzdFRvbWJzdG9uZXMSIS5jb3BwaWNlLnYxLkxpc3RUb21ic3RvbmVzUmVxdWVzdBoiLmNvcHBpY2UudjEuTGlzdFRvbWJzdG9uZXNSZXNwb25zZSIHkAIB8OAYAWIGcHJvdG8z", [file_coppice_v1_annotations, file_coppice_v1_resources, file_google_protobuf_timestamp]);
 
 /**
  * See ListPools.
@@ -385,6 +385,273 @@ export const DiagnoseResponseSchema: GenMessage<DiagnoseResponse> = /*@__PURE__*
   messageDesc(file_coppice_v1_pool_service, 13);
 
 /**
+ * See ListPolicies.
+ *
+ * @generated from message coppice.v1.ListPoliciesRequest
+ */
+export type ListPoliciesRequest = Message<"coppice.v1.ListPoliciesRequest"> & {
+  /**
+   * `pools/POOL`
+   *
+   * @generated from field: string parent = 1;
+   */
+  parent: string;
+
+  /**
+   * The most in the answer: 100 when absent, 1,000 at most; more is taken for that.
+   *
+   * @generated from field: int32 page_size = 2;
+   */
+  pageSize: number;
+
+  /**
+   * `next_page_token` of the page before.
+   *
+   * @generated from field: string page_token = 3;
+   */
+  pageToken: string;
+};
+
+/**
+ * Describes the message coppice.v1.ListPoliciesRequest.
+ * Use `create(ListPoliciesRequestSchema)` to create a new message.
+ */
+export const ListPoliciesRequestSchema: GenMessage<ListPoliciesRequest> = /*@__PURE__*/
+  messageDesc(file_coppice_v1_pool_service, 14);
+
+/**
+ * See ListPolicies.
+ *
+ * @generated from message coppice.v1.ListPoliciesResponse
+ */
+export type ListPoliciesResponse = Message<"coppice.v1.ListPoliciesResponse"> & {
+  /**
+   * By the names of their volumes.
+   *
+   * @generated from field: repeated coppice.v1.Policy policies = 1;
+   */
+  policies: Policy[];
+
+  /**
+   * Ask for the next page with it; empty on the last.
+   *
+   * @generated from field: string next_page_token = 2;
+   */
+  nextPageToken: string;
+};
+
+/**
+ * Describes the message coppice.v1.ListPoliciesResponse.
+ * Use `create(ListPoliciesResponseSchema)` to create a new message.
+ */
+export const ListPoliciesResponseSchema: GenMessage<ListPoliciesResponse> = /*@__PURE__*/
+  messageDesc(file_coppice_v1_pool_service, 15);
+
+/**
+ * Which snapshots of a volume are taken and kept.
+ *
+ * @generated from message coppice.v1.Policy
+ */
+export type Policy = Message<"coppice.v1.Policy"> & {
+  /**
+   * `pools/POOL/volumes/VOLUME`
+   *
+   * @generated from field: string volume = 1;
+   */
+  volume: string;
+
+  /**
+   * The settings `policy.*` of the volume.
+   *
+   * @generated from field: map<string, string> settings = 2;
+   */
+  settings: { [key: string]: string };
+
+  /**
+   * How often a snapshot is taken, such as `hourly`; empty where none is.
+   *
+   * @generated from field: string schedule = 3;
+   */
+  schedule: string;
+
+  /**
+   * Its numbers in words, such as `24 hourly, 7 daily`; empty where there are none.
+   *
+   * @generated from field: string keeps = 4;
+   */
+  keeps: string;
+
+  /**
+   * How many snapshots there are that it has made.
+   *
+   * @generated from field: int32 snapshot_count = 5;
+   */
+  snapshotCount: number;
+
+  /**
+   * When the last of them was made.
+   *
+   * @generated from field: google.protobuf.Timestamp newest_time = 6;
+   */
+  newestTime?: Timestamp | undefined;
+
+  /**
+   * Whether a snapshot is taken the next time that policies are followed.
+   *
+   * @generated from field: bool due = 7;
+   */
+  due: boolean;
+
+  /**
+   * Why it can't be followed, a sentence; empty where it can.
+   *
+   * @generated from field: string problem = 8;
+   */
+  problem: string;
+};
+
+/**
+ * Describes the message coppice.v1.Policy.
+ * Use `create(PolicySchema)` to create a new message.
+ */
+export const PolicySchema: GenMessage<Policy> = /*@__PURE__*/
+  messageDesc(file_coppice_v1_pool_service, 16);
+
+/**
+ * See PreviewPolicies.
+ *
+ * @generated from message coppice.v1.PreviewPoliciesRequest
+ */
+export type PreviewPoliciesRequest = Message<"coppice.v1.PreviewPoliciesRequest"> & {
+  /**
+   * `pools/POOL`
+   *
+   * @generated from field: string parent = 1;
+   */
+  parent: string;
+
+  /**
+   * Those whose policies would be followed; all of the pool when absent.
+   *
+   * @generated from field: repeated string volumes = 2;
+   */
+  volumes: string[];
+
+  /**
+   * The most decisions in the answer: 100 when absent, 1,000 at most; more is taken for that.
+   *
+   * @generated from field: int32 page_size = 3;
+   */
+  pageSize: number;
+
+  /**
+   * `next_page_token` of the page before; the other fields should be those of its request.
+   *
+   * @generated from field: string page_token = 4;
+   */
+  pageToken: string;
+};
+
+/**
+ * Describes the message coppice.v1.PreviewPoliciesRequest.
+ * Use `create(PreviewPoliciesRequestSchema)` to create a new message.
+ */
+export const PreviewPoliciesRequestSchema: GenMessage<PreviewPoliciesRequest> = /*@__PURE__*/
+  messageDesc(file_coppice_v1_pool_service, 17);
+
+/**
+ * See PreviewPolicies.
+ *
+ * @generated from message coppice.v1.PreviewPoliciesResponse
+ */
+export type PreviewPoliciesResponse = Message<"coppice.v1.PreviewPoliciesResponse"> & {
+  /**
+   * One for each snapshot of these volumes, and for each that would be taken.
+   *
+   * @generated from field: repeated coppice.v1.PolicyDecision decisions = 1;
+   */
+  decisions: PolicyDecision[];
+
+  /**
+   * Ask for the next page with it; empty on the last.
+   *
+   * @generated from field: string next_page_token = 2;
+   */
+  nextPageToken: string;
+
+  /**
+   * What a person should know, a sentence each, such as that a clock has jumped. The same on each page.
+   *
+   * @generated from field: repeated string warnings = 3;
+   */
+  warnings: string[];
+};
+
+/**
+ * Describes the message coppice.v1.PreviewPoliciesResponse.
+ * Use `create(PreviewPoliciesResponseSchema)` to create a new message.
+ */
+export const PreviewPoliciesResponseSchema: GenMessage<PreviewPoliciesResponse> = /*@__PURE__*/
+  messageDesc(file_coppice_v1_pool_service, 18);
+
+/**
+ * A snapshot, and why it stays or goes.
+ *
+ * @generated from message coppice.v1.PolicyDecision
+ */
+export type PolicyDecision = Message<"coppice.v1.PolicyDecision"> & {
+  /**
+   * `pools/POOL/volumes/VOLUME/snapshots/SNAPSHOT`
+   *
+   * @generated from field: string snapshot = 1;
+   */
+  snapshot: string;
+
+  /**
+   * When it was taken, by the clock of the host that took it.
+   *
+   * @generated from field: google.protobuf.Timestamp create_time = 2;
+   */
+  createTime?: Timestamp | undefined;
+
+  /**
+   * It would be taken, and is not there yet.
+   *
+   * @generated from field: bool planned = 3;
+   */
+  planned: boolean;
+
+  /**
+   * It would go.
+   *
+   * @generated from field: bool goes = 4;
+   */
+  goes: boolean;
+
+  /**
+   * It would stay if there were more free space. There is less than a policy wants, and so it would go, unless there is enough before it is
+   * its turn.
+   *
+   * @generated from field: bool under_pressure = 5;
+   */
+  underPressure: boolean;
+
+  /**
+   * Why it stays or goes, a few words each.
+   *
+   * @generated from field: repeated string reasons = 6;
+   */
+  reasons: string[];
+};
+
+/**
+ * Describes the message coppice.v1.PolicyDecision.
+ * Use `create(PolicyDecisionSchema)` to create a new message.
+ */
+export const PolicyDecisionSchema: GenMessage<PolicyDecision> = /*@__PURE__*/
+  messageDesc(file_coppice_v1_pool_service, 19);
+
+/**
  * See ListTombstones.
  *
  * @generated from message coppice.v1.ListTombstonesRequest
@@ -417,7 +684,7 @@ export type ListTombstonesRequest = Message<"coppice.v1.ListTombstonesRequest"> 
  * Use `create(ListTombstonesRequestSchema)` to create a new message.
  */
 export const ListTombstonesRequestSchema: GenMessage<ListTombstonesRequest> = /*@__PURE__*/
-  messageDesc(file_coppice_v1_pool_service, 14);
+  messageDesc(file_coppice_v1_pool_service, 20);
 
 /**
  * See ListTombstones.
@@ -445,7 +712,7 @@ export type ListTombstonesResponse = Message<"coppice.v1.ListTombstonesResponse"
  * Use `create(ListTombstonesResponseSchema)` to create a new message.
  */
 export const ListTombstonesResponseSchema: GenMessage<ListTombstonesResponse> = /*@__PURE__*/
-  messageDesc(file_coppice_v1_pool_service, 15);
+  messageDesc(file_coppice_v1_pool_service, 21);
 
 /**
  * Something that is deleted and not gone.
@@ -501,7 +768,7 @@ export type Tombstone = Message<"coppice.v1.Tombstone"> & {
  * Use `create(TombstoneSchema)` to create a new message.
  */
 export const TombstoneSchema: GenMessage<Tombstone> = /*@__PURE__*/
-  messageDesc(file_coppice_v1_pool_service, 16);
+  messageDesc(file_coppice_v1_pool_service, 22);
 
 /**
  * How bad something is.
@@ -684,6 +951,28 @@ export const PoolService: GenService<{
     methodKind: "unary";
     input: typeof DiagnoseRequestSchema;
     output: typeof DiagnoseResponseSchema;
+  },
+  /**
+   * Lists the policies that are declared for volumes, by their settings `policy.*`, in the order of the names of the volumes.
+   * UpdateSettings changes them, and the server follows them every five minutes.
+   *
+   * @generated from rpc coppice.v1.PoolService.ListPolicies
+   */
+  listPolicies: {
+    methodKind: "unary";
+    input: typeof ListPoliciesRequestSchema;
+    output: typeof ListPoliciesResponseSchema;
+  },
+  /**
+   * Tells what would happen if policies were followed now: which snapshots would be taken, which would go, and of each why. Changes
+   * nothing. NOT_FOUND: there is no such volume.
+   *
+   * @generated from rpc coppice.v1.PoolService.PreviewPolicies
+   */
+  previewPolicies: {
+    methodKind: "unary";
+    input: typeof PreviewPoliciesRequestSchema;
+    output: typeof PreviewPoliciesResponseSchema;
   },
   /**
    * Lists what is deleted and not gone: what is still being cleared, and what others still depend on.
