@@ -78,6 +78,29 @@ test('a pool that grows and an export are in it, by whom and how', async () => {
   ]);
 });
 
+test('what is set, held and released is in it, by whom', async () => {
+  const { volumes } = daemon.client;
+  const from = lines().length;
+  await volumes.createVolume({ parent: 'pools/p', volumeId: 'kept', sizeBytes: 4096n });
+  const name = 'pools/p/volumes/kept';
+  await volumes.updateSettings({ name, set: { 'policy.daily': '7' } });
+  await expect(volumes.updateSettings({ name, set: { 'policy.daily': 'often' } })).rejects.toThrow();
+  const { name: snapshot } = await volumes.snapshot({ parent: name, snapshotId: 's' });
+  await volumes.holdSnapshot({ name: snapshot, reason: 'audit' });
+  await volumes.deleteSnapshot({ name: snapshot }).catch(() => {});
+  await volumes.releaseSnapshot({ name: snapshot });
+  const who = { program: 'daemon', principal: 'uid:0', names: ['kept'] };
+  expect(lines().slice(from)).toMatchObject([
+    { ...who, operation: 'create' },
+    { ...who, operation: 'set', outcome: 'ok', arguments: ['kept', { 'policy.daily': '7' }] },
+    { ...who, operation: 'set', outcome: 'invalid_argument' },
+    { ...who, operation: 'snapshot' },
+    { ...who, operation: 'hold', outcome: 'ok', arguments: [['kept@s'], { reason: 'audit' }] },
+    { ...who, operation: 'remove', outcome: 'blocked' },
+    { ...who, operation: 'release', outcome: 'ok' },
+  ]);
+});
+
 test('what a library does beside it is in it, too; and a log that was moved away goes on in a new one', async () => {
   const { openPool } = await import('../../src/index.ts');
   await using other = await openPool(home.path, {

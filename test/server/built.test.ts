@@ -66,6 +66,26 @@ test('its threads do long work, whole lists, and remember request ids', async ()
   expect(findings.length).toBeGreaterThan(0);
 });
 
+test('its threads compare trees, and look at policies', async () => {
+  using coppice = client.connectCoppice({ socket: daemon.socket });
+  const parent = client.poolName('default');
+  const { name } = await coppice.volumes.createVolume({
+    parent,
+    volumeId: 'tree',
+    kind: client.VolumeKind.TREE,
+  });
+  const { name: before } = await coppice.volumes.snapshot({ parent: name, snapshotId: 'before' });
+  const { path } = await coppice.volumes.updateSettings({ name, set: { 'policy.daily': '7' } });
+  writeFileSync(join(path, 'new'), '');
+  const told = await Array.fromAsync(coppice.volumes.diffSnapshots({ before }));
+  expect(told.flatMap(({ changes }) => changes)).toMatchObject([{ path: 'new' }]);
+  const { policies } = await coppice.pools.listPolicies({ parent });
+  expect(policies).toMatchObject([{ volume: name, due: true }]);
+  const { decisions } = await coppice.pools.previewPolicies({ parent });
+  expect(decisions.filter(({ planned }) => planned)).toHaveLength(1);
+  await coppice.volumes.deleteVolume({ name, withSnapshots: true });
+});
+
 test('the first page of a list has what others have made just now, also under a name that was touched here', async () => {
   using coppice = client.connectCoppice({ socket: daemon.socket });
   const parent = client.poolName('default');
