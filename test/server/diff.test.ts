@@ -1,4 +1,4 @@
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Code, ConnectError } from '@connectrpc/connect';
 import { afterAll, beforeAll, expect, test } from 'vitest';
@@ -14,6 +14,7 @@ import {
   FileType,
 } from '../../src/client/index.ts';
 import type { Pool } from '../../src/index.ts';
+import { comparison } from '../../src/server/pools/comparison.ts';
 import { startTestServer, type TestServer } from '../support/test-server.ts';
 
 /** What is different in two trees: all of it, in small pieces, to who reads slowly, and to who goes away. */
@@ -143,4 +144,22 @@ test('a time limit that passes ends it, and the next one goes on', async () => {
   expect((await all({ before, after })).length).toBeGreaterThan(1);
   const failed = home.takeLog().filter(({ level }) => level === 'error');
   expect(failed).toEqual([]);
+});
+
+test('what is given up is over when it says so, and has left nothing', async () => {
+  const giveUp = new AbortController();
+  const task = { path: pool.path, id: pool.id, from: 'tree@before', to: null, isSummary: false };
+  const pieces = comparison(task, giveUp.signal);
+  expect(await pieces.next()).toMatchObject({ value: { summary: { counts: { added: files + 2 } } } });
+  expect(await pieces.next()).toMatchObject({ done: false, value: { changes: expect.anything() } });
+  giveUp.abort();
+  await expect(pieces.next()).rejects.toMatchObject({ name: 'AbortError' });
+  // The copy of the present state was the thread's to clear.
+  expect(readdirSync(join(pool.path, '.staging'))).toEqual([]);
+});
+
+test('another pool at the same place is not compared', async () => {
+  const task = { path: pool.path, id: 'another', from: 'tree@before', to: null, isSummary: false };
+  const pieces = comparison(task, new AbortController().signal);
+  await expect(pieces.next()).rejects.toMatchObject({ code: 'not_a_pool' });
 });
