@@ -47,3 +47,25 @@ test('a stop ends what runs, and what is just starting; nothing starts after it'
   await later.settle('p', async () => undefined);
   expect(later.list('p').map((job) => job.state)).toEqual([JobState.INTERRUPTED, JobState.INTERRUPTED]);
 });
+
+test('an end is told when it is written down, and not before', async () => {
+  const writing = Promise.withResolvers<void>();
+  const mayGoOn = Promise.withResolvers<void>();
+  class HeldState extends State {
+    override async saveJob(job: Parameters<State['saveJob']>[0]): Promise<void> {
+      if (job.ended !== undefined) {
+        writing.resolve();
+        await mayGoOn.promise;
+      }
+      await super.saveJob(job);
+    }
+  }
+  await using held = new HeldState(scratchDirectory('held'));
+  const jobs = new Jobs(held, log, () => {});
+  const started = await jobs.start({ ...request, run: async () => ({ case: undefined }) });
+  await writing.promise;
+  expect(jobs.get(started.name)?.state).toBe(JobState.RUNNING);
+  mayGoOn.resolve();
+  await jobs.nextChange(started, AbortSignal.timeout(10_000));
+  expect(jobs.get(started.name)?.state).toBe(JobState.SUCCEEDED);
+});

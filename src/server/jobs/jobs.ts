@@ -91,8 +91,7 @@ export class Jobs {
       } catch {
         continue; // the pool has gone again: when it comes back
       }
-      this.#change(entry, result ? { state: JobState.SUCCEEDED, result } : interrupted());
-      await this.#saveIfPossible(id, entry);
+      await this.#end(id, entry, result ? { state: JobState.SUCCEEDED, result } : interrupted());
     }
   }
 
@@ -184,6 +183,7 @@ export class Jobs {
 
   async #run(id: string, entry: Entry, run: JobRequest['run'], requestId: string): Promise<void> {
     const { signal } = entry.abort;
+    let ending: MessageInitShape<typeof JobSchema>;
     try {
       const { lane, width } = laneOf(entry);
       const result = await this.#lanes.run(lane, width, signal, () =>
@@ -192,32 +192,34 @@ export class Jobs {
       const isCut = signal.aborted && isPartial(result);
       const total = entry.job.progress?.total ?? 0n;
       const progress = { step: 'done', fraction: 1, done: total, total };
-      const ending = isCut ? endOf(signal) : { state: JobState.SUCCEEDED, progress };
-      this.#change(entry, { ...ending, result });
+      ending = { ...(isCut ? endOf(signal) : { state: JobState.SUCCEEDED, progress }), result };
     } catch (error) {
       const isCancelled = signal.aborted && error instanceof CoppiceError && error.code === 'cancelled';
       if (!(error instanceof CoppiceError))
         this.#log.error('job failed', { job: entry.job.name, requestId, error: stackOf(error) });
-      this.#change(
-        entry,
-        isCancelled ? endOf(signal) : { state: JobState.FAILED, error: toJobError(error, requestId) },
-      );
+      ending = isCancelled ? endOf(signal) : { state: JobState.FAILED, error: toJobError(error, requestId) };
     }
-    await this.#saveIfPossible(id, entry);
+    await this.#end(id, entry, ending);
+  }
+
+  /** It is written down before it is told: who has heard how a job ended hears the same after a crash. */
+  async #end(id: string, entry: Entry, ending: MessageInitShape<typeof JobSchema>): Promise<void> {
+    const job = changed(entry.job, { ...ending, endTime: timestampFromMs(Date.now()) });
+    await this.#saveIfPossible(id, { ...entry, job });
+    this.#tell(entry, job);
   }
 
   #report(entry: Entry, { step, fraction, done = 0, total = 0 }: OperationProgress): void {
     const now = performance.now();
     if (step === entry.job.progress?.step && now - entry.told < usualPause) return;
     entry.told = now;
-    this.#change(entry, { progress: { step, fraction, done: BigInt(done), total: BigInt(total) } });
+    const progress = { step, fraction, done: BigInt(done), total: BigInt(total) };
+    this.#tell(entry, changed(entry.job, { progress }));
   }
 
-  #change(entry: Entry, changed: MessageInitShape<typeof JobSchema>): void {
-    const endTime = changed.state === undefined ? {} : { endTime: timestampFromMs(Date.now()) };
-    const { $typeName, $unknown, ...before } = entry.job;
-    entry.job = create(JobSchema, { ...before, ...changed, ...endTime });
-    this.#onChange(entry.pool, entry.job, EventType.CHANGED);
+  #tell(entry: Entry, job: Job): void {
+    entry.job = job;
+    this.#onChange(entry.pool, job, EventType.CHANGED);
     for (const tell of entry.waiting) tell();
   }
 
@@ -250,6 +252,10 @@ const narrow: Readonly<Record<string, string>> = { MeasureUsage: 'measuring', Ve
 function laneOf({ pool, job }: Entry): { readonly lane: string; readonly width: number } {
   const kind = narrow[job.method];
   return { lane: `${pool} ${kind ?? 'working'}`, width: kind === undefined ? 16 : 2 };
+}
+
+function changed({ $typeName, $unknown, ...before }: Job, news: MessageInitShape<typeof JobSchema>): Job {
+  return create(JobSchema, { ...before, ...news });
 }
 
 function stackOf(error: unknown): string {
