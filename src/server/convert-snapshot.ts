@@ -9,7 +9,7 @@ import {
   VerificationResult,
   VerificationSchema,
 } from '../api/generated/coppice/v1/resources_pb.ts';
-import { snapshotName } from '../api/resource-names.ts';
+import { snapshotName, volumeName } from '../api/resource-names.ts';
 import type { SnapshotSummary } from '../engine/operations/list.ts';
 import type { Snapshotted } from '../engine/taking.ts';
 import type {
@@ -23,7 +23,7 @@ import { timeField } from './convert.ts';
 
 export function toSnapshot(pool: string, snapshot: SnapshotSummary): Snapshot {
   const [volume = '', name = ''] = snapshot.reference.split('@', 2);
-  const { hold, verified, applications = [] } = snapshot;
+  const { hold, verified, applications = [], together } = snapshot;
   return create(SnapshotSchema, {
     name: snapshotName(pool, volume, name),
     ...timeField('createTime', snapshot.created),
@@ -36,6 +36,7 @@ export function toSnapshot(pool: string, snapshot: SnapshotSummary): Snapshot {
     ...(hold && { hold: { ...timeField('createTime', hold.at), reason: hold.reason ?? '' } }),
     ...timeField('expireTime', snapshot.expires),
     ...(verified && { verification: toVerification(verified) }),
+    applicationVolumes: (together?.volumes ?? []).map((each) => volumeName(pool, each.volume)),
   });
 }
 

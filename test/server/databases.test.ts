@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process';
-import { chmodSync, existsSync, writeFileSync } from 'node:fs';
+import { chmodSync, chownSync, existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { Code, ConnectError } from '@connectrpc/connect';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -220,6 +220,38 @@ describe.skipIf(skipped !== '')(`a volume with a running PostgreSQL${skipped}`, 
     const asked = await writer.volumes.rollback({ name: undo, stop: true, validateOnly: true });
     expect(asked.blockers.length).toBeGreaterThan(0);
     expect((await cluster.query('SELECT 1 AS one'))[0]?.['one']).toBe(1);
+  });
+
+  test('what is done to one volume of a cluster in several is seen of the others at once', async () => {
+    await pool.create('far', { kind: 'tree' });
+    const far = join(await pool.diskPath('far'), 'space');
+    mkdirSync(far, { mode: 0o700 });
+    chownSync(far, postgresUser.uid, postgresUser.gid);
+    await cluster.query(`CREATE TABLESPACE far LOCATION '${far}'`);
+    await cluster.query('CREATE TABLE remote TABLESPACE far AS SELECT generate_series(1, 42) AS n');
+    const settings = { 'quiesce.postgres': 'pg,volumes=far' };
+    await client.volumes.updateSettings({ name: parent, set: settings });
+    const other = 'pools/vms/volumes/far';
+    const listed = async (): Promise<readonly string[]> =>
+      (await client.volumes.listSnapshots({ parent: other })).snapshots.map(({ name }) => name);
+    const names = async (): Promise<readonly string[]> =>
+      (await client.volumes.listVolumes({ parent: 'pools/vms' })).volumes.map(({ name }) => name);
+    const taken = await client.volumes.snapshot({ parent, snapshotId: 'both' });
+    expect(taken.applicationVolumes).toEqual([other]);
+    expect(await listed()).toEqual([`${other}/snapshots/both`]);
+    const branched = await ended(
+      client.jobs.branchSnapshot({ source: taken.name, volumeId: 'two', withoutStart: true }),
+    );
+    const [along] = branched.result.case === 'branchSnapshot' ? branched.result.value.withVolumes : [];
+    expect(along).toBe('pools/vms/volumes/two-far');
+    expect(await names()).toContain(along);
+    const { undo, withVolumes } = await client.volumes.rollback({ name: taken.name, stop: true });
+    expect(withVolumes).toEqual([other]);
+    expect(await listed()).toHaveLength(2);
+    await client.volumes.deleteVolume({ name: 'pools/vms/volumes/two' });
+    expect(await names()).not.toContain(along);
+    await client.volumes.deleteSnapshot({ name: undo });
+    expect(await listed()).toEqual([`${other}/snapshots/both`]);
   });
 
   /** By the hook below there may be another server than the one that was begun with. */

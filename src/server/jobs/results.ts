@@ -83,11 +83,15 @@ export function verifyResult(pool: string, verified: Verified): VerifySnapshotRe
   });
 }
 
-export function branchResult(pool: string, { name, id, servers }: Branched): BranchSnapshotResult {
+export function branchResult(
+  pool: string,
+  { name, id, servers, with: others = [] }: Branched,
+): BranchSnapshotResult {
   return create(BranchSnapshotResultSchema, {
     volume: volumeName(pool, name),
     uid: id,
     servers: servers.map(({ isRunning, ...server }) => ({ ...server, running: isRunning })),
+    withVolumes: others.map((each) => volumeName(pool, each)),
   });
 }
 

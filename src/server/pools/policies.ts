@@ -83,9 +83,8 @@ async function applyTo(served: ServedPool, { log, signal }: Chores): Promise<voi
     signal,
   });
   const references = [...taken, ...removed].map(({ reference }) => reference);
-  const volumes = [...new Set(references.map((reference) => reference.split('@', 1)[0] ?? ''))];
-  // What is known of these is looked at again.
-  await served.change(volumes, async () => {});
+  const along = taken.flatMap((each) => each.with ?? []);
+  await served.alsoChanged([...references, ...along]);
   if (references.length > 0)
     log.info('policies applied', { pool: served.id, taken: taken.length, removed: removed.length });
   for (const { reference, error } of failed)
@@ -97,8 +96,7 @@ async function applyTo(served: ServedPool, { log, signal }: Chores): Promise<voi
 
 async function verifyIn(served: ServedPool, { log, signal }: Chores): Promise<void> {
   const { due, verified, failed } = await served.pool.verifyDue({ signal });
-  // What is known of these is looked at again.
-  await served.change([...new Set(due.map((reference) => reference.split('@', 1)[0] ?? ''))], async () => {});
+  await served.alsoChanged(due);
   for (const { reference, result, checks } of verified) {
     const bad = checks.filter((check) => check.result === 'failed').map(({ name }) => name);
     if (result === 'passed') log.info('snapshot verified', { pool: served.id, reference });

@@ -95,7 +95,11 @@ export class ServedPool implements AsyncDisposable {
   /** Resolves when the index tells what was there at a moment after the call. @throws ConnectError UNAVAILABLE */
   async refreshed(): Promise<void> {
     await this.inventory.refresh();
-    // What was touched lately is looked at one by one: in the round that is under way, or in the next.
+    await this.#rereadDone();
+  }
+
+  /** What was touched lately is looked at one by one: in the round that is under way, or in the next. */
+  async #rereadDone(): Promise<void> {
     for (let rounds = 0; rounds < 2 && this.#isRereading; rounds++) await this.#round.promise;
   }
 
@@ -127,6 +131,13 @@ export class ServedPool implements AsyncDisposable {
       // After a failure something may have happened all the same.
       else for (const name of names) this.#reread(name);
     }
+  }
+
+  /** What was done to a volume has changed these, too. Resolves when they were looked at again. */
+  async alsoChanged(references: readonly string[]): Promise<void> {
+    if (references.length === 0) return;
+    for (const name of new Set(references.map((each) => each.split('@', 1)[0] ?? ''))) this.#reread(name);
+    await this.#rereadDone();
   }
 
   /** Whether a line of the audit log is about what was done through this. */

@@ -6,7 +6,7 @@ import { callerOf, poolFor } from '../context.ts';
 import { badRequest, refused } from '../failures.ts';
 import { branchResult, verifyResult } from '../jobs/results.ts';
 import type { StartJob } from './jobs.ts';
-import { poolIn, referenceIn, volumeIn } from './naming.ts';
+import { poolIn, referenceIn } from './naming.ts';
 
 /** What starts databases on copies of snapshots. */
 export function databases(
@@ -25,7 +25,7 @@ export function databases(
         const pool = poolFor(served, handler);
         const verified = await pool.verify(referenceIn(name), { ...options, signal, onProgress });
         // It may take many minutes, in which others change the volume: only now it is looked at again.
-        await served.change([volumeIn(name)], async () => {});
+        await served.alsoChanged([verified.reference]);
         return { case: 'verifySnapshot', value: verifyResult(served.id, verified) };
       });
     },
@@ -41,6 +41,7 @@ export function databases(
         const branched = await served.change([name], () =>
           poolFor(served, handler).branch(referenceIn(source), name, { ...options, signal, onProgress }),
         );
+        await served.alsoChanged(branched.with ?? []);
         return { case: 'branchSnapshot', value: branchResult(served.id, branched) };
       });
     },

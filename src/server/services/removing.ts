@@ -76,7 +76,9 @@ function remove(
       // Who comes back after a crash is told by this whether they are gone: others may have taken their names.
       await note(async () => JSON.stringify(Object.fromEntries(await identities(served, references))));
       const names = new Set(references.map((reference) => reference.split('@', 1)[0] ?? ''));
-      return answerOf(pool, await served.change([...names], run, forget));
+      const result = await served.change([...names], run, forget);
+      await served.alsoChanged(result.removed.filter((each) => !names.has(each.split('@', 1)[0] ?? '')));
+      return answerOf(pool, result);
     },
   });
 }

@@ -54,6 +54,7 @@ export function snapshotting(context: ServerContext): Snapshotting {
             },
             ({ summary: added }, index) => addSnapshot(index, volume, added),
           );
+          await served.alsoChanged(taken.with ?? []);
           return toTakenSnapshot(served.id, summary, taken);
         },
       });
@@ -132,13 +133,16 @@ export function snapshotting(context: ServerContext): Snapshotting {
             undo,
             blockers = [],
             warnings = [],
+            with: others = [],
           } = await (request.validateOnly ? roll() : served.change([volume], roll));
+          if (!request.validateOnly) await served.alsoChanged(others.map((each) => each.volume));
           const [, kept] = undo?.split('@', 2) ?? [];
           return create(RollbackResponseSchema, {
             ...answer,
             ...(kept !== undefined && { undo: snapshotName(served.id, volume, kept) }),
             blockers: blockers.map(toBlocker),
             warnings: [...warnings],
+            withVolumes: others.map((each) => volumeName(served.id, each.volume)),
           });
         },
       });
