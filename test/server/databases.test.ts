@@ -222,7 +222,7 @@ describe.skipIf(skipped !== '')(`a volume with a running PostgreSQL${skipped}`, 
     expect((await cluster.query('SELECT 1 AS one'))[0]?.['one']).toBe(1);
   });
 
-  test('what is done to one volume of a cluster in several is seen of the others at once', async () => {
+  test('what is done to one volume of a cluster in several is told with the others', async () => {
     await pool.create('far', { kind: 'tree' });
     const far = join(await pool.diskPath('far'), 'space');
     mkdirSync(far, { mode: 0o700 });
