@@ -54,6 +54,7 @@ const debianPackages = [
     why: 'tests the manual',
   },
   { name: 'mandoc', group: 'test', files: ['mandoc'], why: 'tests the manual' },
+  { name: 'systemd', group: 'test', files: ['/lib/systemd/systemd'], why: 'stops and starts units in tests' },
   { name: 'strace', group: 'test', files: ['strace'], why: 'tests which system calls are made' },
   {
     name: 'python3-grpcio',

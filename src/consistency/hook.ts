@@ -17,7 +17,8 @@ export function make(name: string, value: string): Quiescer {
     name,
     level: 'application',
     program: where,
-    words: { pre: ['pre'], post: ['post'] },
+    thing: `hook ${where}`,
+    words: async () => ({ pre: ['pre'], post: ['post'] }),
     milliseconds: checkTimeout(secondsOf(declaration, 'timeout') ?? usualLimits.hold),
     details: { hook: where },
   });

@@ -14,13 +14,15 @@ export interface AroundSnapshot {
   readonly name: string;
   readonly level: Consistency;
   readonly program: string;
-  /** What it is given, before and after. */
-  readonly words: HookPlan['words'];
+  /** What it is given, before and after; undefined when there is nothing to be done, as when nothing runs. */
+  readonly words: (signal: AbortSignal) => Promise<HookPlan['words'] | undefined>;
   /** Milliseconds that it has, each time, and that may pass in between. */
   readonly milliseconds: number;
   readonly details: Readonly<Record<string, string>>;
-  /** Whether there is anything to be done, as when nothing runs; asked when all is prepared. */
-  readonly isNeeded?: () => Promise<boolean>;
+  /** What is brought to rest: who does that to the same thing takes turns, because what one has stopped another one must not start. */
+  readonly thing: string;
+  /** Fails when that is not at rest as it should be; asked also when there was nothing to be done. */
+  readonly confirm?: (signal: AbortSignal) => Promise<void>;
 }
 
 /** Milliseconds more than a program has, for its ending by force. */
@@ -39,7 +41,6 @@ export class ProgramAround implements Quiescer {
   #runner: Runner | undefined;
   #isBegun = false;
   #isHeld = false;
-  #isNeeded = true;
   #turn: Turn | undefined;
 
   constructor(about: AroundSnapshot) {
@@ -51,11 +52,11 @@ export class ProgramAround implements Quiescer {
     this.limits = { ...usualLimits, hold: limit, release: limit + allowance };
   }
 
-  async prepare({ subject }: Scope): Promise<Preparation> {
-    const { program, setting, words, milliseconds } = this.#about;
+  async prepare({ subject }: Scope, signal: AbortSignal): Promise<Preparation> {
+    const { program, setting, milliseconds } = this.#about;
     requireProgram(program, setting);
-    this.#isNeeded = (await this.#about.isNeeded?.()) ?? true;
-    if (!this.#isNeeded) return {};
+    const words = await this.#about.words(signal);
+    if (!words) return {};
     this.#plan = {
       program,
       words,
@@ -72,23 +73,22 @@ export class ProgramAround implements Quiescer {
   }
 
   async hold(signal: AbortSignal): Promise<void> {
-    if (!this.#isNeeded) return;
-    if (!this.#runner) throw new Error('nothing is prepared');
     signal.throwIfAborted();
-    // What one has stopped, another one must not start.
-    this.#turn = openTurn(
-      `program-${createHash('sha256').update(this.#about.program).update(this.#about.words.pre.join('\0')).digest('hex').slice(0, 32)}`,
-    );
+    const { thing, confirm } = this.#about;
+    this.#turn = openTurn(`program-${createHash('sha256').update(thing).digest('hex').slice(0, 32)}`);
     await this.#turn.take(signal);
-    this.#isBegun = true;
-    requireSuccess(this.#about, await this.#runner.ask('pre', signal));
+    if (this.#plan && this.#runner) {
+      this.#isBegun = true;
+      requireSuccess(this.#plan, await this.#runner.ask('pre', signal));
+    }
+    await confirm?.(signal);
     this.#isHeld = true;
   }
 
   async release(signal: AbortSignal): Promise<void> {
     if (!this.#runner || !this.#plan || !this.#isBegun) return;
     this.#isBegun = false;
-    const { program, words, milliseconds } = this.#about;
+    const { program, words, milliseconds } = this.#plan;
     let report = await this.#runner.ask('post', signal);
     if (!report) {
       // Who should have run it was killed, so nobody knows how far it came. Twice is better than never.
@@ -96,7 +96,7 @@ export class ProgramAround implements Quiescer {
       report = await second.ask('post', signal);
     }
     this.#turn?.leave();
-    requireSuccess(this.#about, report);
+    requireSuccess(this.#plan, report);
     if (!this.#isHeld || !report?.isUnasked) return;
     const asked = words.post.join(' ');
     throw new CoppiceError(

@@ -63,7 +63,7 @@ async function quiescersFor(
   level: Consistency,
 ): Promise<readonly Quiescer[]> {
   const settings = trustedSettings(context, volume);
-  if (level === 'cold') return [stopper(volume.name, settings)];
+  if (level === 'cold') return [stopper(volume.name, settings, 'snapshot')];
   const declared = await declaredQuiescers(settings);
   if (level === 'freeze') {
     const freezers = declared.filter((quiescer) => quiescer.level === 'freeze');

@@ -66,7 +66,7 @@ function prepare(
   using volume = holdVolume(context, name, 'shared');
   const isTree = volume.metadata.kind === 'tree';
   return {
-    quiescer: stopper(name, trustedSettings(context, volume)),
+    quiescer: stopper(name, trustedSettings(context, volume), 'rollback'),
     directory: isTree ? context.driver.path(volume.held) : undefined,
   };
 }

@@ -1,4 +1,5 @@
 import { makeQuiescer } from '../../consistency/quiescers.ts';
+import { unitPattern } from '../../consistency/unit.ts';
 import { CoppiceError } from '../../model/errors.ts';
 import { consistencies } from '../../model/metadata.ts';
 import { parseVolumeName } from '../../model/names.ts';
@@ -56,6 +57,11 @@ async function checkValue(key: string, value: string): Promise<void> {
   if (family === 'policy') policyIn({ [key]: value });
   if (['stop.hook', 'verify.program'].includes(key) && !value.startsWith('/'))
     throw new CoppiceError('invalid_argument', `${key}=${value} must be the absolute path of a program.`);
+  if (key === 'stop.unit' && !unitPattern.test(value))
+    throw new CoppiceError(
+      'invalid_argument',
+      `stop.unit=${value} is no unit of systemd, such as app.service.`,
+    );
   const levels: readonly string[] = consistencies;
   if (family === 'consistency' && !levels.includes(value))
     throw new CoppiceError('invalid_argument', `"${value}" is no level; it is one of ${levels.join(', ')}.`);
