@@ -191,6 +191,7 @@ async function undo(
  */
 function isFromInside({ blockers }: CoppiceError): boolean {
   const above = new Set(withAncestors(process.pid).map(({ pid }) => pid));
+  if (blockers.length === 0) return false;
   return blockers.every(({ kind, what }) => {
     const pid = Number(/ is open in process (\d+) /.exec(what)?.[1]);
     return kind === 'open' && above.has(pid);
