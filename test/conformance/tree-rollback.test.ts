@@ -182,7 +182,7 @@ conformance('rollback of a tree', (suite) => {
     expect(readFileSync(join(path, 'state'), 'utf8')).toBe('1');
   });
 
-  needs('switchesMounts')(
+  needs('treeVolumes')(
     'whoever has anything of it open is named: a map, a working directory, a program',
     async () => {
       const { pool } = suite;

@@ -433,7 +433,8 @@ conformance('the place of a tree', (suite) => {
     await pool.seal(clone, sealed);
     await pool.clone(sealed, last);
     await pool.rollback(`${name}@s`);
-    for (const each of [name, clone, sealed, last]) expect(properties(each, 'recordsize')).toEqual(['16384']);
+    for (const each of [name, clone, sealed, last])
+      expect(properties(each, 'recordsize', 'logbias')).toEqual(['16384', 'latency']);
     await refusal(() => pool.create(suite.name(), { kind: 'tree', blockBytes: 5000 }), 'invalid_argument');
     await refusal(() => pool.create(suite.name(), { kind: 'tree', owner: 'root' }), 'unsupported');
     await pool.remove([name, clone, sealed, last], { withSnapshots: true });
