@@ -3,14 +3,18 @@ import { chmodSync, existsSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { commandAs } from '../../src/consistency/postgres/programs.ts';
+import { backends } from '../conformance/backends.ts';
 import { coppice, type Ran } from '../e2e/command.ts';
 import { skippedWithout } from '../support/needs.ts';
 import { type Cluster, makeCluster, postgresUser } from '../support/postgres/cluster.ts';
 import { postgresPrograms } from '../support/postgres/programs.ts';
 import { runDirectory } from '../support/run-directory.ts';
-import { makeTestPool, type TestPool } from '../support/test-pool.ts';
+import type { TestPool } from '../support/test-pool.ts';
 
 const skipped = skippedWithout(join(postgresPrograms(), 'postgres'));
+
+/** The first that has directory trees: btrfs, and in the guest ZFS. */
+const backend = backends.find(({ capabilities }) => capabilities['treeVolumes'] === true);
 
 /** What a user does with a volume that a database lives on, by the built command. */
 describe.skipIf(skipped !== '')(`a volume with a running PostgreSQL${skipped}`, () => {
@@ -31,7 +35,8 @@ describe.skipIf(skipped !== '')(`a volume with a running PostgreSQL${skipped}`, 
   beforeAll(async () => {
     // The server is another user, who has to get there.
     chmodSync(runDirectory(), 0o711);
-    home = await makeTestPool();
+    if (!backend) throw new Error('no kind of pool that runs here has directory trees');
+    home = await backend.makePool();
     await home.pool.create('crypt', { kind: 'tree' });
     const path = await home.pool.diskPath('crypt');
     cluster = await makeCluster({ scratch: home.scratch, subvolume: () => path } as never);

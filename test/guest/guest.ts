@@ -20,6 +20,8 @@ export interface GuestOptions {
   readonly qemu?: readonly string[];
   /** Mounted there at the same path, to be read. */
   readonly checkout?: string;
+  /** Whether the guest can mount /usr of this host, by the tag `usr`. */
+  readonly shareUsr?: boolean;
   /** Milliseconds after which it is cut off. */
   readonly timeout: number;
 }
@@ -44,7 +46,17 @@ export class Guest implements AsyncDisposable {
   #console = '';
 
   constructor(options: GuestOptions) {
-    const { image, script, disks = [], files = {}, programs = [], qemu = [], checkout, timeout } = options;
+    const {
+      image,
+      script,
+      disks = [],
+      files = {},
+      programs = [],
+      qemu = [],
+      checkout,
+      shareUsr,
+      timeout,
+    } = options;
     this.directory = scratchDirectory('guest');
     for (const [name, content] of Object.entries({ ...files, script }))
       writeFileSync(join(this.directory, name), content);
@@ -69,6 +81,7 @@ export class Guest implements AsyncDisposable {
       ...disks.flatMap((file) => drive(file, 'cache=writeback,discard=unmap')),
       ...share(this.directory, 'guest'),
       ...(checkout === undefined ? [] : share(checkout, 'checkout', ',readonly=on')),
+      ...(shareUsr ? share('/usr', 'usr', ',readonly=on') : []),
       ...qemu,
     ];
     const [program = '', ...rest] = [...command, ...args];

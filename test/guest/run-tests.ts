@@ -11,20 +11,35 @@ export interface GuestRun {
   readonly problem: string;
 }
 
+export interface GuestRunOptions {
+  /** Milliseconds; 40 minutes when absent. */
+  readonly timeout?: number;
+  /** Whether PostgreSQL is there as it is installed on this host, which is the same Debian. */
+  readonly postgres?: boolean;
+}
+
 const GiB = 2 ** 30;
 
 /** Runs test files of this checkout in a guest with ZFS, where /dev/vdb is an empty disk for pools. */
 export async function runInGuest(
   image: GuestImage,
   files: readonly string[],
-  timeout: number = 40 * 60_000,
+  { timeout = 40 * 60_000, postgres = false }: GuestRunOptions = {},
 ): Promise<GuestRun> {
   const checkout = process.cwd();
-  const script = `${prepare(checkout)}
+  const script = `${prepare(checkout)}${postgres ? withHostsPostgres() : ''}
 export COPPICE_GUEST_RESULTS=/guest/results COPPICE_GUEST_TESTS="${files.join(' ')}"
 vitest run --config test/guest/vitest.config.ts
 `;
-  await using guest = new Guest({ image, script, disks: [sparseFile(8 * GiB)], checkout, timeout });
+  const disks = [sparseFile(8 * GiB)];
+  await using guest = new Guest({
+    image,
+    script,
+    disks,
+    checkout,
+    timeout,
+    ...(postgres && { shareUsr: true }),
+  });
   const { status, output, console } = await guest.ended();
   const file = join(guest.directory, 'results');
   const lines = existsSync(file) ? readFileSync(file, 'utf8').split('\n').filter(Boolean) : [];
@@ -44,6 +59,20 @@ vitest run --config test/guest/vitest.config.ts
         ].join('\n')
       : '';
   return { results: all.filter(({ name }) => name !== ''), problem };
+}
+
+/** What the guest has itself comes first; the libraries that PostgreSQL needs beside come with it. */
+function withHostsPostgres(): string {
+  const user =
+    readFileSync('/etc/passwd', 'utf8')
+      .split('\n')
+      .find((line) => line.startsWith('postgres:')) ?? '';
+  return `
+mkdir /run/usr
+mount -t 9p -o trans=virtio,version=9p2000.L,msize=524288,ro,cache=loose usr /run/usr
+mount -t overlay -o lowerdir=/usr:/run/usr overlay /usr
+echo '${user}' >> /etc/passwd
+`;
 }
 
 /** The beginning of every script that works in the checkout on a real ZFS. */

@@ -26,7 +26,7 @@ else {
   const { results, problem } = await runInGuest(
     image,
     [...always, ...(everything ? long : [])].map((topic) => `test/conformance/${topic}.test.ts`),
-    90 * 60_000,
+    { timeout: 90 * 60_000 },
   );
   test('the guest came to its end, and every file was run', () => expect(problem).toBe(''));
   for (const { file, name, state, errors } of results) {
