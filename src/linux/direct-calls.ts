@@ -72,6 +72,7 @@ const calls = {
   pidfd_open: { parameters: 'int, unsigned int', x64: 434, arm64: 434 },
   pidfd_send_signal: { parameters: 'int, int, void *, unsigned int', x64: 424, arm64: 424 },
   renameat2: { parameters: 'int, const char *, int, const char *, unsigned int', x64: 316, arm64: 276 },
+  rt_sigprocmask: { parameters: 'int, const void *, void *, size_t', x64: 14, arm64: 135 },
   sendto: { parameters: 'int, const void *, size_t, int, const void *, unsigned int', x64: 44, arm64: 206 },
   setresgid: { parameters: 'unsigned int, unsigned int, unsigned int', x64: 119, arm64: 149 },
   setresuid: { parameters: 'unsigned int, unsigned int, unsigned int', x64: 117, arm64: 147 },

@@ -1,6 +1,7 @@
 import { createRequire } from 'node:module';
 import { CoppiceError } from '../model/errors.ts';
 import { bindAll } from './nvlist.ts';
+import { undisturbed } from './undisturbed.ts';
 import { datasetExists } from './zfs-core.ts';
 
 /**
@@ -177,7 +178,7 @@ export class Dataset implements Disposable {
     const found: T[] = [];
     // An error can't pass through the library.
     const errors: unknown[] = [];
-    const failed = visitAll((handle) => {
+    const visit = (handle: Pointer): number => {
       using each = new Dataset(handle);
       try {
         found.push(look(each));
@@ -186,7 +187,8 @@ export class Dataset implements Disposable {
         errors.push(error);
         return 1;
       }
-    });
+    };
+    const failed = undisturbed(() => visitAll(visit));
     if (errors.length > 0) throw errors[0];
     if (failed && found.length < most)
       throw new CoppiceError('io_error', `ZFS could not list ${this.name}: ${why()}.`);

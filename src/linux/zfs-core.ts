@@ -1,6 +1,7 @@
 import { errnoLeft } from './direct-calls.ts';
 import { attemptForeign } from './libc.ts';
 import { bindAll, NvList, type NvObject, takeNvList } from './nvlist.ts';
+import { undisturbed } from './undisturbed.ts';
 import { failed, nameOf, ZfsError } from './zfs-error.ts';
 
 /**
@@ -250,7 +251,9 @@ export function runZfsProgram(pool: string, program: string, args: NvObject, sub
   using list = new NvList(args);
   const cell = Buffer.alloc(8);
   const step = 'change';
-  const errno = attemptZfs(step, subject, 'program', pool, program, instructions, memory, list.pointer, cell);
+  const values = [pool, program, instructions, memory, list.pointer, cell];
+  // Else a signal ends it after any of its steps.
+  const errno = undisturbed(() => attemptZfs(step, subject, 'program', ...values));
   const result = takeNvList(cell.readBigUInt64LE());
   if (errno === 0) return result?.['return'];
   const why = result?.['error'];
