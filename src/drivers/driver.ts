@@ -123,6 +123,8 @@ export interface Driver extends Disposable {
   holders(held: readonly Held[]): Holders;
   /** The path that a virtual machine monitor opens, from the pool's own path; of a tree, that of the directory. */
   path(held: Held): string;
+  /** Opens the directory of a tree that is staged, where `path` would show it to others. Absent where it would not. */
+  openStagedTree?(staged: Held): Descriptor;
   /** Where a tree is mounted now, which `path` mounts if it is not. Absent where trees are part of the pool's directory. */
   mountedAt?(held: Held): string | undefined;
   /**

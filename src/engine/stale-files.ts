@@ -22,12 +22,11 @@ export function removeStale(context: Context, { metadata }: HeldVolume, copy: He
   const declared = settingsOf(metadata.settings, 'quiesce').flatMap(
     ([name, value]) => staleNames(name, value) ?? [],
   );
-  if (metadata.kind !== 'tree' || declared.length === 0 || context.driver.mountedAt) return false;
+  if (metadata.kind !== 'tree' || declared.length === 0) return false;
   const { O_RDONLY, O_DIRECTORY, O_NOFOLLOW } = constants;
-  using root = new Descriptor(
-    openSync(context.driver.path(copy), O_RDONLY | O_DIRECTORY | O_NOFOLLOW),
-    closeSync,
-  );
+  using root =
+    context.driver.openStagedTree?.(copy) ??
+    new Descriptor(openSync(context.driver.path(copy), O_RDONLY | O_DIRECTORY | O_NOFOLLOW), closeSync);
   for (const { directory, isStale } of declared) removeFrom(root.fd, directory, isStale);
   return true;
 }

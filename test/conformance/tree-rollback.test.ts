@@ -221,7 +221,7 @@ conformance('rollback of a tree', (suite) => {
     },
   );
 
-  needs('switchesMounts')(
+  needs('treeVolumes')(
     'what speaks of processes of a declared database is gone, and nothing else',
     async () => {
       const { pool } = suite;

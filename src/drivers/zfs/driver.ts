@@ -1,3 +1,4 @@
+import { openDetached } from '../../linux/detached-mount.ts';
 import { closeLibrary } from '../../linux/libzfs.ts';
 import { cloneDataset, setProperties, syncPool, waitForFrees } from '../../linux/zfs-core.ts';
 import { openZvol, waitForLink } from '../../linux/zvol.ts';
@@ -156,6 +157,7 @@ export function zfsDriver(dataset: string, locks: number): Driver {
       return waitForLink({ dataset: data, bytes: sizeOf(ours(held)) });
     },
 
+    openStagedTree: (staged) => openDetached('zfs', required(ours(staged)), {}, 'write'),
     mountedAt: (held) => mountedAt(required(ours(held))),
     mountAt: (held, directory) => mountAt(required(ours(held)), directory),
     openDisk(held, access) {
