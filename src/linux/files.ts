@@ -10,6 +10,7 @@ const { O_RDONLY, O_DIRECTORY, O_RDWR, O_CREAT, O_EXCL } = constants;
 const O_CLOEXEC = 0o2000000;
 const ENOENT = 2;
 const EAGAIN = 11;
+const EINVAL = 22;
 const resolveBeneathWithoutLinks = 0x0e;
 const resolveBeneathWithoutLinksOrMounts = 0x0f;
 
@@ -174,7 +175,12 @@ const RENAME_EXCHANGE = 2;
 export function moveAt(fromDirectory: number, from: string, toDirectory: number, to: string): void {
   requireName(from, 'renameat2');
   requireName(to, 'renameat2');
-  call('renameat2', to, fromDirectory, from, toDirectory, to, RENAME_NOREPLACE);
+  const result = attempt('renameat2', to, fromDirectory, from, toDirectory, to, RENAME_NOREPLACE);
+  if (result >= 0) return;
+  if (result !== -EINVAL) throw new SystemError(-result, 'renameat2', to);
+  // ZFS before 2.2 can only replace. A file may have two names for a moment, and a link takes none that is taken.
+  call('linkat', to, fromDirectory, from, toDirectory, to, 0);
+  removeFileAt(fromDirectory, from);
 }
 
 /** Exchanges two names in one atomic step. */
