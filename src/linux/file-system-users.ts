@@ -1,7 +1,7 @@
 import { readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs';
 import { constants } from 'node:os';
 import { hasErrno, look, SystemError } from './libc.ts';
-import { mountOf } from './mounts.ts';
+import { type Mount, mountOf } from './mounts.ts';
 import { isEnded, type RunningProcess, readProcess, readProcesses } from './processes.ts';
 
 export interface FileSystemUser extends RunningProcess {
@@ -21,6 +21,12 @@ export function findFileSystemUsers(directory: string): {
 } {
   const device = statSync(directory, { bigint: true }).dev;
   return findUsersOfDevices(new Set([device]), mountOf(directory)?.fileSystem ?? '');
+}
+
+/** The device of what is mounted, from what mountinfo names it. */
+export function deviceMounted({ fileSystem }: Pick<Mount, 'fileSystem'>): bigint {
+  const [major = 0, minor = 0] = fileSystem.split(':').map(Number);
+  return deviceNumber(major, minor);
 }
 
 /**

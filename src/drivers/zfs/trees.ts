@@ -1,5 +1,6 @@
 import { closeSync, constants, openSync, rmdirSync } from 'node:fs';
-import { findUsersBelow } from '../../linux/holders.ts';
+import { deviceMounted, findUsersOfDevices } from '../../linux/file-system-users.ts';
+import { commandOf, type FoundHolder, loopsOnDevices } from '../../linux/holders.ts';
 import { call, hasErrno } from '../../linux/libc.ts';
 import { type Mount, readMounts } from '../../linux/mounts.ts';
 import { openAmong } from '../../linux/zfs-core.ts';
@@ -70,12 +71,28 @@ export function mountsIn(dataset: string): ReadonlyArray<{ readonly path: string
   return [...others, ...inside].map(({ mountPoint, source }) => ({ path: mountPoint, source }));
 }
 
-/** Processes with something in a tree, or in a snapshot of it. */
+/** Processes with something of a tree, or of a snapshot of it, and loop devices on files in it. */
 export function usersOf(dataset: string): readonly Holder[] {
-  const directories = mountsOfTree(dataset).map(({ mountPoint }) => mountPoint);
-  return directories
-    .flatMap((directory) => findUsersBelow(directory, new Set()))
+  const mounts = readMounts().filter(
+    ({ type, source }) => type === 'zfs' && (source === dataset || source.startsWith(`${dataset}@`)),
+  );
+  const fileSystems = new Map(mounts.map((mount) => [mount.fileSystem, mount]));
+  return [...fileSystems.values()]
+    .flatMap((mount) => {
+      const device = deviceMounted(mount);
+      const { users } = findUsersOfDevices(new Set([device]), mount.fileSystem);
+      return [...loopsOnDevices(new Map([[device, mount.mountPoint]])), ...users.flatMap(named)];
+    })
     .map((user) => ({ ...user, isFirm: true }));
+}
+
+function named({ pid, path }: { readonly pid: number; readonly path: string }): FoundHolder[] {
+  try {
+    return [{ pid, command: commandOf(pid), path }];
+  } catch (error) {
+    if (hasErrno(error, 'ENOENT', 'ESRCH')) return []; // it has ended, and has nothing open any more
+    throw error;
+  }
 }
 
 /** Writes what was written through memory maps, too, which a snapshot would miss. */
@@ -153,9 +170,13 @@ function unmount(dataset: string, directory: string): void {
   } catch (error) {
     if (!hasErrno(error, 'EBUSY')) throw error;
     const [user] = usersOf(dataset);
-    const who = user ? `process ${user.pid} (${user.command}) uses ${user.path}` : 'something uses it';
+    const who = user ? `${userOf(user)} uses ${user.path}` : 'something uses it';
     throw inUse(dataset, who, error);
   }
+}
+
+function userOf({ pid, command }: Holder): string {
+  return pid === undefined ? command : `process ${pid} (${command})`;
 }
 
 function inUse(dataset: string, who: string, cause?: unknown): CoppiceError {
