@@ -60,6 +60,16 @@ conformance('snapshots at rest', (suite) => {
     const taken = await pool.snapshot(`${name}@s`, { allowWeaker: true });
     expect(taken).toMatchObject({ consistency: 'sync', weaker: expect.stringContaining(program) });
     expect(await pool.listSnapshots(name)).toMatchObject([{ consistency: 'sync' }]);
+    // The same where it shows only when it is held, or when it is let go.
+    for (const phase of ['pre', 'post'] as const) {
+      await pool.set(name, { 'quiesce.hook': hooks.program(`bad-${phase}`, phase) });
+      await refusal(() => pool.snapshot(`${name}@${phase}`), 'io_error');
+      expect(await pool.snapshot(`${name}@${phase}`, { allowWeaker: true })).toMatchObject({
+        consistency: 'sync',
+        weaker: expect.stringContaining('hook: '),
+      });
+    }
+    expect((await pool.listSnapshots(name)).map((each) => each.name)).toEqual(['s', 'pre', 'post']);
     const bare = await suite.volume();
     await refusal(() => pool.snapshot(`${bare.name}@s`, { consistency: 'application' }), 'invalid_argument');
     await refusal(() => pool.snapshot(`${bare.name}@s`, { consistency: 'cold' }), 'invalid_argument');

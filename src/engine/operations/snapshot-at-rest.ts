@@ -1,23 +1,18 @@
 import { Rest } from '../../consistency/rest.ts';
-import type { Driver } from '../../drivers/driver.ts';
-import { blockedBy, CoppiceError } from '../../model/errors.ts';
-import type { ApplicationState, SnapshotMetadata } from '../../model/metadata.ts';
-import { parseReference } from '../../model/names.ts';
+import { CoppiceError } from '../../model/errors.ts';
 import { applicationsOf } from '../applications.ts';
-import { holderBlockers } from '../blockers.ts';
+import { holdAll, NotAtRest, resting, sayer, type TakenAtRest, type Work } from '../at-rest.ts';
 import type { Context } from '../context.ts';
 import type { Control } from '../control.ts';
-import { holdSnapshot } from '../holding.ts';
-import { type WithParts, withParts } from '../parts.ts';
+import { withParts } from '../parts.ts';
 import { abandon, publishNumbered, publishSnapshot } from '../publish.ts';
-import { reached } from '../reached.ts';
 import { requireSpace } from '../space.ts';
+import { takeAndSay } from '../take-and-say.ts';
 import {
   checkClaims,
   describeSnapshot,
   generatedName,
   levelOf,
-  purposeOf,
   requireStill,
   type Said,
   type Snapshotted,
@@ -30,18 +25,9 @@ import {
   type Member,
   of,
   publishGroup,
-  type SnapshotGroup,
   type StagedMember,
   takeAll,
-  takeWithoutGroup,
 } from './snapshot-together.ts';
-
-/** A group, or what there is of one when there is one volume, which needs none. */
-export interface TakenAtRest extends Omit<SnapshotGroup, 'group'> {
-  readonly group?: string;
-  /** Milliseconds from before the first application was held until after the last was let go. */
-  readonly heldMilliseconds: number;
-}
 
 /**
  * Takes snapshots of volumes while the applications that are declared for them hold still: all, or none. What they have to do beforehand
@@ -64,14 +50,33 @@ export async function snapshotAtRest(
   const members = holdMembers(context, references, locks);
   requireOnce(members);
   control.report({ step: 'bringing to rest', fraction: 0 });
-  const { rest, weaker } = await prepare({ context, parts, members, options }, control.signal);
-  await using resting = rest;
+  const wanted = { context, parts, references, members, options };
+  const { signal } = control;
+  try {
+    const volumes = members.map(({ volume }) => volume);
+    const applications = (): ReturnType<typeof applicationsOf> =>
+      applicationsOf(context, volumes, parts, options);
+    return await takeWith(wanted, async () => Rest.prepare(await applications(), signal), locks);
+  } catch (error) {
+    if (!(error instanceof NotAtRest)) throw error;
+    const { cause } = error;
+    if (!options.allowWeaker || !(cause instanceof CoppiceError) || cause.code === 'cancelled') throw cause;
+    const taken = await takeWith(wanted, () => Rest.prepare([], signal), locks);
+    return { ...taken, snapshots: taken.snapshots.map((each) => ({ ...each, weaker: cause.message })) };
+  }
+}
+
+async function takeWith(
+  wanted: Omit<Work, 'rest'>,
+  prepare: () => Promise<Rest>,
+  locks: DisposableStack,
+): Promise<TakenAtRest> {
+  const { context, members, options } = wanted;
+  await using rest = await resting(prepare);
   for (const member of members) writeOut(context, member, options);
   const take = context.driver.snapshotTogether;
-  const work = { context, parts, references, members, options, rest: resting };
-  const taken = take ? await takeAndSay(work, take) : await takeAndPublish(work, locks);
-  if (weaker === undefined) return taken;
-  return { ...taken, snapshots: taken.snapshots.map((each) => ({ ...each, weaker })) };
+  const work = { ...wanted, rest };
+  return take ? await takeAndSay(work, take) : await takeAndPublish(work, locks);
 }
 
 /** What is done with an application is done for one snapshot of it. @throws CoppiceError invalid_argument */
@@ -85,31 +90,8 @@ function requireOnce(members: readonly Member[]): void {
   );
 }
 
-interface Work {
-  readonly context: Context;
-  readonly parts: WithParts;
-  readonly references: readonly string[];
-  readonly members: readonly Member[];
-  readonly options: SnapshotOptions;
-  readonly rest: Rest;
-}
-
 function writeOut(context: Context, { reference, volume }: Member, options: SnapshotOptions): void {
   if (levelOf(volume.metadata, options) !== 'none') of(reference, () => context.driver.writeOut(volume.held));
-}
-
-/** Where the applications can't be brought to rest and a weaker level will do, none are, and why is told. */
-async function prepare(
-  { context, parts, members, options }: Omit<Work, 'rest' | 'references'>,
-  signal: AbortSignal | undefined,
-): Promise<{ readonly rest: Rest; readonly weaker?: string }> {
-  try {
-    const volumes = members.map(({ volume }) => volume);
-    return { rest: await Rest.prepare(await applicationsOf(context, volumes, parts, options), signal) };
-  } catch (error) {
-    if (!options.allowWeaker || !(error instanceof CoppiceError) || error.code === 'cancelled') throw error;
-    return { rest: await Rest.prepare([], signal), weaker: error.message };
-  }
 }
 
 /** Where a copy is staged first, nobody sees it before it is all that it says. */
@@ -120,12 +102,13 @@ async function takeAndPublish(work: Work, locks: DisposableStack): Promise<Taken
     staged: locks.use(context.driver.stage()),
   }));
   try {
-    await rest.hold();
-    requireStopped(work);
+    await resting(() => holdAll(work));
     const { created, apartMilliseconds } = takeAll(context, staged, ({ volume }) => rest.amends(volume.name));
-    requireStill({ frozenUntil: rest.until });
-    await rest.release();
-    const states = await rest.finish((volume) => copyOf(context, staged, volume));
+    const states = await resting(async () => {
+      requireStill({ frozenUntil: rest.until });
+      await rest.release();
+      return await rest.finish((volume) => copyOf(context, staged, volume));
+    });
     const complete = staged.map((member) =>
       rest.amends(member.volume.name) ? sealed(context, member, locks) : member,
     );
@@ -143,19 +126,6 @@ async function takeAndPublish(work: Work, locks: DisposableStack): Promise<Taken
     throw error;
   } finally {
     for (const each of staged) abandon(context, each.staged);
-  }
-}
-
-/** What stops an application has only said that it has. @throws CoppiceError blocked */
-function requireStopped({ context, members, options }: Work): void {
-  for (const { volume } of members) {
-    if (levelOf(volume.metadata, options) !== 'cold') continue;
-    const { holders } = context.driver.holders([volume.held]);
-    if (holders.length === 0) continue;
-    throw blockedBy(
-      `${volume.name} was to be stopped, and is still in use`,
-      holderBlockers({ holders: holders.map((holder) => ({ ...holder, isFirm: true })), complete: true }),
-    );
   }
 }
 
@@ -192,70 +162,4 @@ function publishAll(
   if (name) publishSnapshot(context, only.staged, volume, name);
   const published = name ?? publishNumbered(context, only.staged, volume.held, generatedName(said, created));
   return { taken: [summarize(volume, published, metadata)] };
-}
-
-/** Where the storage takes and names them in one step, they say no more than `sync` until the applications have said that they held. */
-async function takeAndSay(work: Work, take: NonNullable<Driver['snapshotTogether']>): Promise<TakenAtRest> {
-  const { context, references, members, rest, options } = work;
-  const purpose = purposeOf(options);
-  await rest.hold();
-  requireStopped(work);
-  const group = takeWithoutGroup(
-    context,
-    take,
-    references,
-    members,
-    () => ({ consistency: 'sync', ...purpose }),
-    { frozenUntil: rest.until },
-  );
-  try {
-    await rest.release();
-    const states = await rest.finish(() => ({}));
-    const saidOf = sayer(work, states);
-    const snapshots = group.snapshots.map((each) => say(work, each, saidOf));
-    return { ...group, snapshots, heldMilliseconds: rest.heldMilliseconds };
-  } catch (error) {
-    for (const each of group.snapshots) destroy(work, each);
-    throw error;
-  }
-}
-
-function memberOf({ members }: Work, { volume }: Snapshotted): Member {
-  return members.find((member) => member.volume.name === volume) as Member;
-}
-
-function say(work: Work, taken: Snapshotted, saidOf: (member: Member) => Said): Snapshotted {
-  const { context } = work;
-  const member = memberOf(work, taken);
-  const name = parseReference(taken.reference).snapshot;
-  if (!name) return taken;
-  using held = holdSnapshot(context, member.volume, name, 'exclusive');
-  const known = context.driver.read(held);
-  const metadata = { ...known, ...saidOf(member) } as SnapshotMetadata;
-  context.driver.write(held, metadata);
-  return summarize(member.volume, name, metadata);
-}
-
-/** What does not hold what it was asked for is not to be found under its name. */
-function destroy(work: Work, taken: Snapshotted): void {
-  const name = parseReference(taken.reference).snapshot;
-  if (!name) return;
-  try {
-    using held = holdSnapshot(work.context, memberOf(work, taken).volume, name, 'exclusive');
-    work.context.driver.discard(held);
-  } catch {}
-}
-
-/** What each snapshot says of itself. */
-function sayer(
-  { options, members, parts }: Work,
-  states: ReadonlyArray<ApplicationState & { readonly volume: string }>,
-): (member: Member) => Said {
-  const said = reached(
-    members.map(({ volume }) => volume),
-    states,
-    parts,
-    options,
-  );
-  return ({ volume }) => said.get(volume.name) ?? { consistency: 'sync', ...purposeOf(options) };
 }

@@ -902,8 +902,7 @@ export type SnapshotRequest = Message<"coppice.v1.SnapshotRequest"> & {
   consistency: Consistency;
 
   /**
-   * Where that can't be reached, as it turns out before anything is held still, take one that reaches less. The answer says which, and
-   * why.
+   * Where that can't be reached, take one that reaches less. The answer says which, and why.
    *
    * @generated from field: bool allow_weaker = 7;
    */
@@ -1311,7 +1310,7 @@ export type SnapshotGroupRequest = Message<"coppice.v1.SnapshotGroupRequest"> & 
   consistency: Consistency;
 
   /**
-   * Where that can't be reached, as it turns out before anything is held still, take some that reach less. Each says which, and why.
+   * Where that can't be reached, take some that reach less. Each says which, and why.
    *
    * @generated from field: bool allow_weaker = 7;
    */
