@@ -127,12 +127,20 @@ function holdAll(
   return wanted.map(({ volume }) => held.get(volume) as Member) as unknown as Members;
 }
 
-/** Between the look and the locks somebody may have put other snapshots under these names. @throws CoppiceError busy */
-function requireStill(context: Context, members: Members, { metadata: { group } }: Whole): void {
+/**
+ * Between the look and the locks somebody may have put other snapshots under these names.
+ * @throws CoppiceError busy; unsupported where a volume has parts of something else, too, which would not go back
+ */
+function requireStill(context: Context, members: Members, { metadata: { group, together } }: Whole): void {
   for (const { target, held } of members) {
     const metadata = context.driver.read(target);
-    if (metadata?.type === 'snapshot' && metadata.group === group) continue;
-    throw new CoppiceError('busy', `Somebody else is changing the snapshots of ${held.name}; try again.`);
+    if (metadata?.type !== 'snapshot' || metadata.group !== group)
+      throw new CoppiceError('busy', `Somebody else is changing the snapshots of ${held.name}; try again.`);
+    if (metadata.together?.lead === together?.lead) continue;
+    throw new CoppiceError(
+      'unsupported',
+      `${held.name} has also parts of a cluster in another volume, which would not go back with it; stop both clusters, and roll back each volume with --alone.`,
+    );
   }
 }
 
