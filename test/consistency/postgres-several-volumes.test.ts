@@ -2,6 +2,7 @@ import { spawnSync } from 'node:child_process';
 import { chmodSync, lstatSync, readdirSync, readlinkSync, realpathSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { endServers } from '../../src/consistency/postgres/end-servers.ts';
 import { commandAs } from '../../src/consistency/postgres/programs.ts';
 import type { SnapshotSummary } from '../../src/index.ts';
 import { coppice, type Ran } from '../e2e/command.ts';
@@ -73,15 +74,10 @@ describe.skipIf(skipped !== '')(`a PostgreSQL in several volumes${skipped}`, () 
   });
   afterAll(async () => {
     await cluster?.[Symbol.asyncDispose]();
-    if (cluster) pgCtl('stop', '-m', 'immediate');
+    // By the hook below there may be another server than the one that was begun with.
+    if (cluster) endServers(cluster.volume, 'pg');
     await home?.[Symbol.asyncDispose]();
   });
-
-  /** By the hook below there may be another server than the one that was begun with. */
-  function pgCtl(...words: string[]): void {
-    const program = join(postgresPrograms(), 'pg_ctl');
-    spawnSync(...commandAs(postgresUser, program, [...words, '-D', cluster.data]), { cwd: '/' });
-  }
 
   function hook(): string {
     return join(home.scratch, 'stop-and-start');
