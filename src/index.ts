@@ -41,6 +41,7 @@ export type { RollbackOptions, RolledBack } from './engine/operations/rollback.t
 export type { SealOptions } from './engine/operations/seal.ts';
 export type { SnapshotOptions } from './engine/operations/snapshot.ts';
 export type { SnapshotGroup } from './engine/operations/snapshot-together.ts';
+export type { BranchStarted, StartBranchOptions } from './engine/operations/start-branch.ts';
 export type { Tombstone } from './engine/operations/tombstones.ts';
 export type { TreeNode } from './engine/operations/tree.ts';
 export type { Usage, UsageOptions, UsageReport } from './engine/operations/usage.ts';

@@ -9,8 +9,20 @@ export function declaresStop(settings: Settings | undefined): boolean {
   return settings?.['stop.unit'] !== undefined || settings?.['stop.hook'] !== undefined;
 }
 
-/** Milliseconds: a database may have much to write before it has stopped. */
-const longest = 300_000;
+/** Seconds that it may take to stop, and as many to start, unless `stop.timeout` says otherwise: a database may have much to write. */
+const usualSeconds = 300;
+const mostSeconds = 24 * 3600;
+
+/** @returns milliseconds @throws CoppiceError invalid_argument */
+export function stopTimeout(settings: Settings): number {
+  const text = settings['stop.timeout'] ?? String(usualSeconds);
+  const seconds = /^\d{1,5}$/.test(text) ? Number(text) : 0;
+  if (seconds > 0 && seconds <= mostSeconds) return seconds * 1000;
+  throw new CoppiceError(
+    'invalid_argument',
+    `stop.timeout=${text} must be a number of seconds from 1 to ${mostSeconds}.`,
+  );
+}
 
 /**
  * What runs on a volume, stopped and started again: a unit of systemd by `stop.unit`, or `PROGRAM stop` and `PROGRAM start` by `stop.hook`.
@@ -19,12 +31,14 @@ const longest = 300_000;
  */
 export function stopper(volume: string, settings: Settings, reason: 'snapshot' | 'rollback'): Quiescer {
   const { 'stop.unit': unit, 'stop.hook': hook } = settings;
-  if (unit !== undefined) return unitStopper(unit, reason);
+  const milliseconds = stopTimeout(settings);
+  if (unit !== undefined) return unitStopper(unit, reason, milliseconds);
   if (hook !== undefined)
     return stopping('stop.hook', hook, {
       thing: `stop ${hook}`,
       words: async () => ({ pre: ['stop'], post: ['start'] }),
       details: { program: hook },
+      milliseconds,
     });
   throw new CoppiceError(
     'invalid_argument',
@@ -32,10 +46,11 @@ export function stopper(volume: string, settings: Settings, reason: 'snapshot' |
   );
 }
 
-function unitStopper(unit: string, reason: 'snapshot' | 'rollback'): Quiescer {
+function unitStopper(unit: string, reason: 'snapshot' | 'rollback', milliseconds: number): Quiescer {
   return stopping('stop.unit', systemctl, {
     thing: `unit ${unit}`,
     details: { unit },
+    milliseconds,
     async words(signal) {
       const state = await unitState(unit, signal);
       requireLoaded(unit, state);
@@ -92,14 +107,13 @@ function requireStopped(unit: string, state: UnitState): void {
 function stopping(
   setting: string,
   program: string,
-  how: Pick<AroundSnapshot, 'thing' | 'words' | 'confirm' | 'details'>,
+  how: Pick<AroundSnapshot, 'thing' | 'words' | 'confirm' | 'details' | 'milliseconds'>,
 ): Quiescer {
   return new ProgramAround({
     setting,
     name: setting,
     level: 'cold',
     program,
-    milliseconds: longest,
     ...how,
   });
 }

@@ -177,6 +177,7 @@ const methodArguments: Readonly<Record<string, readonly Argument[]>> = {
     required('name', 'string'),
     options({ start: 'boolean', port: 'number', programs: 'string', ...long }),
   ],
+  startBranch: [required('name', 'string'), options({ programs: 'string', ...long })],
   guard: [
     required('volume', 'string'),
     required('change', 'function'),

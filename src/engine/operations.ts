@@ -24,6 +24,7 @@ import { set, settings } from './operations/settings.ts';
 import { snapshot } from './operations/snapshot.ts';
 import type { snapshotAtRest } from './operations/snapshot-at-rest.ts';
 import { snapshotTogether } from './operations/snapshot-together.ts';
+import type { startBranch } from './operations/start-branch.ts';
 import { tombstones } from './operations/tombstones.ts';
 import { tree } from './operations/tree.ts';
 import { usage } from './operations/usage.ts';
@@ -57,6 +58,7 @@ export interface Operations {
   readonly snapshotAtRest: typeof snapshotAtRest;
   readonly verify: typeof verify;
   readonly branch: typeof branch;
+  readonly startBranch: typeof startBranch;
   readonly set: typeof set;
   readonly settings: typeof settings;
   readonly hold: typeof hold;
@@ -121,6 +123,7 @@ export const operations: Operations = {
     (await import('./operations/rollback-together.ts')).rollbackTogether(...args),
   verify: async (...args) => (await import('./operations/verify.ts')).verify(...args),
   branch: async (...args) => (await import('./operations/branch.ts')).branch(...args),
+  startBranch: async (...args) => (await import('./operations/start-branch.ts')).startBranch(...args),
   adoptTree: async (...args) => (await import('./operations/adopt-tree.ts')).adoptTree(...args),
   undoAdoption: async (...args) => (await import('./operations/adopt-undo.ts')).undoAdoption(...args),
   removeOriginal: async (...args) => (await import('./operations/adopt-undo.ts')).removeOriginal(...args),
@@ -162,6 +165,7 @@ export const longOperations: ReadonlySet<OperationName> = new Set([
   'rollbackTogether',
   'verify',
   'branch',
+  'startBranch',
   'set',
   'policies',
   'applyPolicies',

@@ -28,6 +28,7 @@ import type { SealOptions } from './operations/seal.ts';
 import type { SettingChanges } from './operations/settings.ts';
 import type { SnapshotOptions } from './operations/snapshot.ts';
 import type { SnapshotGroup } from './operations/snapshot-together.ts';
+import type { BranchStarted, StartBranchOptions } from './operations/start-branch.ts';
 import type { Tombstone } from './operations/tombstones.ts';
 import type { TreeNode } from './operations/tree.ts';
 import type { UsageOptions, UsageReport } from './operations/usage.ts';
@@ -203,6 +204,12 @@ export class Pool implements AsyncDisposable {
   branch(source: string, name: string, options: BranchOptions & LongOptions = {}): Promise<Branched> {
     const { signal, onProgress, ...rest } = options;
     return this.#runner.run('branch', [source, name, rest], { signal, onProgress, by: this.#by });
+  }
+
+  /** Starts the servers of a branch again, as after a reboot. One that runs already is left as it is. */
+  startBranch(name: string, options: StartBranchOptions & LongOptions = {}): Promise<BranchStarted> {
+    const { signal, onProgress, ...rest } = options;
+    return this.#runner.run('startBranch', [name, rest], { signal, onProgress, by: this.#by });
   }
 
   /** Changes what is set for a volume; null takes a setting away. Returns what is set then. */

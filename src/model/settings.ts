@@ -18,7 +18,7 @@ const families: Readonly<Record<string, { readonly rest: RegExp | undefined; rea
     rest: /^[a-z]+(\.[a-z0-9][a-z0-9-]{0,31})?$/,
     what: 'an application to bring to rest for a snapshot',
   },
-  stop: { rest: /^(unit|hook)$/, what: 'what is stopped for a rollback, and started after it' },
+  stop: { rest: /^(unit|hook|timeout)$/, what: 'what is stopped for a rollback, and started after it' },
   policy: { rest: /^[a-z]+(-[a-z]+)*$/, what: 'which snapshots are taken and kept' },
   verify: { rest: /^[a-z]+(-[a-z]+)*$/, what: 'how snapshots are proven' },
 };

@@ -116,6 +116,8 @@ conformance('snapshots at rest', (suite) => {
     await refusal(() => pool.set(clone, { 'quiesce.nothing': 'x' }), 'invalid_argument');
     await refusal(() => pool.set(clone, { 'quiesce.hook': 'relative' }), 'invalid_argument');
     await refusal(() => pool.set(clone, { consistency: 'best' }), 'invalid_argument');
+    for (const wrong of ['0', '1.5', '90000', 'soon'])
+      await refusal(() => pool.set(clone, { 'stop.timeout': wrong }), 'invalid_argument');
     await refusal(() => pool.set(clone, { 'verify.sql': 'x'.repeat(2000) }), 'invalid_argument');
     const long = Object.fromEntries(
       ['a', 'b', 'c', 'd'].map((key) => [`verify.sql-${key}`, 'x'.repeat(1000)]),

@@ -2,6 +2,7 @@ import { spawnSync } from 'node:child_process';
 import { chmodSync, existsSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { endServers } from '../../src/consistency/postgres/end-servers.ts';
 import { commandAs } from '../../src/consistency/postgres/programs.ts';
 import { backends } from '../conformance/backends.ts';
 import { coppice, type Ran } from '../e2e/command.ts';
@@ -103,7 +104,7 @@ describe.skipIf(skipped !== '')(`a volume with a running PostgreSQL${skipped}`, 
     const { servers } = json('branch', 'crypt@a', 'try') as {
       servers: Array<{ socketDirectory: string; port: number }>;
     };
-    const [server] = servers;
+    let [server] = servers;
     const ask = (statement: string): string => {
       const words = [
         '-h',
@@ -123,7 +124,23 @@ describe.skipIf(skipped !== '')(`a volume with a running PostgreSQL${skipped}`, 
     ask('DELETE FROM t');
     expect(await rows()).toBe(42);
     expect(json('snapshot', 'try@s')).toMatchObject({ consistency: 'application' });
-    done('remove', 'try', '--with-snapshots');
+    // As after a reboot: it starts again with what its user has set, and once is enough.
+    ask("ALTER SYSTEM SET work_mem = '7MB'");
+    endServers(await home.pool.diskPath('try'), 'pg');
+    expect(ask('SELECT 1')).toBe('');
+    for (const _ of [1, 2]) expect(json('branch', '--restart', 'try')).toEqual({ name: 'try', servers });
+    expect(ask('SHOW work_mem')).toBe('7MB');
+    expect(ask('SELECT count(*) FROM t')).toBe('0');
+    // Under another name its socket is elsewhere, too.
+    endServers(await home.pool.diskPath('try'), 'pg');
+    done('rename', 'try', 'tried');
+    const again = json('branch', '--restart', 'tried') as { servers: typeof servers };
+    expect(again.servers[0]?.socketDirectory).toContain('/tried/');
+    [server] = again.servers;
+    expect(ask('SELECT count(*) FROM t')).toBe('0');
+    expect(ask("SELECT current_setting('archive_mode') || current_setting('listen_addresses')")).toBe('off');
+    expect(run('branch', '--restart', 'crypt').stderr).toContain('crypt is no branch');
+    done('remove', 'tried', '--with-snapshots');
     expect(existsSync(server?.socketDirectory ?? '')).toBe(false);
     expect((await home.pool.list()).map(({ name }) => name)).toEqual(['crypt']);
     expect(ask('SELECT 1')).toBe('');

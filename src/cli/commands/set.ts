@@ -17,6 +17,7 @@ export const setCommand: Command<CliContext> = buildCommand<PoolFlags, [string, 
   verify.program=PROGRAM  a program that is given the directory of a copy of a snapshot to prove it
   stop.unit=NAME.service  what runs on it, to stop and start for --consistency cold and rollback --stop
   stop.hook=PROGRAM       the same by a program, which is run with "stop" and with "start"
+  stop.timeout=SECONDS    how long it may take to stop, and to start; 300 when absent
   policy.hourly=N         of how many hours a snapshot is kept; also daily, weekly, monthly, yearly, last
   policy.schedule=...     how often one is taken: 15min, hourly, daily, none...; that of the first number when absent
   policy.max-age=90d, policy.min-free=10%, policy.keep-at-least=N: limits to that

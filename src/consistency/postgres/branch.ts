@@ -1,8 +1,11 @@
 import { join } from 'node:path';
 import { CoppiceError } from '../../model/errors.ts';
-import { openDataDirectory } from './data-directory.ts';
+import { mark } from './copy-settings.ts';
+import { openDataDirectory, readBelow } from './data-directory.ts';
 import { makeSafe, type SafeOptions } from './make-safe.ts';
+import { serverOf } from './open-session.ts';
 import { findPrograms, runAs } from './programs.ts';
+import { serverProcesses } from './server-processes.ts';
 
 export interface Started {
   readonly version: number;
@@ -19,6 +22,43 @@ export async function startServer(
   signal?: AbortSignal,
 ): Promise<Started> {
   await makeSafe(copy, options);
+  return await launchServer(copy, options, signal);
+}
+
+/**
+ * The same of one that has been made safe before. What its user has set since stays as it is; only where it has got another place since is it
+ * made safe anew.
+ * @throws CoppiceError damaged when it does not start, busy when it runs, missing_tool
+ */
+export async function restartServer(
+  copy: string,
+  options: SafeOptions,
+  signal?: AbortSignal,
+): Promise<Started> {
+  if (!isMadeSafeFor(copy, options)) return await startServer(copy, options, signal);
+  {
+    using directory = openDataDirectory(copy, options.below);
+    const [pid] = serverProcesses(directory).pids;
+    if (pid !== undefined)
+      throw new CoppiceError('busy', `${serverOf(directory)} runs already (process ${pid}).`);
+  }
+  return await launchServer(copy, options, signal);
+}
+
+function isMadeSafeFor(copy: string, { below, socketDirectory }: SafeOptions): boolean {
+  using directory = openDataDirectory(copy, below);
+  const settings = readBelow(directory.fd, 'postgresql.conf', longestSettings)?.toString('utf8') ?? '';
+  return settings.startsWith(mark) && settings.includes(`'${socketDirectory}'`);
+}
+
+/** Bytes; those that are generated are far shorter. */
+const longestSettings = 64 * 1024;
+
+async function launchServer(
+  copy: string,
+  options: Pick<SafeOptions, 'below' | 'programs'>,
+  signal?: AbortSignal,
+): Promise<Started> {
   using directory = openDataDirectory(copy, options.below);
   const { path, owner, version } = directory;
   const log = join(path, 'coppice-branch.log');

@@ -1,4 +1,5 @@
 import { makeQuiescer } from '../../consistency/quiescers.ts';
+import { stopTimeout } from '../../consistency/stop.ts';
 import { unitPattern } from '../../consistency/unit.ts';
 import { CoppiceError } from '../../model/errors.ts';
 import { consistencies } from '../../model/metadata.ts';
@@ -62,6 +63,7 @@ async function checkValue(key: string, value: string): Promise<void> {
       'invalid_argument',
       `stop.unit=${value} is no unit of systemd, such as app.service.`,
     );
+  if (key === 'stop.timeout') stopTimeout({ [key]: value });
   const levels: readonly string[] = consistencies;
   if (family === 'consistency' && !levels.includes(value))
     throw new CoppiceError('invalid_argument', `"${value}" is no level; it is one of ${levels.join(', ')}.`);
