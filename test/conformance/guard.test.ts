@@ -1,11 +1,12 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync, writeFileSync } from 'node:fs';
-import { expect, test } from 'vitest';
+import { expect, onTestFinished, test } from 'vitest';
 import { CoppiceError, type Pool } from '../../src/index.ts';
 import { readProcesses } from '../../src/linux/processes.ts';
 import { refusal } from '../support/errors.ts';
 import { holdOpen } from '../support/holder.ts';
+import { end } from '../support/marks.ts';
 import { conformance } from './suite.ts';
 
 conformance('guard', (suite) => {
@@ -166,8 +167,7 @@ conformance('guard', (suite) => {
         process.kill(pid, 'SIGKILL');
       child.kill('SIGKILL');
       await once(child, 'exit');
-      for (const { pid } of readProcesses().filter((each) => isSleeping(each.pid, name)))
-        process.kill(pid, 'SIGKILL');
+      endSleeping(name);
       expect(await pool.guards(name)).toMatchObject([{ isAlive: false, isBegun: true }]);
       const { blockers } = await refusal(() => pool.guard(name, async () => {}), 'blocked');
       expect(blockers[0]?.remedy).toContain(`coppice guard ${name} --recover`);
@@ -227,9 +227,17 @@ async function changing(
     stdio: ['ignore', 'pipe', 'inherit'],
     env: { ...process.env, MARK: `guarding ${name}` },
   });
+  onTestFinished(() => {
+    child.kill('SIGKILL');
+    endSleeping(name);
+  });
   if (!child.stdout) throw new Error('no output');
   await once(child.stdout, 'data');
   return child;
+}
+
+function endSleeping(name: string): void {
+  for (const { pid } of readProcesses().filter((each) => isSleeping(each.pid, name))) end(pid);
 }
 
 function isOf(pid: number, ...words: readonly string[]): boolean {

@@ -7,6 +7,7 @@ import { readMounts } from '../../src/linux/mounts.ts';
 import { runProgram } from '../../src/linux/programs.ts';
 import { builtCommand, repository } from '../support/built.ts';
 import { scratchDirectory } from '../support/devices.ts';
+import { mark } from '../support/marks.ts';
 import { countMarks, type Example, examplesOf, pages } from './markdown.ts';
 
 /**
@@ -120,6 +121,7 @@ async function runAll(root: string, examples: readonly Example[]): Promise<Resul
       COPPICE_POOL: `${root}/var/lib/coppice`,
       HOME: `${root}/root`,
       TZ: 'UTC',
+      ...mark(),
     },
   });
   await once(shell, 'exit');

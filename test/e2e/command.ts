@@ -1,5 +1,6 @@
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { builtCommand } from '../support/built.ts';
+import { mark } from '../support/marks.ts';
 
 export interface Ran {
   readonly code: number | null;
@@ -95,5 +96,5 @@ function quoted(): string {
 }
 
 function environment(pool: string): NodeJS.ProcessEnv {
-  return { PATH: process.env['PATH'], COPPICE_POOL: pool, TZ: 'UTC' };
+  return { PATH: process.env['PATH'], COPPICE_POOL: pool, TZ: 'UTC', ...mark() };
 }

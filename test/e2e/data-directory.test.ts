@@ -5,6 +5,7 @@ import { afterAll, expect, test } from 'vitest';
 import { runProgram } from '../../src/linux/programs.ts';
 import { builtCommand, repository } from '../support/built.ts';
 import { scratchDirectory } from '../support/devices.ts';
+import { mark } from '../support/marks.ts';
 import { coppice } from './command.ts';
 
 const directory = scratchDirectory('data-directory');
@@ -34,6 +35,7 @@ test('the script of the page makes a data directory, and changes nothing when it
         cwd: '/',
         env: {
           PATH: `${bin}:${process.env['PATH']}`,
+          ...mark(),
           ...{ COPPICE_POOL: pool, SIZE: '8G', OWNER: 'nobody', NOCOW: '1', FSTAB: fstab },
         },
       },

@@ -3,6 +3,7 @@ import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { builtCommand } from '../support/built.ts';
 import { scratchDirectory } from '../support/devices.ts';
+import { mark } from '../support/marks.ts';
 
 const bashCompletion = '/usr/share/bash-completion/bash_completion';
 
@@ -144,7 +145,14 @@ function environment(pool: string, directory: string): NodeJS.ProcessEnv {
     mode: 0o755,
   });
   const path = `${bin}:/usr/bin:/bin`;
-  return { PATH: path, COPPICE_POOL: pool, HOME: directory, TERM: 'xterm-256color', LC_ALL: 'C.UTF-8' };
+  return {
+    PATH: path,
+    COPPICE_POOL: pool,
+    HOME: directory,
+    TERM: 'xterm-256color',
+    LC_ALL: 'C.UTF-8',
+    ...mark(),
+  };
 }
 
 async function until(isSo: () => boolean, screen: () => string): Promise<void> {

@@ -16,6 +16,7 @@ import { hasErrno } from '../../src/linux/libc.ts';
 import { lock } from '../../src/linux/locks.ts';
 import { readMounts } from '../../src/linux/mounts.ts';
 import { runProgram } from '../../src/linux/programs.ts';
+import { commandOf, end, markedProcesses } from './marks.ts';
 
 /** One temporary directory for each process that runs tests. Its lock tells a living run from what a killed one left. */
 
@@ -67,32 +68,35 @@ export function clearDeadRuns(): string[] {
     });
 }
 
-/** Mounts, loop devices and child processes of this run that are still there, one line each. */
+/** Mounts, loop devices and processes of this run that are still there, one line each. */
 export function leaks(): string[] {
-  if (!current) return [];
-  const { path } = current;
+  return [...(current ? leaksIn(current.path) : []), ...processesLeft().map(({ line }) => line)];
+}
+
+function leaksIn(path: string): string[] {
   return [
     ...readMounts()
       .filter((mount) => mount.mountPoint.startsWith(path))
       .map((mount) => `mount ${mount.mountPoint}`),
     ...loopDevices(path).map((device) => `loop device ${device}`),
-    ...childProcesses().map((child) => `process ${child}`),
     ...serversBelow(path).map(({ pid, command }) => `server ${pid} ${command}`),
   ];
 }
 
-function childProcesses(): string[] {
+export function endProcessesLeft(): void {
+  for (const { pid } of processesLeft()) end(pid);
+}
+
+/** The children of this process, and what has its mark, whoever is its parent by now. */
+function processesLeft(): Array<{ readonly pid: number; readonly line: string }> {
   const threads = readdirSync('/proc/self/task');
   const children = threads.flatMap((thread) =>
     readFileSync(`/proc/self/task/${thread}/children`, 'utf8').split(' ').filter(Boolean),
   );
-  return children.flatMap((pid) => {
-    try {
-      const command = readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ').trim();
-      return command === '' ? [] : [`${pid} ${command}`]; // without one it was killed and is only to be reaped
-    } catch {
-      return []; // it has ended meanwhile
-    }
+  const pids = new Set([...children.map(Number), ...markedProcesses().map(({ pid }) => pid)]);
+  return [...pids].flatMap((pid) => {
+    const command = commandOf(pid);
+    return command === '' ? [] : [{ pid, line: `process ${pid} ${command}` }];
   });
 }
 
@@ -122,14 +126,6 @@ function serversBelow(path: string): Array<{ readonly pid: number; readonly comm
     const isServer = /^(\S*\/)?(postgres|redis-server|mariadbd)\b/.test(command);
     return isServer && pid !== undefined ? [{ pid, command }] : [];
   });
-}
-
-function end(pid: number): void {
-  try {
-    process.kill(pid, 'SIGKILL');
-  } catch (error) {
-    if (!hasErrno(error, 'ESRCH')) throw error;
-  }
 }
 
 function clear(path: string): void {
