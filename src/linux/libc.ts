@@ -28,7 +28,11 @@ export function hasErrno(error: unknown, ...codes: string[]): boolean {
   return error instanceof Error && 'code' in error && codes.includes(String(error.code));
 }
 
-export type CallObserver = (syscall: string, subject: string) => number | undefined;
+export type CallObserver = (
+  syscall: string,
+  subject: string,
+  values: readonly unknown[],
+) => number | undefined;
 
 let observer: CallObserver | undefined;
 
@@ -66,7 +70,7 @@ export function call(name: SystemCallName, subject: string, ...values: unknown[]
 
 /** The same where failure is an ordinary answer: returns the negated errno, and makes no error object. */
 export function attempt(name: SystemCallName, subject: string, ...values: unknown[]): number {
-  const failure = observer?.(name, subject);
+  const failure = observer?.(name, subject, values);
   if (failure !== undefined) return -failure;
   return run(name, values);
 }
@@ -90,7 +94,7 @@ export function look(name: SystemCallName, ...values: unknown[]): number {
 
 /** The same for a call into another library, which returns an errno or 0. */
 export function attemptForeign(name: string, subject: string, run: () => number): number {
-  return observer?.(name, subject) ?? run();
+  return observer?.(name, subject, []) ?? run();
 }
 
 const absences = new Set(

@@ -2,6 +2,7 @@ import '../support/shifted-clock.ts';
 import childProcess from 'node:child_process';
 import fs from 'node:fs';
 import { syncBuiltinESMExports } from 'node:module';
+import { mayChange } from './changing.ts';
 
 /**
  * One process of a crash test: it does what the request in its first argument says, and dies, waits or only counts at each step.
@@ -31,7 +32,7 @@ export type ChildMessage =
   | { readonly started: true }
   | { readonly done: number }
   | { readonly progress: { readonly step: string; readonly fraction: number } }
-  | { readonly result: unknown; readonly steps: readonly string[] }
+  | { readonly result: unknown; readonly steps: readonly string[]; readonly changing: readonly number[] }
   | { readonly error: { readonly code: unknown; readonly message: string; readonly stack: unknown } };
 
 const fileCalls = [
@@ -51,13 +52,16 @@ const processCalls = ['spawn', 'spawnSync'] as const;
 
 const request = JSON.parse(process.argv[2] ?? '') as ChildRequest;
 const steps: string[] = [];
+/** The steps that may change something that outlives this process, counted from 1. */
+const changing: number[] = [];
 let watching = false;
 
-function step(name: string, subject: unknown): undefined {
+function step(name: string, subject: unknown, values: readonly unknown[]): undefined {
   if (!watching) return;
   const text = `${name} ${String(subject)}`;
   if (request.counts !== undefined && !new RegExp(request.counts).test(text)) return;
   steps.push(text);
+  if (mayChange(name, String(subject), values)) changing.push(steps.length);
   if (request.dieAt === steps.length) process.kill(process.pid, 'SIGKILL');
   if (!request.pause) return;
   watching = false; // saying so is no step
@@ -80,7 +84,7 @@ function watch(module: object, names: readonly string[]): void {
     const original = functions[name];
     if (!original) continue;
     functions[name] = (...args) => {
-      step(name, args[0]);
+      step(name, args[0], args);
       return original.apply(module, args);
     };
   }
@@ -126,7 +130,7 @@ syncBuiltinESMExports();
 try {
   const result = await perform();
   watching = false;
-  say({ result: result ?? null, steps });
+  say({ result: result ?? null, steps, changing });
 } catch (error) {
   watching = false;
   const { code, message, stack } = error as Error & { code?: unknown };

@@ -4,8 +4,8 @@ import { describe, expect, test } from 'vitest';
 import { openPool } from '../../src/index.ts';
 import { mountedFileSystem } from '../support/devices.ts';
 import { makeTestPool } from '../support/test-pool.ts';
-import { runChild } from './run-child.ts';
-import { chosenSteps } from './steps.ts';
+import { type Outcome, runChild } from './run-child.ts';
+import { killSteps } from './steps.ts';
 
 /** `kill -9` before every step of the doctor: what it tries in a directory goes with it, also then. */
 
@@ -23,7 +23,7 @@ describe('kill -9 during the doctor', () => {
       expect(first).toBeGreaterThan(0);
       expect(last).toBeGreaterThan(first + 10);
       let deaths = 0;
-      for (const step of chosenSteps(last).filter((each) => each >= first)) {
+      for (const step of killSteps(until(whole, last)).filter((each) => each >= first)) {
         const { died } = await runChild({ pool: path, call, dieAt: step });
         if (died) deaths++;
         // What cleans up runs when the process has ended.
@@ -46,7 +46,7 @@ describe('kill -9 during the doctor', () => {
     // What follows on it only looks at the host.
     const last = whole.steps.findIndex((step) => step.startsWith('spawnSync'));
     expect(last).toBeGreaterThan(20);
-    for (const step of chosenSteps(last)) {
+    for (const step of killSteps(until(whole, last))) {
       await runChild({ pool: home.path, call, dieAt: step });
       const pool = await openPool(home.path, { inline: true });
       const where = `step ${step}: ${whole.steps[step - 1]}`;
@@ -56,3 +56,8 @@ describe('kill -9 during the doctor', () => {
     }
   }, 300_000);
 });
+
+/** What it has done up to a step. */
+function until({ steps, changing }: Outcome, last: number): Pick<Outcome, 'steps' | 'changing'> {
+  return { steps: steps.slice(0, last), changing: changing.filter((step) => step <= last) };
+}

@@ -6,9 +6,10 @@ import type { TestPool } from '../support/test-pool.ts';
 import { importBase } from './making.ts';
 import { openIn } from './open-in.ts';
 import { perform } from './perform.ts';
+import { poolInMemory } from './pool-in-memory.ts';
 import { allowed, killedOn, prepared, type Scenario } from './scenarios.ts';
 import { stateWhenOpened } from './state.ts';
-import { chosenSteps } from './steps.ts';
+import { failingSteps } from './steps.ts';
 
 /** Every system call of every operation fails once: with EIO, and with ENOSPC where the kernel could say that. */
 
@@ -29,7 +30,7 @@ describe.each(fileSystems)('on $name', (backend) => {
   let shared: TestPool;
 
   beforeAll(async () => {
-    shared = await backend.makePool();
+    shared = await poolInMemory(backend);
     await importBase(shared.pool, shared.scratch);
   });
 
@@ -42,7 +43,7 @@ describe.each(fileSystems)('on $name', (backend) => {
       const open = openIn(shared.path);
       const calls = await attempted(shared, scenario, () => undefined);
       expect(await stateWhenOpened(shared.path, scenario.damaged)).toEqual(scenario.after(before));
-      for (const step of chosenSteps(calls.length, backend)) {
+      for (const step of failingSteps(calls.length, backend)) {
         const [index, call = ''] = [step - 1, calls[step - 1]];
         for (const errno of writing.includes(call.split(' ', 1)[0] ?? '') ? [EIO, ENOSPC] : [EIO]) {
           before = await prepared(scenario, shared.pool, shared.scratch);

@@ -2,10 +2,11 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { fileSystems } from '../conformance/backends.ts';
 import type { TestPool } from '../support/test-pool.ts';
 import { importBase } from './making.ts';
+import { poolInMemory } from './pool-in-memory.ts';
 import { runChild } from './run-child.ts';
 import { allowed, killedOn, prepared } from './scenarios.ts';
 import { stateWhenOpened } from './state.ts';
-import { chosenSteps } from './steps.ts';
+import { killSteps } from './steps.ts';
 
 /** `kill -9` before every step of every operation, then the pool is opened again. */
 
@@ -13,7 +14,7 @@ describe.each(fileSystems)('on $name', (backend) => {
   let shared: TestPool;
 
   beforeAll(async () => {
-    shared = await backend.makePool();
+    shared = await poolInMemory(backend);
     await importBase(shared.pool, shared.scratch);
   });
 
@@ -29,7 +30,7 @@ describe.each(fileSystems)('on $name', (backend) => {
         scenario.after(before),
       );
       before = await prepared(scenario, shared.pool, shared.scratch);
-      for (const step of chosenSteps(whole.steps.length, backend)) {
+      for (const step of killSteps(whole, backend)) {
         const { died } = await runChild({ pool: shared.path, call, dieAt: step });
         const state = await stateWhenOpened(shared.path, scenario.damaged);
         const where = `killed before step ${step} of ${whole.steps.length}: ${whole.steps[step - 1]}`;

@@ -16,8 +16,9 @@ import { runProgram } from '../../src/linux/programs.ts';
 import { fileSystems } from '../conformance/backends.ts';
 import { scratchDirectory } from '../support/devices.ts';
 import type { TestPool } from '../support/test-pool.ts';
+import { poolInMemory } from './pool-in-memory.ts';
 import { type Outcome, runChild } from './run-child.ts';
-import { chosenSteps } from './steps.ts';
+import { killSteps } from './steps.ts';
 
 /**
  * `kill -9` before every step of what puts a tree somewhere on the host. The pool and the host may differ then only in ways that the
@@ -187,7 +188,7 @@ describe.each(fileSystems.filter(({ capabilities }) => capabilities['treeVolumes
     let count = 0;
 
     beforeAll(async () => {
-      shared = await backend.makePool();
+      shared = await poolInMemory(backend);
     });
 
     afterAll(() => shared[Symbol.asyncDispose]());
@@ -240,7 +241,7 @@ describe.each(fileSystems.filter(({ capabilities }) => capabilities['treeVolumes
         } finally {
           await ended(first);
         }
-        for (const step of chosenSteps(whole.steps.length, backend)) {
+        for (const step of killSteps(whole, backend)) {
           const scene = await begun(each);
           const { died } = await runChild({ pool: shared.path, call: each.call(scene), dieAt: step });
           const where = `killed before step ${step} of ${whole.steps.length}: ${whole.steps[step - 1]}`;

@@ -26,9 +26,9 @@ import { runProgram } from '../../src/linux/programs.ts';
 import { runDirectory } from '../support/run-directory.ts';
 import { makeTestPool } from '../support/test-pool.ts';
 import { base, importBase } from './making.ts';
-import { finished, runChild, startChild } from './run-child.ts';
+import { finished, type Outcome, runChild, startChild } from './run-child.ts';
 import { expectSound, line, readState } from './state.ts';
-import { chosenSteps } from './steps.ts';
+import { killSteps } from './steps.ts';
 
 /** `kill -9` before every step of what makes, changes and destroys pools. Run again, it completes what was interrupted. */
 
@@ -186,25 +186,25 @@ async function atEveryStep(
   name: string,
   check: (directory: string, run: (call: Call) => Promise<void>) => Promise<void>,
 ): Promise<void> {
-  let steps: readonly string[] = [];
+  let whole: Pick<Outcome, 'steps' | 'changing'> = { steps: [], changing: [] };
   const once = async (dieAt: number): Promise<void> => {
     const directory = join(runDirectory(), `${name}-${dieAt}`);
     mkdirSync(directory);
     try {
       await check(directory, async (call) => {
         const outcome = await runChild({ pool: '', call, ...(dieAt > 0 && { dieAt }) });
-        if (dieAt === 0) steps = outcome.steps;
+        if (dieAt === 0) whole = outcome;
       });
     } catch (error) {
-      throw new Error(`killed before step ${dieAt} of ${steps.length}: ${steps[dieAt - 1]}`, {
+      throw new Error(`killed before step ${dieAt} of ${whole.steps.length}: ${whole.steps[dieAt - 1]}`, {
         cause: error,
       });
     }
     rmSync(directory, { recursive: true });
   };
   await once(0);
-  expect(steps.length).toBeGreaterThan(5);
-  for (const step of chosenSteps(steps.length)) await once(step);
+  expect(whole.steps.length).toBeGreaterThan(5);
+  for (const step of killSteps(whole)) await once(step);
 }
 
 async function expectUsable(directory: string): Promise<void> {

@@ -10,7 +10,7 @@ import { base, importBase } from './making.ts';
 import { finished, runChild, startChild } from './run-child.ts';
 import { prepared, type Scenario } from './scenarios.ts';
 import { expectSound, line, readState, type State } from './state.ts';
-import { chosenSteps } from './steps.ts';
+import { killSteps } from './steps.ts';
 
 /** Processes that are killed while others work for them: threads, and the programs that read and write images. */
 
@@ -97,13 +97,13 @@ test.each(['raw', 'qcow2'])(
       mkdirSync(directory);
     };
     cleared();
-    const { steps } = await runChild({ pool: shared.path, call });
+    const whole = await runChild({ pool: shared.path, call });
     expect(contentOf(file, format).equals(base)).toBe(true);
     expect(readdirSync(directory)).toEqual(['base.img']);
-    for (const step of chosenSteps(steps.length)) {
+    for (const step of killSteps(whole)) {
       cleared();
       await runChild({ pool: shared.path, call, dieAt: step });
-      const where = `killed before step ${step} of ${steps.length}: ${steps[step - 1]}`;
+      const where = `killed before step ${step} of ${whole.steps.length}: ${whole.steps[step - 1]}`;
       if (existsSync(file)) expect(contentOf(file, format).equals(base), where).toBe(true);
       expect(await afterwards(), where).toEqual(before);
     }

@@ -9,6 +9,8 @@ export interface Outcome {
   readonly died: boolean;
   readonly result: unknown;
   readonly steps: readonly string[];
+  /** Those of them that may change something that outlives the process, counted from 1. */
+  readonly changing: readonly number[];
 }
 
 function childFile(): string {
@@ -57,8 +59,11 @@ export function startChild(request: ChildRequest, environment: NodeJS.ProcessEnv
     },
     async outcome() {
       const signal = await ended;
-      if (signal === 'SIGKILL') return { died: true, result: undefined, steps: [] };
-      if (last && 'result' in last) return { died: false, result: last.result, steps: last.steps };
+      if (signal === 'SIGKILL') return { died: true, result: undefined, steps: [], changing: [] };
+      if (last && 'result' in last) {
+        const { result, steps, changing } = last;
+        return { died: false, result, steps, changing };
+      }
       const failure = last && 'error' in last ? last.error : undefined;
       throw new Error(
         `The child failed: ${failure?.code ?? signal ?? ''} ${failure?.stack ?? ''} ${errors}`.trim(),

@@ -4,21 +4,22 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { Pool } from '../../src/engine/pool.ts';
 import { CoppiceError, openPool } from '../../src/index.ts';
 import { observeCalls } from '../../src/linux/libc.ts';
-import { makeTestPool, type TestPool } from '../support/test-pool.ts';
+import type { TestPool } from '../support/test-pool.ts';
 import { digest, disk } from './content.ts';
 import { base, first, importBase, makeChain, makeVolume, second, third } from './making.ts';
 import { openIn } from './open-in.ts';
+import { poolInMemory } from './pool-in-memory.ts';
 import { runChild, startChild } from './run-child.ts';
 import { prepared, type Scenario, scenarios } from './scenarios.ts';
 import { line, type State, stateWhenOpened } from './state.ts';
-import { chosenSteps } from './steps.ts';
+import { failingSteps, killSteps } from './steps.ts';
 
 /** Opening a pool clears up what the dead left: nothing of the living, and also when it is killed itself. */
 
 let shared: TestPool;
 
 beforeAll(async () => {
-  shared = await makeTestPool();
+  shared = await poolInMemory();
   await importBase(shared.pool, shared.scratch);
 });
 
@@ -136,27 +137,25 @@ describe.each(leftovers)('recovery from $name', (leftover) => {
 
   test('comes to the same end when it is killed at any step, twice', async () => {
     await prepared(scenario, shared.pool, shared.scratch);
-    const { steps } = await runChild({ pool: shared.path, call: ['open'] });
+    const whole = await runChild({ pool: shared.path, call: ['open'] });
     expect(await stateWhenOpened(shared.path, scenario.damaged), 'in one go').toEqual(leftover.recovered);
-    for (const step of chosenSteps(steps.length)) {
+    for (const step of killSteps(whole)) {
       await prepared(scenario, shared.pool, shared.scratch);
       await runChild({ pool: shared.path, call: ['open'], dieAt: step });
       await runChild({ pool: shared.path, call: ['open'], dieAt: step });
-      const where = `killed before step ${step} of ${steps.length}: ${steps[step - 1]}`;
+      const where = `killed before step ${step} of ${whole.steps.length}: ${whole.steps[step - 1]}`;
       expect(await stateWhenOpened(shared.path, scenario.damaged), where).toEqual(leftover.recovered);
     }
   });
 
   test('comes to the same end after any system call of it has failed', async () => {
     const EIO = 5;
-    for (let failing = 1, failed = true; failed; failing++) {
+    const opening = async (failing?: number): Promise<number> => {
       await prepared(scenario, shared.pool, shared.scratch);
       const open = openIn(shared.path);
       let [count, where] = [0, 'no call has failed'];
-      failed = false;
       observeCalls((syscall, subject) => {
         if (++count !== failing) return undefined;
-        failed = true;
         where = `failed: call ${failing}, ${syscall} ${subject}`;
         return EIO;
       });
@@ -166,7 +165,9 @@ describe.each(leftovers)('recovery from $name', (leftover) => {
       else expect(opened, where).toBeInstanceOf(CoppiceError);
       expect(openIn(shared.path), where).toEqual(open);
       expect(await stateWhenOpened(shared.path, scenario.damaged), where).toEqual(leftover.recovered);
-    }
+      return count;
+    };
+    for (const failing of failingSteps(await opening())) await opening(failing);
   });
 });
 

@@ -1,5 +1,5 @@
 import { appendFileSync } from 'node:fs';
-import { relative } from 'node:path';
+import { basename } from 'node:path';
 import type { TestError } from 'vitest';
 import type { Reporter, TestCase, TestModule } from 'vitest/node';
 
@@ -17,7 +17,7 @@ export const guestReporter: Reporter = {
   onTestCaseResult(test: TestCase): void {
     const { state, errors = [] } = test.result();
     write({
-      file: relative(process.cwd(), test.module.moduleId),
+      file: basename(test.module.moduleId),
       name: test.fullName,
       state,
       milliseconds: Math.round(test.diagnostic()?.duration ?? 0),
@@ -25,7 +25,7 @@ export const guestReporter: Reporter = {
     });
   },
   onTestModuleEnd(module: TestModule): void {
-    const file = relative(process.cwd(), module.moduleId);
+    const file = basename(module.moduleId);
     const milliseconds = Math.round(module.diagnostic().duration);
     const errors = module.errors().map(told);
     write({ file, name: '', state: errors.length > 0 ? 'failed' : 'passed', milliseconds, errors });

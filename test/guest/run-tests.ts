@@ -1,6 +1,7 @@
 import { existsSync, readFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { sparseFile } from '../support/devices.ts';
+import { bundleForGuest, programs, unpack } from './bundle.ts';
 import { Guest } from './guest.ts';
 import type { GuestImage } from './image.ts';
 import type { GuestResult } from './reporter.ts';
@@ -27,15 +28,22 @@ export async function runInGuest(
   { timeout = 40 * 60_000, postgres = false }: GuestRunOptions = {},
 ): Promise<GuestRun> {
   const checkout = process.cwd();
-  const script = `${prepare(checkout)}${postgres ? withHostsPostgres() : ''}
-export COPPICE_GUEST_RESULTS=/guest/results COPPICE_GUEST_TESTS="${files.join(' ')}"
-vitest run --config test/guest/vitest.config.ts
+  const bundledAs = (file: string): string => basename(file).replace(/\.ts$/, '.js');
+  const bundled = await bundleForGuest({
+    'vitest.config.js': 'test/guest/vitest.config.ts',
+    'leak-guard.js': 'test/support/leak-guard.ts',
+    ...Object.fromEntries(files.map((file) => [bundledAs(file), file])),
+  });
+  const script = `${prepare(checkout)}${postgres ? withHostsPostgres() : ''}${unpack(checkout)}
+export COPPICE_GUEST_RESULTS=/guest/results COPPICE_GUEST_TESTS="${files.map(bundledAs).join(' ')}"
+vitest run --root ${programs} --config ${programs}/vitest.config.js --configLoader native
 `;
   const disks = [sparseFile(8 * GiB)];
   await using guest = new Guest({
     image,
     script,
     disks,
+    files: bundled,
     checkout,
     timeout,
     ...(postgres && { shareUsr: true }),
@@ -43,7 +51,10 @@ vitest run --config test/guest/vitest.config.ts
   const { status, output, console } = await guest.ended();
   const file = join(guest.directory, 'results');
   const lines = existsSync(file) ? readFileSync(file, 'utf8').split('\n').filter(Boolean) : [];
-  const all = lines.map((line) => JSON.parse(line) as GuestResult);
+  const all = lines.map((line): GuestResult => {
+    const result = JSON.parse(line) as GuestResult;
+    return { ...result, file: files.find((each) => bundledAs(each) === result.file) ?? result.file };
+  });
   const ended = new Set(all.filter(({ name }) => name === '').map((result) => result.file));
   const missing = files.filter((each) => !ended.has(each));
   const failures = all.filter(({ name, state }) => name === '' && state === 'failed');

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { sparseFile } from '../support/devices.ts';
 import { randomNumbers } from '../support/random-operations.ts';
+import { bundleForGuest, programs, unpack } from './bundle.ts';
 import { Guest } from './guest.ts';
 import { guestImage } from './image.ts';
 import { prepare } from './run-tests.ts';
@@ -17,9 +18,9 @@ const judge = `
 zpool import -f -d /dev testing || {
   zpool create -O volmode=dev -O canmount=off testing /dev/vdb
   zfs create -o canmount=off testing/cut
-  node src/cli/main.ts pool create ${pool} --existing
+  node dist/cli.js pool create ${pool} --existing
 }
-node test/guest/judge-process.ts ${pool} /guest`;
+node ${programs}/judge.js ${pool} /guest`;
 
 test.skipIf(!image)(
   `a guest that is cut off in the middle of operations holds what was acknowledged, ${rounds} times${unless}`,
@@ -30,6 +31,10 @@ test.skipIf(!image)(
     const checkout = process.cwd();
     const disks = [sparseFile(4 * 2 ** 30)];
     let last: string | undefined;
+    const bundled = await bundleForGuest({
+      'actor.js': 'test/support/actor-process.ts',
+      'judge.js': 'test/guest/judge-process.ts',
+    });
     for (let round = 0; round <= rounds; round++) {
       const isLast = round === rounds;
       const request = {
@@ -38,15 +43,15 @@ test.skipIf(!image)(
         inline: true,
         lanes: [{ seed: seed + round, from: 0, to: 10_000 }],
       };
-      const work = `node test/support/actor-process.ts '${JSON.stringify(request)}' > /guest/next`;
-      const script = `${prepare(checkout)}${judge}${isLast ? ' clear' : ''}\n${isLast ? 'zpool export testing' : work}`;
+      const work = `node ${programs}/actor.js '${JSON.stringify(request)}' > /guest/next`;
+      const script = `${prepare(checkout)}${unpack(checkout)}${judge}${isLast ? ' clear' : ''}\n${isLast ? 'zpool export testing' : work}`;
       await using guest = new Guest({
         image,
         script,
         disks,
         checkout,
         timeout: 6 * minutes,
-        files: filesOf(last),
+        files: { ...bundled, ...filesOf(last) },
       });
       if (!isLast) {
         const operations = 3 + Math.floor(random() * 25);
