@@ -4,7 +4,8 @@ import { dirname, join } from 'node:path';
 import type { GuestImage } from './image.ts';
 
 const kvm = ['-accel', 'kvm', '-cpu', 'host'];
-const emulation = ['-accel', 'tcg,thread=multi', '-cpu', 'max'];
+/** What newer processors have in addition is what programs then use, and what takes longest to emulate. */
+const emulation = ['-accel', 'tcg,thread=multi', '-cpu', 'Nehalem'];
 
 /**
  * How QEMU runs a guest here: by KVM where that works. Where it is offered and does not work, as inside of some virtual machines, a
