@@ -4,23 +4,49 @@ import { countReporter } from './scripts/count-reporter.ts';
 
 const quick = process.env['COPPICE_QUICK'] === '1';
 
-/** What takes longest, by far, in the order of time: begun last, one of them would run alone in the end. */
+/** What `npm run test:quick` leaves out. */
+const slow = [
+  'test/conformance/no-space.test.ts',
+  'test/crash/**',
+  'test/e2e/**',
+  'test/package/**',
+  'test/guest/**',
+  'test/docs/examples.test.ts',
+];
+
+/** What leaves nothing behind in its process: one after the other is run in the same, with what that has loaded. */
+const together = ['src/**/*.test.ts'];
+
+/** What takes longest, in the order of time: begun last, one of them would run alone in the end. */
 const longest = [
   'guest/zfs.test.ts',
   'crash/kill.test.ts',
   'guest/zfs-power-cut.test.ts',
   'crash/sweep.test.ts',
+  'crash/power-cut.test.ts',
   'crash/faults.test.ts',
+  'crash/places.test.ts',
+  'conformance/no-space.test.ts',
+  'conformance/concurrency.test.ts',
+  'conformance/pools.test.ts',
+  'server/pools.test.ts',
+  'docs/examples.test.ts',
+  'guest/running-machine.test.ts',
+  'server/auth.test.ts',
+  'e2e/completion.test.ts',
+  'crash/pools.test.ts',
+  'package/deb.test.ts',
 ];
 
 class LongestFirst extends BaseSequencer {
   override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
-    const sorted = await super.sort(files);
-    const isOf = (name: string): ((file: TestSpecification) => boolean) => {
-      return ({ moduleId }) => moduleId.endsWith(`test/${name}`);
+    const place = ({ moduleId, project }: TestSpecification): number => {
+      // Side by side, so that none gets between them for whom their process would have to end.
+      if (!project.config.isolate) return longest.length + 1;
+      const index = longest.findIndex((name) => moduleId.endsWith(`test/${name}`));
+      return index < 0 ? longest.length : index;
     };
-    const first = longest.flatMap((name) => sorted.filter(isOf(name)));
-    return [...first, ...sorted.filter((file) => !first.includes(file))];
+    return (await super.sort(files)).sort((one, other) => place(one) - place(other));
   }
 }
 
@@ -29,20 +55,6 @@ const config: ViteUserConfig = defineConfig({
   esbuild: { target: 'esnext' },
   test: {
     environment: 'node',
-    include: ['src/**/*.test.ts', 'test/**/*.test.ts'],
-    exclude: [
-      ...configDefaults.exclude,
-      ...(quick
-        ? [
-            'test/conformance/no-space.test.ts',
-            'test/crash/**',
-            'test/e2e/**',
-            'test/package/**',
-            'test/guest/**',
-            'test/docs/examples.test.ts',
-          ]
-        : []),
-    ],
     setupFiles: ['test/support/leak-guard.ts'],
     globalSetup: ['test/support/global-setup.ts'],
     // Processes and not threads: tests mount, take locks and kill themselves.
@@ -52,6 +64,25 @@ const config: ViteUserConfig = defineConfig({
     testTimeout: 60_000,
     hookTimeout: 120_000,
     reporters: ['default', countReporter],
+    projects: [
+      {
+        extends: true,
+        test: {
+          name: 'alone',
+          include: ['test/**/*.test.ts'],
+          exclude: [...configDefaults.exclude, ...(quick ? slow : []), ...together],
+        },
+      },
+      {
+        extends: true,
+        test: {
+          name: 'together',
+          include: together,
+          exclude: [...configDefaults.exclude, ...(quick ? slow : [])],
+          isolate: false,
+        },
+      },
+    ],
   },
 });
 

@@ -6,13 +6,17 @@ import { lock } from '../../src/linux/locks.ts';
 
 export const repository: string = join(import.meta.dirname, '..', '..');
 
+let isKnownToBeCurrent = false;
+
 /** The built command, made again when a source is newer: a test of the process must not test an old one. */
 export function builtCommand(): string {
   const command = join(repository, 'dist', 'cli.js');
+  if (isKnownToBeCurrent) return command;
   // Two test files may get here at once.
   using guard = new Descriptor(openSync(join(repository, 'scripts'), 'r'));
   lock(guard.fd, 'exclusive', true);
   if (!isCurrent()) execFileSync(process.execPath, ['scripts/build.ts'], buildOptions);
+  isKnownToBeCurrent = true;
   return command;
 }
 

@@ -2,6 +2,7 @@ import { type ChildProcess, type StdioOptions, spawn } from 'node:child_process'
 import { once } from 'node:events';
 import { join } from 'node:path';
 import { repository } from './built.ts';
+import { mark } from './marks.ts';
 
 const command = join(repository, 'src', 'cli', 'main.ts');
 
@@ -33,7 +34,7 @@ export function startDaemon(args: readonly string[], setup: DaemonSetup = {}): D
     descriptors.length > 0 ? `LISTEN_PID=$$ LISTEN_FDS=${descriptors.length} exec "$@"` : 'exec "$@"';
   const child = spawn('sh', ['-c', line, 'sh', ...through, process.execPath, command, 'serve', ...args], {
     stdio,
-    env: { PATH: process.env['PATH'], ...environment },
+    env: { PATH: process.env['PATH'], ...mark(), ...environment },
     cwd: '/',
   });
   let log = '';

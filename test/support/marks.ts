@@ -20,10 +20,14 @@ export function markFile(): void {
   process.env[variable] = `${run}/${process.pid}`;
 }
 
-/** The mark, for a process that is given no other variables of this one. */
+/** What a process needs that is given no other variables of this one: the mark, and where Node keeps what it has compiled. */
 export function mark(): Readonly<Record<string, string>> {
-  const value = process.env[variable];
-  return value === undefined ? {} : { [variable]: value };
+  return Object.fromEntries(
+    [variable, 'NODE_COMPILE_CACHE'].flatMap((name) => {
+      const value = process.env[name];
+      return value === undefined ? [] : [[name, value]];
+    }),
+  );
 }
 
 /** Those that have the mark that this process gives, or one of a file of its run. */

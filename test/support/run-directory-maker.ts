@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs';
 import { removeRunDirectory, runDirectory } from './run-directory.ts';
 
 let lost = 0;
-for (let run = 0; run < 300; run++) {
+for (let run = 0; run < 100; run++) {
   if (!existsSync(runDirectory())) lost++;
   removeRunDirectory();
 }
