@@ -6,7 +6,7 @@ import type { TestPool } from '../support/test-pool.ts';
 import { importBase } from './making.ts';
 import { poolInMemory } from './pool-in-memory.ts';
 import { startChild } from './run-child.ts';
-import { prepared, scenariosOn } from './scenarios.ts';
+import { killedOn, prepared } from './scenarios.ts';
 
 /** What tests of kills rely on: a step that is said to change nothing has changed nothing that others can see. */
 
@@ -20,7 +20,7 @@ for (const backend of fileSystems) {
 
   afterAll(() => shared[Symbol.asyncDispose]());
 
-  test.each(scenariosOn(backend))(
+  test.each(killedOn(backend))(
     `the steps of $name that change something on ${backend.name} are known`,
     async (scenario) => {
       await prepared(scenario, shared.pool, shared.scratch);
