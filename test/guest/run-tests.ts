@@ -1,5 +1,6 @@
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
+import { actorPrograms } from '../support/actor-programs.ts';
 import { sparseFile } from '../support/devices.ts';
 import { bundleForGuest, programs, unpack } from './bundle.ts';
 import { Guest } from './guest.ts';
@@ -34,7 +35,11 @@ export async function runInGuest(
     'leak-guard.js': 'test/support/leak-guard.ts',
     ...Object.fromEntries(files.map((file) => [bundledAs(file), file])),
   });
+  const actors = actorPrograms();
+  for (const name of readdirSync(actors).filter((each) => each.endsWith('.js')))
+    bundled[name] = readFileSync(join(actors, name), 'utf8');
   const script = `${prepare(checkout)}${postgres ? withHostsPostgres() : ''}${unpack(checkout)}
+export COPPICE_TEST_PROGRAMS=${programs}
 export COPPICE_GUEST_RESULTS=/guest/results COPPICE_GUEST_TESTS="${files.map(bundledAs).join(' ')}"
 vitest run --root ${programs} --config ${programs}/vitest.config.js --configLoader native
 `;
