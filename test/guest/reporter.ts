@@ -17,7 +17,7 @@ export const guestReporter: Reporter = {
   onTestCaseResult(test: TestCase): void {
     const { state, errors = [] } = test.result();
     write({
-      file: basename(test.module.moduleId),
+      file: nameOf(test.module),
       name: test.fullName,
       state,
       milliseconds: Math.round(test.diagnostic()?.duration ?? 0),
@@ -25,12 +25,17 @@ export const guestReporter: Reporter = {
     });
   },
   onTestModuleEnd(module: TestModule): void {
-    const file = basename(module.moduleId);
+    const file = nameOf(module);
     const milliseconds = Math.round(module.diagnostic().duration);
     const errors = module.errors().map(told);
     write({ file, name: '', state: errors.length > 0 ? 'failed' : 'passed', milliseconds, errors });
   },
 };
+
+/** Of a file, which may have been bundled. */
+function nameOf({ moduleId }: TestModule): string {
+  return basename(moduleId).replace(/\.[jt]s$/, '');
+}
 
 /** What was expected and what came is not in the message. */
 function told({ stack, message, diff }: TestError): string {

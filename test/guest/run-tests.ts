@@ -29,19 +29,11 @@ export async function runInGuest(
   { timeout = 40 * 60_000, postgres = false }: GuestRunOptions = {},
 ): Promise<GuestRun> {
   const checkout = process.cwd();
-  const bundledAs = (file: string): string => basename(file).replace(/\.ts$/, '.js');
-  const bundled = await bundleForGuest({
-    'vitest.config.js': 'test/guest/vitest.config.ts',
-    'leak-guard.js': 'test/support/leak-guard.ts',
-    ...Object.fromEntries(files.map((file) => [bundledAs(file), file])),
-  });
-  const actors = actorPrograms();
-  for (const name of readdirSync(actors).filter((each) => each.endsWith('.js')))
-    bundled[name] = readFileSync(join(actors, name), 'utf8');
-  const script = `${prepare(checkout)}${postgres ? withHostsPostgres() : ''}${unpack(checkout)}
-export COPPICE_TEST_PROGRAMS=${programs}
-export COPPICE_GUEST_RESULTS=/guest/results COPPICE_GUEST_TESTS="${files.map(bundledAs).join(' ')}"
-vitest run --root ${programs} --config ${programs}/vitest.config.js --configLoader native
+  // The tests of databases start programs of their own from their sources.
+  const { run, bundled } = postgres ? fromSources(files) : await fromBundles(checkout, files);
+  const script = `${prepare(checkout)}${postgres ? withHostsPostgres() : ''}
+export COPPICE_GUEST_RESULTS=/guest/results
+${run}
 `;
   const disks = [sparseFile(8 * GiB)];
   await using guest = new Guest({
@@ -58,7 +50,7 @@ vitest run --root ${programs} --config ${programs}/vitest.config.js --configLoad
   const lines = existsSync(file) ? readFileSync(file, 'utf8').split('\n').filter(Boolean) : [];
   const all = lines.map((line): GuestResult => {
     const result = JSON.parse(line) as GuestResult;
-    return { ...result, file: files.find((each) => bundledAs(each) === result.file) ?? result.file };
+    return { ...result, file: files.find((each) => basename(each, '.ts') === result.file) ?? result.file };
   });
   const ended = new Set(all.filter(({ name }) => name === '').map((result) => result.file));
   const missing = files.filter((each) => !ended.has(each));
@@ -89,6 +81,34 @@ mount -t 9p -o trans=virtio,version=9p2000.L,msize=524288,ro,cache=loose usr /ru
 mount -t overlay -o lowerdir=/usr:/run/usr overlay /usr
 echo '${user}' >> /etc/passwd
 `;
+}
+
+interface Prepared {
+  /** What the guest runs. */
+  readonly run: string;
+  readonly bundled: Readonly<Record<string, string>>;
+}
+
+function fromSources(files: readonly string[]): Prepared {
+  const run = `export COPPICE_GUEST_TESTS="${files.join(' ')}"
+vitest run --config test/guest/vitest.config.ts`;
+  return { run, bundled: {} };
+}
+
+async function fromBundles(checkout: string, files: readonly string[]): Promise<Prepared> {
+  const bundledAs = (file: string): string => basename(file).replace(/\.ts$/, '.js');
+  const bundled = await bundleForGuest({
+    'vitest.config.js': 'test/guest/vitest.config.ts',
+    'leak-guard.js': 'test/support/leak-guard.ts',
+    ...Object.fromEntries(files.map((file) => [bundledAs(file), file])),
+  });
+  const actors = actorPrograms();
+  for (const name of readdirSync(actors).filter((each) => each.endsWith('.js')))
+    bundled[name] = readFileSync(join(actors, name), 'utf8');
+  const run = `${unpack(checkout)}
+export COPPICE_TEST_PROGRAMS=${programs} COPPICE_GUEST_TESTS="${files.map(bundledAs).join(' ')}"
+vitest run --root ${programs} --config ${programs}/vitest.config.js --configLoader native`;
+  return { run, bundled };
 }
 
 /** The beginning of every script that works in the checkout on a real ZFS. */
