@@ -78,11 +78,17 @@ export async function makeSafe(copy: string, options: SafeOptions): Promise<void
   flush(fd);
 }
 
+/** Bytes of a socket's name; unix(7) has one more, for the end. */
+const longest = 107;
+
+/** Whether a server can have its socket in a directory. */
+export function fitsSocket(directory: string, port = 5432): boolean {
+  const name = `${directory}/.s.PGSQL.${port}`;
+  return isAbsolute(directory) && !/[,"\0\n]/.test(directory) && Buffer.byteLength(name) <= longest;
+}
+
 function checkSocketDirectory({ socketDirectory, port = 5432 }: SafeOptions): void {
-  const longest = 107;
-  const name = `${socketDirectory}/.s.PGSQL.${port}`;
-  if (isAbsolute(socketDirectory) && !/[,"\0\n]/.test(socketDirectory) && Buffer.byteLength(name) <= longest)
-    return;
+  if (fitsSocket(socketDirectory, port)) return;
   throw new CoppiceError(
     'invalid_argument',
     `The server of a copy can't have its socket in ${socketDirectory}: the path must begin with "/", have no comma, and be so short that ${longest} bytes hold the name of the socket.`,

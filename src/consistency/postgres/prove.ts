@@ -7,21 +7,20 @@ import { type CheckReport, checkCopy } from './check-copy.ts';
 import { openDataDirectory } from './data-directory.ts';
 import { parsePostgres } from './declaration.ts';
 import { makeSocketDirectory } from './own-sockets.ts';
+import { fitsSocket } from './make-safe.ts';
 import { startCopy } from './start-copy.ts';
 
 /** Starts a server on a copy, waits until it has recovered, and checks all that it has. */
 export async function prove(name: string, value: string, proof: Proof): Promise<VerificationCheck[]> {
   const { directory: below, user, database } = parsePostgres(name, value);
   const { copy, formerly, volumes, formerlyOf, sql, signal, programs, timeoutMilliseconds } = proof;
-  const sockets = mkdtempSync(join(tmpdir(), 'coppice-'));
+  const sockets = directoryForSockets(copy);
   try {
-    const socketDirectory = join(sockets, 's');
+    const socketDirectory = join(sockets, socketName);
     {
       using data = openDataDirectory(copy, below);
-      makeSocketDirectory(sockets, 's', data.owner);
+      makeSocketDirectory(sockets, socketName, data.owner);
     }
-    // The way there must be open to the owner of the cluster.
-    chmodSync(sockets, 0o711);
     await using server = await startCopy(copy, {
       below,
       socketDirectory,
@@ -36,8 +35,19 @@ export async function prove(name: string, value: string, proof: Proof): Promise<
     const report = await checkCopy(server, { sql, database, ...(signal && { signal }) });
     return checksOf(name, report);
   } finally {
-    rmSync(sockets, { recursive: true, force: true });
+    if (sockets !== copy) rmSync(sockets, { recursive: true, force: true });
   }
+}
+
+const socketName = '.proof-socket';
+
+/** The copy, with which it goes also when we are killed, unless its path is so long that no socket fits. */
+function directoryForSockets(copy: string): string {
+  if (fitsSocket(join(copy, socketName))) return copy;
+  const directory = mkdtempSync(join(tmpdir(), 'coppice-'));
+  // The way there must be open to the owner of the cluster.
+  chmodSync(directory, 0o711);
+  return directory;
 }
 
 function checksOf(
