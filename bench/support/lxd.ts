@@ -4,9 +4,9 @@ import { closeSync, existsSync, mkdirSync, openSync, readFileSync } from 'node:f
 import { Agent, request } from 'node:http';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
-import { hasErrno } from '../../src/linux/libc.ts';
 import { readMounts } from '../../src/linux/mounts.ts';
 import { lastLine, runProgram } from '../../src/linux/programs.ts';
+import { hasErrno } from '../../src/linux/system-calls.ts';
 import { runDirectory } from '../../test/support/run-directory.ts';
 
 /** LXD needs a moment for its database; on a busy machine more than that. */

@@ -1,4 +1,4 @@
-import { call } from '../linux/libc.ts';
+import { call } from '../linux/system-calls.ts';
 import { CoppiceError } from '../model/errors.ts';
 import { type Script, startScript } from './script.ts';
 

@@ -1,6 +1,6 @@
 import { type CgroupFreezer, openCgroupFreezer } from '../linux/cgroup-freezer.ts';
-import { hasErrno } from '../linux/libc.ts';
 import { readProcess } from '../linux/processes.ts';
+import { hasErrno } from '../linux/system-calls.ts';
 import { CoppiceError } from '../model/errors.ts';
 import { type FreezeGuard, type Freezing, requireFreezable, untilTrue } from './freezing.ts';
 

@@ -1,5 +1,4 @@
 import { findFileSystemUsers } from '../linux/file-system-users.ts';
-import { hasErrno } from '../linux/libc.ts';
 import { monotonicMilliseconds } from '../linux/monotonic.ts';
 import {
   isEnded,
@@ -10,6 +9,7 @@ import {
   readProcesses,
   signalProcess,
 } from '../linux/processes.ts';
+import { hasErrno } from '../linux/system-calls.ts';
 import { CoppiceError } from '../model/errors.ts';
 import { type FreezeGuard, type Freezing, requireFreezable, untilTrue } from './freezing.ts';
 

@@ -1,8 +1,8 @@
 import { existsSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { hasErrno } from '../linux/libc.ts';
 import { readMounts } from '../linux/mounts.ts';
 import { lastLine, streamProgram } from '../linux/programs.ts';
+import { hasErrno } from '../linux/system-calls.ts';
 import { openTrusted } from '../linux/trusted-path.ts';
 import { CoppiceError } from '../model/errors.ts';
 import { type Declaration, invalidDeclaration } from './declaration.ts';

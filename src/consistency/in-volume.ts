@@ -1,7 +1,7 @@
 import { constants, fstatSync, openSync, type Stats } from 'node:fs';
 import { dirname } from 'node:path';
 import { Descriptor, openAt } from '../linux/files.ts';
-import { hasErrno } from '../linux/libc.ts';
+import { hasErrno } from '../linux/system-calls.ts';
 import { CoppiceError } from '../model/errors.ts';
 import type { Subject } from './quiescer.ts';
 

@@ -1,5 +1,5 @@
 import type { Held } from '../drivers/driver.ts';
-import { hasErrno } from '../linux/libc.ts';
+import { hasErrno } from '../linux/system-calls.ts';
 import { CoppiceError } from '../model/errors.ts';
 import type { SnapshotMetadata, VolumeMetadata } from '../model/metadata.ts';
 import type { Name } from '../model/names.ts';

@@ -1,6 +1,6 @@
 import type { Held, Place } from '../drivers/driver.ts';
-import { hasErrno } from '../linux/libc.ts';
 import { randomId } from '../linux/random.ts';
+import { hasErrno } from '../linux/system-calls.ts';
 import {
   type Metadata,
   rememberedAncestors,

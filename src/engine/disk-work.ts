@@ -3,7 +3,7 @@ import { checkQcow2, convertQcow2 } from '../images/qcow2.ts';
 import { copySparse } from '../images/raw.ts';
 import { reflink } from '../linux/extents.ts';
 import { type Descriptor, resizeFile } from '../linux/files.ts';
-import { hasErrno } from '../linux/libc.ts';
+import { hasErrno } from '../linux/system-calls.ts';
 import type { Name } from '../model/names.ts';
 import type { Context } from './context.ts';
 import type { Control } from './control.ts';

@@ -1,5 +1,5 @@
 import { standsInTheWay } from '../linux/files.ts';
-import { hasErrno } from '../linux/libc.ts';
+import { hasErrno } from '../linux/system-calls.ts';
 import { badDisk, CoppiceError } from '../model/errors.ts';
 
 /**

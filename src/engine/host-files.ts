@@ -1,7 +1,7 @@
 import { constants, openSync } from 'node:fs';
 import { relative, resolve } from 'node:path';
 import { Descriptor, openBeneath } from '../linux/files.ts';
-import { hasErrno } from '../linux/libc.ts';
+import { hasErrno } from '../linux/system-calls.ts';
 import { CoppiceError } from '../model/errors.ts';
 
 export interface Confined {

@@ -1,6 +1,6 @@
 import type { Held, PayloadState, SnapshotRecord } from '../drivers/driver.ts';
 import { standsInTheWay } from '../linux/files.ts';
-import { hasErrno } from '../linux/libc.ts';
+import { hasErrno } from '../linux/system-calls.ts';
 import { payloadIdOf, type VolumeMetadata } from '../model/metadata.ts';
 import type { Name } from '../model/names.ts';
 import type { Context } from './context.ts';

@@ -1,5 +1,5 @@
 import type { Held, Place } from '../drivers/driver.ts';
-import { hasErrno } from '../linux/libc.ts';
+import { hasErrno } from '../linux/system-calls.ts';
 import { CoppiceError } from '../model/errors.ts';
 import type { Name } from '../model/names.ts';
 import { clearHidden } from './bury.ts';

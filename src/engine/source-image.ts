@@ -3,7 +3,7 @@ import { resolve } from 'node:path';
 import { detectFormat, type ImageFormat } from '../images/format.ts';
 import { readQcow2Header } from '../images/qcow2.ts';
 import type { Descriptor } from '../linux/files.ts';
-import { hasErrno } from '../linux/libc.ts';
+import { hasErrno } from '../linux/system-calls.ts';
 import { CoppiceError } from '../model/errors.ts';
 import { roundSize } from '../model/sizes.ts';
 import { type Confined, openOnHost } from './host-files.ts';

@@ -1,4 +1,4 @@
-import { statusAt } from '../linux/files.ts';
+import { statusAt } from '../linux/file-status.ts';
 import { fileSystemSpace } from '../linux/space.ts';
 import { CoppiceError } from '../model/errors.ts';
 import { formatSize } from '../model/sizes.ts';

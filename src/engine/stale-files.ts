@@ -8,7 +8,7 @@ import {
   removeFileAt,
   standsInTheWay,
 } from '../linux/files.ts';
-import { hasErrno } from '../linux/libc.ts';
+import { hasErrno } from '../linux/system-calls.ts';
 import { settingsOf } from '../model/settings.ts';
 import type { Context } from './context.ts';
 import type { HeldVolume } from './holding.ts';

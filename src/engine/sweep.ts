@@ -1,6 +1,7 @@
 import type { Held } from '../drivers/driver.ts';
-import { standsInTheWay, statusAt } from '../linux/files.ts';
-import { hasErrno } from '../linux/libc.ts';
+import { statusAt } from '../linux/file-status.ts';
+import { standsInTheWay } from '../linux/files.ts';
+import { hasErrno } from '../linux/system-calls.ts';
 import { CoppiceError } from '../model/errors.ts';
 import { finishRemoval } from './bury.ts';
 import type { Context } from './context.ts';

@@ -1,8 +1,8 @@
 import { levelDeclared } from '../consistency/declared.ts';
 import type { Driver, Held } from '../drivers/driver.ts';
-import { hasErrno } from '../linux/libc.ts';
 import { monotonicMilliseconds } from '../linux/monotonic.ts';
 import { randomId } from '../linux/random.ts';
+import { hasErrno } from '../linux/system-calls.ts';
 import { CoppiceError } from '../model/errors.ts';
 import {
   type ApplicationState,

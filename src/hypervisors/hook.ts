@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { hasErrno } from '../linux/libc.ts';
 import { environment, lastLine } from '../linux/programs.ts';
+import { hasErrno } from '../linux/system-calls.ts';
 import { requireOwn } from '../linux/trusted-path.ts';
 import { CoppiceError } from '../model/errors.ts';
 import type { GrownDisk, Told } from './notify.ts';

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { read as readCallback, write as writeCallback } from 'node:fs';
 import { promisify } from 'node:util';
-import { attempt } from '../linux/libc.ts';
+import { attempt } from '../linux/system-calls.ts';
 
 const read = promisify(readCallback);
 const write = promisify(writeCallback);

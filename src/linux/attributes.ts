@@ -1,5 +1,5 @@
 import { Buffer } from 'node:buffer';
-import { attempt, call, unlessAbsent } from './libc.ts';
+import { attempt, call, unlessAbsent } from './system-calls.ts';
 
 /** Extended attributes. 8,000 bytes fit on btrfs; a larger value is ENOSPC there. */
 export const largestAttribute = 8000;

@@ -1,6 +1,6 @@
 import { itemTypes, treeItems, trees } from './btrfs-trees.ts';
 import { type MappedRange, mappedRanges } from './extents.ts';
-import { statusAt } from './files.ts';
+import { statusAt } from './file-status.ts';
 
 export interface ExtentSums {
   /** Bytes of all extents that the file refers to. */

@@ -1,4 +1,4 @@
-import { attempt, SystemError } from './libc.ts';
+import { attempt, SystemError } from './system-calls.ts';
 
 /**
  * Ranges of the tree of one subvolume, for who reads much of it: numbers and offsets from linux/btrfs.h. Needs root.

@@ -1,4 +1,4 @@
-import { attempt, SystemError } from './libc.ts';
+import { attempt, SystemError } from './system-calls.ts';
 
 /**
  * The names and attributes of many directories in few calls, for whoever reads thousands: numbers and offsets from linux/btrfs.h

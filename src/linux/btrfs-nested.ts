@@ -1,4 +1,4 @@
-import { attempt, call, SystemError } from './libc.ts';
+import { attempt, call, SystemError } from './system-calls.ts';
 
 /** Subvolumes inside of a subvolume: numbers and offsets from linux/btrfs.h. Works without root, from kernel 4.18 on. */
 

@@ -1,6 +1,6 @@
 import { ItemReader } from './btrfs-items.ts';
 import { fixedMemory } from './direct-calls.ts';
-import { attempt, SystemError } from './libc.ts';
+import { attempt, SystemError } from './system-calls.ts';
 
 /** What is in a whole subvolume: numbers and offsets from linux/btrfs.h and linux/btrfs_tree.h. Needs root. */
 

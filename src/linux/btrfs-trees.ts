@@ -1,4 +1,4 @@
-import { call } from './libc.ts';
+import { call } from './system-calls.ts';
 
 /** The trees of btrfs, read item by item: numbers and offsets from linux/btrfs.h and linux/btrfs_tree.h. Needs root. */
 

@@ -1,6 +1,6 @@
 import { rewriteLabel } from './labels.ts';
-import { call, hasErrno } from './libc.ts';
 import { formatUuid } from './random.ts';
+import { call, hasErrno } from './system-calls.ts';
 
 /** The ioctls of btrfs, numbers and offsets from linux/btrfs.h. Names are one path component under an open directory. */
 

@@ -2,7 +2,7 @@ import { constants, openSync, readdirSync, readFileSync, statfsSync, statSync, w
 import { join } from 'node:path';
 import { CoppiceError } from '../model/errors.ts';
 import { Descriptor, descriptorPath } from './files.ts';
-import { hasErrno } from './libc.ts';
+import { hasErrno } from './system-calls.ts';
 
 /**
  * A cgroup, all processes of which can be frozen by one word to the kernel: those in the cgroups below it, and those that they start

@@ -1,7 +1,7 @@
 import { constants, openSync } from 'node:fs';
 import { basename, dirname } from 'node:path';
 import { Descriptor } from './files.ts';
-import { call, closeDescriptor } from './libc.ts';
+import { call, closeDescriptor } from './system-calls.ts';
 
 /** A user as which something is done. */
 export interface User {

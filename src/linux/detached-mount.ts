@@ -1,5 +1,5 @@
 import { Descriptor, openDirectoryAt } from './files.ts';
-import { call, closeDescriptor } from './libc.ts';
+import { call, closeDescriptor } from './system-calls.ts';
 
 /** Constants of the mount API, from linux/mount.h. */
 const FSOPEN_CLOEXEC = 1;

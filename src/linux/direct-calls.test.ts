@@ -4,7 +4,7 @@ import { constants } from 'node:os';
 import { afterAll, expect, test } from 'vitest';
 import { scratchDirectory } from '../../test/support/devices.ts';
 import { type SystemCallName, systemCall } from './direct-calls.ts';
-import { attempt } from './libc.ts';
+import { attempt } from './system-calls.ts';
 
 /** The kernel's own answer is told, and the same as by the C library. */
 

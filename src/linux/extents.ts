@@ -1,4 +1,4 @@
-import { call } from './libc.ts';
+import { call } from './system-calls.ts';
 
 const FICLONE = 0x40049409n;
 const FICLONERANGE = 0x4020940dn;

@@ -1,8 +1,8 @@
 import { readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs';
 import { constants } from 'node:os';
-import { hasErrno, look, SystemError } from './libc.ts';
 import { type Mount, mountOf } from './mounts.ts';
 import { isEnded, type RunningProcess, readProcess, readProcesses } from './processes.ts';
+import { hasErrno, look, SystemError } from './system-calls.ts';
 
 export interface FileSystemUser extends RunningProcess {
   /** What it has of the file system, as /proc shows it. */

@@ -1,5 +1,5 @@
 import { btrfsMagic, fileSystemUuid, subvolumeInfo } from './btrfs.ts';
-import { call } from './libc.ts';
+import { call } from './system-calls.ts';
 import { xfsGeometry, xfsMagic } from './xfs.ts';
 
 const ext4Magic = 0xef53n;

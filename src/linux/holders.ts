@@ -1,8 +1,8 @@
 import { type BigIntStats, readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs';
 import { printable } from '../model/printable.ts';
-import { hasErrno } from './libc.ts';
 import { fileUnderLoop } from './loops.ts';
 import { loopBackingFile } from './mounts.ts';
+import { hasErrno } from './system-calls.ts';
 
 /** A file to look for: device and inode as stat(2) gives them. */
 export interface FileIdentity {

@@ -1,4 +1,4 @@
-import { call } from './libc.ts';
+import { call } from './system-calls.ts';
 
 /** What chattr(1) sets: ioctls and bits from linux/fs.h. */
 

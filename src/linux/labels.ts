@@ -1,4 +1,4 @@
-import { call } from './libc.ts';
+import { call } from './system-calls.ts';
 
 /** The label of a mounted file system, of whatever type: ioctls from linux/fs.h. */
 

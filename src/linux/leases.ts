@@ -1,4 +1,4 @@
-import { attempt } from './libc.ts';
+import { attempt } from './system-calls.ts';
 
 const F_SETSIG = 10;
 const F_SETLEASE = 1024;

@@ -1,4 +1,4 @@
-import { call, hasErrno } from './libc.ts';
+import { call, hasErrno } from './system-calls.ts';
 
 export type LockMode = 'shared' | 'exclusive';
 

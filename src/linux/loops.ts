@@ -1,7 +1,7 @@
 import { existsSync, openSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { closingOnFailure, Descriptor } from './files.ts';
-import { call, hasErrno } from './libc.ts';
 import { loopBackingFile } from './mounts.ts';
+import { call, hasErrno } from './system-calls.ts';
 
 /** Loop devices: numbers and offsets from linux/loop.h. */
 

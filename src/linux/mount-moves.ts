@@ -1,6 +1,6 @@
 import { Descriptor } from './files.ts';
-import { attempt, call, closeDescriptor, SystemError } from './libc.ts';
 import type { Mount } from './mounts.ts';
+import { attempt, call, closeDescriptor, SystemError } from './system-calls.ts';
 
 /** Constants of the mount API, from linux/mount.h and linux/fcntl.h. */
 const AT_FDCWD = -100;

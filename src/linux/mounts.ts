@@ -1,6 +1,6 @@
 import { readdirSync, readFileSync, readlinkSync, realpathSync } from 'node:fs';
 import { dirname } from 'node:path';
-import { hasErrno } from './libc.ts';
+import { hasErrno } from './system-calls.ts';
 
 export interface Mount {
   /** The numbers of it, and of the mount that it is on. */

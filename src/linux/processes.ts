@@ -1,6 +1,6 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { constants } from 'node:os';
-import { attempt, closeDescriptor, hasErrno, SystemError } from './libc.ts';
+import { attempt, closeDescriptor, hasErrno, SystemError } from './system-calls.ts';
 
 /** Processes as the kernel shows them in /proc, and signals that reach the one that was meant, and no other that got its number. */
 

@@ -2,7 +2,7 @@ import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { accessSync, constants } from 'node:fs';
 import { join } from 'node:path';
 import { CoppiceError } from '../model/errors.ts';
-import { hasErrno } from './libc.ts';
+import { hasErrno } from './system-calls.ts';
 
 /** Which Debian package brings a program, for the sentence that says what is missing. */
 const packages: Readonly<Record<string, string>> = {

@@ -1,4 +1,4 @@
-import { call } from './libc.ts';
+import { call } from './system-calls.ts';
 
 const bytes = Buffer.alloc(1024);
 /** The same bytes as hexadecimal digits, of which the first so many are used up. */

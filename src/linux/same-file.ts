@@ -1,5 +1,5 @@
 import { type BigIntStats, statSync } from 'node:fs';
-import { hasErrno } from './libc.ts';
+import { hasErrno } from './system-calls.ts';
 
 /** Whether two names mean one file or device, through links too. False when one of them is not there. */
 export function isSame(a: string, b: string): boolean {

@@ -1,4 +1,4 @@
-import { call } from './libc.ts';
+import { call } from './system-calls.ts';
 
 const AF_UNIX = 1;
 const SOCK_DGRAM_CLOEXEC = 2 | 0o2000000;

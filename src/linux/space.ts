@@ -1,4 +1,4 @@
-import { call } from './libc.ts';
+import { call } from './system-calls.ts';
 
 export interface FileSystemSpace {
   /** The magic number of the file system's type, as in statfs(2). */

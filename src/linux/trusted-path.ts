@@ -10,7 +10,7 @@ import {
 import { dirname, isAbsolute, join } from 'node:path';
 import { CoppiceError } from '../model/errors.ts';
 import { Descriptor } from './files.ts';
-import { hasErrno } from './libc.ts';
+import { hasErrno } from './system-calls.ts';
 
 export interface TrustedFile extends Disposable {
   /** Opened without a right to read or write (`O_PATH`): a name that nobody can change any more. */

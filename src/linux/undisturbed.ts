@@ -1,4 +1,4 @@
-import { look } from './libc.ts';
+import { look } from './system-calls.ts';
 
 const SIG_SETMASK = 2;
 

@@ -1,6 +1,6 @@
 import { type BigIntStats, closeSync, constants, lstatSync, openSync, readdirSync } from 'node:fs';
 import { Descriptor, descriptorPath } from './files.ts';
-import { attempt, unlessAbsent } from './libc.ts';
+import { attempt, unlessAbsent } from './system-calls.ts';
 
 /** Something in a directory tree. Names are bytes: nothing says that they are text. */
 export interface TreeEntry {

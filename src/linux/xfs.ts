@@ -1,5 +1,5 @@
-import { call } from './libc.ts';
 import { formatUuid } from './random.ts';
+import { call } from './system-calls.ts';
 
 /** The ioctls of xfs, numbers and offsets from xfs/xfs_fs.h. */
 

@@ -1,6 +1,6 @@
 import { errnoLeft } from './direct-calls.ts';
-import { attemptForeign } from './libc.ts';
 import { bindAll, NvList, type NvObject, takeNvList } from './nvlist.ts';
+import { attemptForeign } from './system-calls.ts';
 import { undisturbed } from './undisturbed.ts';
 import { failed, nameOf, ZfsError } from './zfs-error.ts';
 

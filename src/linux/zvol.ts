@@ -2,7 +2,7 @@ import { constants, openSync, readdirSync, readFileSync, readlinkSync, statSync 
 import { basename } from 'node:path';
 import { CoppiceError } from '../model/errors.ts';
 import { closingOnFailure, Descriptor } from './files.ts';
-import { call, hasErrno } from './libc.ts';
+import { call, hasErrno } from './system-calls.ts';
 
 /** The block devices of ZFS volumes and of their snapshots. */
 

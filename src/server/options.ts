@@ -1,7 +1,7 @@
 import { lstatSync, readFileSync, realpathSync, statSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { defaultPoolPath } from '../engine/pools/default-path.ts';
-import { hasErrno } from '../linux/libc.ts';
+import { hasErrno } from '../linux/system-calls.ts';
 import { requireOwn } from '../linux/trusted-path.ts';
 import { CoppiceError, didYouMean } from '../model/errors.ts';
 import { isName, parseName } from '../model/names.ts';

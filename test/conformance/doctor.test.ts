@@ -19,9 +19,9 @@ import {
   persistPool,
 } from '../../src/index.ts';
 import { writeAttributeByPath } from '../../src/linux/attributes.ts';
-import { hasErrno, observeCalls } from '../../src/linux/libc.ts';
 import { mountOf, readMounts } from '../../src/linux/mounts.ts';
 import { runProgram } from '../../src/linux/programs.ts';
+import { hasErrno, observeCalls } from '../../src/linux/system-calls.ts';
 import { patternBytes, writeAt } from '../support/content.ts';
 import { loopDevice, mountedFileSystem, scratchDirectory, sparseFile } from '../support/devices.ts';
 import { refusal } from '../support/errors.ts';

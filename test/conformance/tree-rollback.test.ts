@@ -74,12 +74,12 @@ conformance('rollback of a tree', (suite) => {
     runProgram('mount', ['--bind', path, at]);
     try {
       // It dies after the exchange, before the mount follows.
-      const [library, libc] = ['index', 'linux/libc'].map(
+      const [library, systemCalls] = ['index', 'linux/system-calls'].map(
         (module) => new URL(`../../src/${module}.ts`, import.meta.url).href,
       );
       const script = `
         const { openPool } = await import(${JSON.stringify(library)});
-        const { observeCalls } = await import(${JSON.stringify(libc)});
+        const { observeCalls } = await import(${JSON.stringify(systemCalls)});
         observeCalls((call) => { if (call === 'open_tree') process.kill(process.pid, 'SIGKILL'); });
         const pool = await openPool(process.argv[1], { inline: true });
         await pool.rollback(process.argv[2]);

@@ -93,7 +93,7 @@ function watch(module: object, names: readonly string[]): void {
 async function perform(): Promise<unknown> {
   // Only now: modules keep what they import from Node when they are loaded.
   const library = await import('../../src/index.ts');
-  const { observeCalls } = await import('../../src/linux/libc.ts');
+  const { observeCalls } = await import('../../src/linux/system-calls.ts');
   observeCalls(step);
   const [method, ...args] = request.call;
   if (method in library) {

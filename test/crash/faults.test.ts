@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { CoppiceError } from '../../src/index.ts';
-import { observeCalls } from '../../src/linux/libc.ts';
+import { observeCalls } from '../../src/linux/system-calls.ts';
 import { fileSystems } from '../conformance/backends.ts';
 import type { TestPool } from '../support/test-pool.ts';
 import { importBase } from './making.ts';

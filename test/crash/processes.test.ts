@@ -2,8 +2,8 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { openPool } from '../../src/index.ts';
-import { hasErrno } from '../../src/linux/libc.ts';
 import { runProgram } from '../../src/linux/programs.ts';
+import { hasErrno } from '../../src/linux/system-calls.ts';
 import { makeTestPool, type TestPool } from '../support/test-pool.ts';
 import { noise } from './content.ts';
 import { base, importBase } from './making.ts';

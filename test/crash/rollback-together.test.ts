@@ -2,7 +2,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { CoppiceError } from '../../src/index.ts';
-import { observeCalls } from '../../src/linux/libc.ts';
+import { observeCalls } from '../../src/linux/system-calls.ts';
 import { makeTestPool, type TestPool } from '../support/test-pool.ts';
 import { apartFiles, makeApart } from './making.ts';
 import { runChild } from './run-child.ts';

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { Pool } from '../../src/engine/pool.ts';
 import { CoppiceError, openPool } from '../../src/index.ts';
-import { observeCalls } from '../../src/linux/libc.ts';
+import { observeCalls } from '../../src/linux/system-calls.ts';
 import type { TestPool } from '../support/test-pool.ts';
 import { digest, disk } from './content.ts';
 import { base, first, importBase, makeChain, makeVolume, second, third } from './making.ts';

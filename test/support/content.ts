@@ -1,6 +1,6 @@
 import { createCipheriv, createHash } from 'node:crypto';
 import { closeSync, fsyncSync, openSync, readSync, writeSync } from 'node:fs';
-import { call } from '../../src/linux/libc.ts';
+import { call } from '../../src/linux/system-calls.ts';
 
 /** Bytes that look random, the same for the same seed at every run. */
 export function patternBytes(seed: number, length: number): Buffer {

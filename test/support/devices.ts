@@ -1,8 +1,8 @@
 import { closeSync, ftruncateSync, mkdirSync, openSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { Descriptor } from '../../src/linux/files.ts';
-import { call, hasErrno } from '../../src/linux/libc.ts';
 import { runProgram } from '../../src/linux/programs.ts';
+import { call, hasErrno } from '../../src/linux/system-calls.ts';
 import { runDirectory } from './run-directory.ts';
 
 let count = 0;

@@ -1,5 +1,5 @@
 import { getEnvironmentData, isMainThread, setEnvironmentData } from 'node:worker_threads';
-import { observeCalls } from '../../src/linux/libc.ts';
+import { observeCalls } from '../../src/linux/system-calls.ts';
 
 /** Imported by a program, and by its threads: kills it before the Nth system call that all of them make together. */
 

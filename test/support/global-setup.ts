@@ -1,7 +1,7 @@
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { hasErrno } from '../../src/linux/libc.ts';
+import { hasErrno } from '../../src/linux/system-calls.ts';
 import { repository } from './built.ts';
 import { commandOf, end, markedProcesses, markRun } from './marks.ts';
 import { clearDeadRuns } from './run-directory.ts';

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
-import { hasErrno } from '../../src/linux/libc.ts';
 import { isEnded, type RunningProcess, readProcess, readProcesses } from '../../src/linux/processes.ts';
+import { hasErrno } from '../../src/linux/system-calls.ts';
 
 /**
  * Every process that a test starts has a variable from it, by which it is known for that test's also when whoever started it has

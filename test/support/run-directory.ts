@@ -12,10 +12,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Descriptor } from '../../src/linux/files.ts';
 import { findUsersBelow } from '../../src/linux/holders.ts';
-import { hasErrno } from '../../src/linux/libc.ts';
 import { lock } from '../../src/linux/locks.ts';
 import { readMounts } from '../../src/linux/mounts.ts';
 import { runProgram } from '../../src/linux/programs.ts';
+import { hasErrno } from '../../src/linux/system-calls.ts';
 import { commandOf, end, markedProcesses } from './marks.ts';
 
 /** One temporary directory for each process that runs tests. Its lock tells a living run from what a killed one left. */

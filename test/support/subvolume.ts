@@ -2,7 +2,7 @@ import { openSync } from 'node:fs';
 import { join } from 'node:path';
 import { createSnapshot, createSubvolume, destroySubvolume } from '../../src/linux/btrfs.ts';
 import { Descriptor } from '../../src/linux/files.ts';
-import { call } from '../../src/linux/libc.ts';
+import { call } from '../../src/linux/system-calls.ts';
 import { mountedFileSystem } from './devices.ts';
 
 export interface Subvolume extends Disposable {

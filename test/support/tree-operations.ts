@@ -3,7 +3,7 @@ import { createRequire } from 'node:module';
 import * as fc from 'fast-check';
 import { reflink } from '../../src/linux/extents.ts';
 import { Descriptor } from '../../src/linux/files.ts';
-import { hasErrno } from '../../src/linux/libc.ts';
+import { hasErrno } from '../../src/linux/system-calls.ts';
 import { randomNumbers } from './random-operations.ts';
 
 /** Everything that may be done to a tree of files, at random, on few names, so that the operations meet. */

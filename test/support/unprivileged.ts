@@ -1,6 +1,6 @@
 import { writeFileSync } from 'node:fs';
 import { createPool, destroyPool, growPool, openPool, type Pool, persistPool } from '../../src/index.ts';
-import { observeCalls } from '../../src/linux/libc.ts';
+import { observeCalls } from '../../src/linux/system-calls.ts';
 
 /**
  * A process that loads the library as root (as one bundle: the checkout may be out of reach afterwards), gives up all rights for good, and then does what standard input says: a list of calls.

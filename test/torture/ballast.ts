@@ -1,5 +1,5 @@
 import { closeSync, openSync } from 'node:fs';
-import { call, hasErrno } from '../../src/linux/libc.ts';
+import { call, hasErrno } from '../../src/linux/system-calls.ts';
 import { freeBytes } from './space.ts';
 
 const MiB = 2 ** 20;

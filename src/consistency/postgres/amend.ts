@@ -2,6 +2,7 @@ import { constants, fchmodSync, fchownSync, readdirSync, rmSync, symlinkSync, wr
 import { lchown } from 'node:fs/promises';
 import { basename, dirname, join, relative } from 'node:path';
 import type { User } from '../../linux/connect-as.ts';
+import { statusIfAny } from '../../linux/file-status.ts';
 import {
   createFileAt,
   type Descriptor,
@@ -11,7 +12,6 @@ import {
   openDirectoryAt,
   removeDirectoryAt,
   removeFileAt,
-  statusIfAny,
 } from '../../linux/files.ts';
 import { pathBelow } from './data-directory.ts';
 

@@ -1,16 +1,10 @@
 import { constants, readSync } from 'node:fs';
 import { join } from 'node:path';
 import type { User } from '../../linux/connect-as.ts';
-import {
-  type Descriptor,
-  descriptorPath,
-  type FileStatus,
-  isRegularFile,
-  openBeneath,
-  statusAt,
-} from '../../linux/files.ts';
-import { hasErrno } from '../../linux/libc.ts';
+import { type FileStatus, isRegularFile, statusAt } from '../../linux/file-status.ts';
+import { type Descriptor, descriptorPath, openBeneath } from '../../linux/files.ts';
 import { openDirectory } from '../../linux/open-directory.ts';
+import { hasErrno } from '../../linux/system-calls.ts';
 import { CoppiceError } from '../../model/errors.ts';
 
 /** A directory of a cluster of databases, opened. Whoever owns it may have put anything into it. */

@@ -1,7 +1,8 @@
 import { constants } from 'node:fs';
-import { moveAt, openBeneath, statusIfAny } from '../../linux/files.ts';
-import { hasErrno } from '../../linux/libc.ts';
+import { statusIfAny } from '../../linux/file-status.ts';
+import { moveAt, openBeneath } from '../../linux/files.ts';
 import { openDirectory } from '../../linux/open-directory.ts';
+import { hasErrno } from '../../linux/system-calls.ts';
 
 /**
  * A cluster without its control file can't be started by anybody: while some of its volumes are rolled back and others are not yet,

@@ -1,8 +1,9 @@
 import { readdirSync, readlinkSync, realpathSync, statSync } from 'node:fs';
 import { isAbsolute, join, relative } from 'node:path';
-import { isDirectory, openDirectoryIfAny, statusIfAny } from '../../linux/files.ts';
-import { hasErrno } from '../../linux/libc.ts';
+import { isDirectory, statusIfAny } from '../../linux/file-status.ts';
+import { openDirectoryIfAny } from '../../linux/files.ts';
 import { mountOf } from '../../linux/mounts.ts';
+import { hasErrno } from '../../linux/system-calls.ts';
 import { CoppiceError } from '../../model/errors.ts';
 import type { Scope, Subject } from '../quiescer.ts';
 import { type DataDirectory, pathBelow } from './data-directory.ts';

@@ -1,8 +1,9 @@
 import { constants, readdirSync, readlinkSync, realpathSync } from 'node:fs';
 import { isAbsolute, join } from 'node:path';
-import { flush, moveAt, openDirectoryIfAny, removeFileAt, statusIfAny } from '../../linux/files.ts';
-import { hasErrno } from '../../linux/libc.ts';
+import { statusIfAny } from '../../linux/file-status.ts';
+import { flush, moveAt, openDirectoryIfAny, removeFileAt } from '../../linux/files.ts';
 import { openDirectory } from '../../linux/open-directory.ts';
+import { hasErrno } from '../../linux/system-calls.ts';
 import { CoppiceError } from '../../model/errors.ts';
 import { emptyDirectory, realDirectory, relativeLink, removeEntry, writeFile, writeLink } from './amend.ts';
 import { copyAccess, copySettings, mark, readControlData } from './copy-settings.ts';

@@ -1,4 +1,4 @@
-import { hasErrno } from '../../linux/libc.ts';
+import { hasErrno } from '../../linux/system-calls.ts';
 import { CoppiceError } from '../../model/errors.ts';
 import type { DataDirectory } from './data-directory.ts';
 import type { PostgresDeclaration } from './declaration.ts';

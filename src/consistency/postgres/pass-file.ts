@@ -1,6 +1,6 @@
 import { fstatSync, openSync, readFileSync } from 'node:fs';
 import { Descriptor } from '../../linux/files.ts';
-import { hasErrno } from '../../linux/libc.ts';
+import { hasErrno } from '../../linux/system-calls.ts';
 import { CoppiceError } from '../../model/errors.ts';
 
 /** What a password is asked for. */

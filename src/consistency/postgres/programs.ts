@@ -3,8 +3,8 @@ import { accessSync, constants } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import type { User } from '../../linux/connect-as.ts';
-import { hasErrno } from '../../linux/libc.ts';
 import { environment } from '../../linux/programs.ts';
+import { hasErrno } from '../../linux/system-calls.ts';
 import { CoppiceError } from '../../model/errors.ts';
 
 /**

@@ -6,8 +6,8 @@ import type { Proof } from '../proof.ts';
 import { type CheckReport, checkCopy } from './check-copy.ts';
 import { openDataDirectory } from './data-directory.ts';
 import { parsePostgres } from './declaration.ts';
-import { makeSocketDirectory } from './own-sockets.ts';
 import { fitsSocket } from './make-safe.ts';
+import { makeSocketDirectory } from './own-sockets.ts';
 import { startCopy } from './start-copy.ts';
 
 /** Starts a server on a copy, waits until it has recovered, and checks all that it has. */

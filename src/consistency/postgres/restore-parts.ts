@@ -1,8 +1,9 @@
 import { constants, readdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { flush, isDirectory, openBeneath, statusIfAny } from '../../linux/files.ts';
-import { hasErrno } from '../../linux/libc.ts';
+import { isDirectory, statusIfAny } from '../../linux/file-status.ts';
+import { flush, openBeneath } from '../../linux/files.ts';
 import { openDirectory } from '../../linux/open-directory.ts';
+import { hasErrno } from '../../linux/system-calls.ts';
 import { CoppiceError } from '../../model/errors.ts';
 import { realDirectory, removeEntry, writeLink } from './amend.ts';
 import { type DataDirectory, openDataDirectory, pathBelow } from './data-directory.ts';

@@ -1,5 +1,5 @@
 import { statSync } from 'node:fs';
-import { hasErrno } from '../../linux/libc.ts';
+import { hasErrno } from '../../linux/system-calls.ts';
 import { CoppiceError } from '../../model/errors.ts';
 import { readControlFile } from './control-file.ts';
 import { type DataDirectory, readBelow } from './data-directory.ts';

@@ -1,5 +1,5 @@
 import { readdirSync, readFileSync, statSync } from 'node:fs';
-import { hasErrno } from '../../linux/libc.ts';
+import { hasErrno } from '../../linux/system-calls.ts';
 import type { DataDirectory } from './data-directory.ts';
 
 /**

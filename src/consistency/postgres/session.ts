@@ -3,8 +3,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Client } from 'pg';
 import { connectAs, type User } from '../../linux/connect-as.ts';
 import type { Descriptor } from '../../linux/files.ts';
-import { hasErrno } from '../../linux/libc.ts';
 import { peerCredentials } from '../../linux/sockets.ts';
+import { hasErrno } from '../../linux/system-calls.ts';
 import { type Attempt, explainFailure } from './failures.ts';
 
 export interface SessionOptions {

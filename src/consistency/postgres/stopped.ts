@@ -1,5 +1,6 @@
 import { constants, readdirSync } from 'node:fs';
-import { isRegularFile, openBeneath, statusAt } from '../../linux/files.ts';
+import { isRegularFile, statusAt } from '../../linux/file-status.ts';
+import { openBeneath } from '../../linux/files.ts';
 import { openDirectory } from '../../linux/open-directory.ts';
 import { CoppiceError } from '../../model/errors.ts';
 import type { ApplicationState } from '../../model/metadata.ts';

@@ -1,17 +1,9 @@
 import { constants, readdirSync } from 'node:fs';
 import { copyFile } from 'node:fs/promises';
 import type { User } from '../../linux/connect-as.ts';
-import {
-  descriptorPath,
-  flush,
-  isRegularFile,
-  openBeneath,
-  openFileAt,
-  removeFileAt,
-  statusAt,
-  statusIfAny,
-} from '../../linux/files.ts';
-import { hasErrno } from '../../linux/libc.ts';
+import { isRegularFile, statusAt, statusIfAny } from '../../linux/file-status.ts';
+import { descriptorPath, flush, openBeneath, openFileAt, removeFileAt } from '../../linux/files.ts';
+import { hasErrno } from '../../linux/system-calls.ts';
 import { CoppiceError } from '../../model/errors.ts';
 import { own } from './amend.ts';
 import { pathBelow } from './data-directory.ts';

@@ -1,8 +1,9 @@
 import { readAttribute } from '../../linux/attributes.ts';
 import { destroySubvolume, destroySubvolumeById, makeSubvolumeWritable } from '../../linux/btrfs.ts';
 import { nestedSubvolumes } from '../../linux/btrfs-nested.ts';
-import { firstInode, removeFileAt, statusAt, statusIfAny } from '../../linux/files.ts';
-import { hasErrno } from '../../linux/libc.ts';
+import { firstInode, statusAt, statusIfAny } from '../../linux/file-status.ts';
+import { removeFileAt } from '../../linux/files.ts';
+import { hasErrno } from '../../linux/system-calls.ts';
 import { decodeMetadata } from '../../model/metadata.ts';
 import { removeOurs, removeTree, type Scope, type TreeRemoval } from '../directory/discard.ts';
 import { metadataAttribute, openUnlessForeign, treeName } from '../directory/places.ts';

@@ -5,7 +5,7 @@ import { afterEach, expect, test } from 'vitest';
 import { makeTestPool } from '../../../test/support/test-pool.ts';
 import { runningTransaction } from '../../linux/btrfs.ts';
 import { Descriptor } from '../../linux/files.ts';
-import { observeCalls } from '../../linux/libc.ts';
+import { observeCalls } from '../../linux/system-calls.ts';
 import { givingWay } from './pace.ts';
 
 const many = 50;

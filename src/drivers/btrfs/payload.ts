@@ -4,19 +4,21 @@ import { type ExtentSums, sumExtents } from '../../linux/btrfs-extents.ts';
 import { nestedSubvolumes } from '../../linux/btrfs-nested.ts';
 import { hasMoreExtentsThan } from '../../linux/extents.ts';
 import {
+  type FileStatus,
+  firstInode,
+  isRegularFile,
+  statusAt,
+  statusIfAny,
+} from '../../linux/file-status.ts';
+import {
   createFileAt,
   type Descriptor,
   descriptorPath,
-  type FileStatus,
-  firstInode,
   flush,
-  isRegularFile,
   openDirectoryAt,
   resizeFile,
-  statusAt,
-  statusIfAny,
 } from '../../linux/files.ts';
-import { hasErrno } from '../../linux/libc.ts';
+import { hasErrno } from '../../linux/system-calls.ts';
 import { CoppiceError } from '../../model/errors.ts';
 import { sizeUnit } from '../../model/sizes.ts';
 import { diskName, keepOwner, openDisk, openSource, shareBlocks } from '../directory/disk.ts';

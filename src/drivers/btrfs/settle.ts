@@ -5,7 +5,7 @@ import {
   countDeletedSubvolumes,
   waitForDeletedSubvolumes,
 } from '../../linux/btrfs.ts';
-import { hasErrno } from '../../linux/libc.ts';
+import { hasErrno } from '../../linux/system-calls.ts';
 
 /**
  * Waits until what was deleted is really freed; false where the kernel can't tell. The kernel frees it in a thread that it wakes

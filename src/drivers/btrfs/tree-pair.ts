@@ -13,7 +13,7 @@ import {
 import { ItemReader } from '../../linux/btrfs-items.ts';
 import { lastCommonTransaction } from '../../linux/btrfs-lineage.ts';
 import { differingBytes, totalBytes } from '../../linux/data-ranges.ts';
-import { hasErrno } from '../../linux/libc.ts';
+import { hasErrno } from '../../linux/system-calls.ts';
 import type { Aspect } from '../../model/changes.ts';
 import { compareTrees } from '../comparing/compare.ts';
 import { filePair } from '../comparing/files.ts';

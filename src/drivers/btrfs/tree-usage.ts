@@ -1,7 +1,7 @@
 import { commitTransaction, subvolumeInfo } from '../../linux/btrfs.ts';
 import { readTreeExtents, refersOnly } from '../../linux/btrfs-tree-extents.ts';
 import { openDirectoryAt } from '../../linux/files.ts';
-import { call, hasErrno } from '../../linux/libc.ts';
+import { call, hasErrno } from '../../linux/system-calls.ts';
 import { CoppiceError } from '../../model/errors.ts';
 import { treeName } from '../directory/places.ts';
 import type { PayloadUsage } from '../driver.ts';

@@ -1,11 +1,12 @@
 import { realpathSync, statSync } from 'node:fs';
 import { dirname, relative } from 'node:path';
+import { statusIfAny } from '../../linux/file-status.ts';
 import { findUsersOfDevices } from '../../linux/file-system-users.ts';
-import { descriptorPath, statusIfAny } from '../../linux/files.ts';
+import { descriptorPath } from '../../linux/files.ts';
 import { commandOf, loopsOnDevices } from '../../linux/holders.ts';
-import { hasErrno } from '../../linux/libc.ts';
 import { cloneMount, replaceMount } from '../../linux/mount-moves.ts';
 import { type Mount, mountOf, mountsOfAllNamespaces, type NamespacedMount } from '../../linux/mounts.ts';
+import { hasErrno } from '../../linux/system-calls.ts';
 import { placePath, treePath } from '../directory/holders.ts';
 import { type HeldDirectory, treeName } from '../directory/places.ts';
 import type { Holders, MountedPart } from '../driver.ts';

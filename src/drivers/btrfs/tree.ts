@@ -1,17 +1,9 @@
 import { readAttribute, writeAttributeByPath } from '../../linux/attributes.ts';
 import { createSnapshot, createSubvolume, subvolumeInfo } from '../../linux/btrfs.ts';
 import { nestedSubvolumes } from '../../linux/btrfs-nested.ts';
-import {
-  descriptorPath,
-  firstInode,
-  isDirectory,
-  openDirectoryAt,
-  setMode,
-  setOwner,
-  statusAt,
-  statusIfAny,
-} from '../../linux/files.ts';
-import { call, hasErrno } from '../../linux/libc.ts';
+import { firstInode, isDirectory, statusAt, statusIfAny } from '../../linux/file-status.ts';
+import { descriptorPath, openDirectoryAt, setMode, setOwner } from '../../linux/files.ts';
+import { call, hasErrno } from '../../linux/system-calls.ts';
 import { blockedBy, CoppiceError } from '../../model/errors.ts';
 import type { TreePayload } from '../directory/payload.ts';
 import { openUnlessForeign, treeName } from '../directory/places.ts';

@@ -1,6 +1,6 @@
 import { type ItemKey, itemTypes, type NamedItem, readNames } from '../../linux/btrfs-names.ts';
-import { isDirectory, mountIdOf, regularFileOn, statusAt, statusIfAny } from '../../linux/files.ts';
-import { hasErrno } from '../../linux/libc.ts';
+import { isDirectory, mountIdOf, regularFileOn, statusAt, statusIfAny } from '../../linux/file-status.ts';
+import { hasErrno } from '../../linux/system-calls.ts';
 import { decodeMetadata, type Metadata } from '../../model/metadata.ts';
 import { diskPath, metadataAttribute, treeName } from '../directory/places.ts';
 import { volumeRecordOf } from '../directory/records.ts';

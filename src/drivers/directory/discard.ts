@@ -1,6 +1,6 @@
 import { readdirSync } from 'node:fs';
 import { descriptorPath, removeDirectoryAt } from '../../linux/files.ts';
-import { hasErrno } from '../../linux/libc.ts';
+import { hasErrno } from '../../linux/system-calls.ts';
 import { openUnlessForeign } from './places.ts';
 
 /**

@@ -1,22 +1,19 @@
 import { constants, fchmodSync, fchownSync, fstatSync, readdirSync } from 'node:fs';
 import { countExtents, reflink } from '../../linux/extents.ts';
+import { type FileStatus, isRegularFile, statusAt, statusIfAny } from '../../linux/file-status.ts';
 import {
   closingOnFailure,
   descriptorPath,
-  type FileStatus,
   flush,
-  isRegularFile,
   openAt,
   openDirectoryAt,
   resizeFile,
-  statusAt,
-  statusIfAny,
   writeOut,
 } from '../../linux/files.ts';
 import type { FileIdentity } from '../../linux/holders.ts';
 import { isOpenElsewhere } from '../../linux/leases.ts';
-import { hasErrno } from '../../linux/libc.ts';
 import { lock } from '../../linux/locks.ts';
+import { hasErrno } from '../../linux/system-calls.ts';
 import { CoppiceError } from '../../model/errors.ts';
 import type { PayloadUsage } from '../driver.ts';
 import { diskPath, type OpenSource, openUnlessForeign } from './places.ts';

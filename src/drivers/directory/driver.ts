@@ -1,5 +1,6 @@
 import { readdirSync } from 'node:fs';
-import { descriptorPath, exchangeAt, moveAt, statusAt } from '../../linux/files.ts';
+import { statusAt } from '../../linux/file-status.ts';
+import { descriptorPath, exchangeAt, moveAt } from '../../linux/files.ts';
 import type { LockMode } from '../../linux/locks.ts';
 import { fileSystemSpace } from '../../linux/space.ts';
 import { CoppiceError } from '../../model/errors.ts';

@@ -1,19 +1,16 @@
 import { readdirSync } from 'node:fs';
 import { readAttribute, readAttributeByPath, writeAttribute } from '../../linux/attributes.ts';
+import { type FileStatus, isDirectory, statusAt, statusIfAny } from '../../linux/file-status.ts';
 import {
   closingOnFailure,
   type Descriptor,
   descriptorPath,
   ensureDirectoryAt,
-  type FileStatus,
-  isDirectory,
   makeDirectoryAt,
   moveAt,
   openDirectoryAt,
   openDirectoryIfAny,
   standsInTheWay,
-  statusAt,
-  statusIfAny,
 } from '../../linux/files.ts';
 import { type LockMode, lock } from '../../linux/locks.ts';
 import { randomId } from '../../linux/random.ts';

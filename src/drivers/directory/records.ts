@@ -1,13 +1,8 @@
 import { readdirSync } from 'node:fs';
 import { readAttributeByPath } from '../../linux/attributes.ts';
-import {
-  descriptorPath,
-  type FileStatus,
-  isDirectory,
-  isRegularFile,
-  statusIfAny,
-} from '../../linux/files.ts';
-import { hasErrno } from '../../linux/libc.ts';
+import { type FileStatus, isDirectory, isRegularFile, statusIfAny } from '../../linux/file-status.ts';
+import { descriptorPath } from '../../linux/files.ts';
+import { hasErrno } from '../../linux/system-calls.ts';
 import { decodeMetadata } from '../../model/metadata.ts';
 import type { Name } from '../../model/names.ts';
 import type { RecordDetail, SnapshotRecord, VolumeRecord } from '../driver.ts';

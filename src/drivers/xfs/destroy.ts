@@ -1,6 +1,6 @@
 import { constants } from 'node:fs';
 import { openAt, removeDirectoryAt, removeFileAt } from '../../linux/files.ts';
-import { hasErrno } from '../../linux/libc.ts';
+import { hasErrno } from '../../linux/system-calls.ts';
 import { removeOurs, removeTree, type Scope, type TreeRemoval } from '../directory/discard.ts';
 import { diskName } from '../directory/disk.ts';
 import { openUnlessForeign } from '../directory/places.ts';

@@ -1,20 +1,17 @@
 import { readdirSync } from 'node:fs';
 import { mappedRanges } from '../../linux/extents.ts';
+import { type FileStatus, isRegularFile, statusAt, statusIfAny } from '../../linux/file-status.ts';
 import {
   createFileAt,
   type Descriptor,
   descriptorPath,
-  type FileStatus,
   flush,
-  isRegularFile,
   makeDirectoryAt,
   openAt,
   resizeFile,
-  statusAt,
-  statusIfAny,
   touch,
 } from '../../linux/files.ts';
-import { hasErrno } from '../../linux/libc.ts';
+import { hasErrno } from '../../linux/system-calls.ts';
 import { waitForDeletedFiles } from '../../linux/xfs.ts';
 import { sizeUnit } from '../../model/sizes.ts';
 import { diskName, keepOwner, openSource, shareBlocks } from '../directory/disk.ts';

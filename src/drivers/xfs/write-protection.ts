@@ -1,6 +1,6 @@
 import { fchmodSync } from 'node:fs';
 import { inodeFlags, readInodeFlags, writeInodeFlags } from '../../linux/inode-flags.ts';
-import { hasErrno } from '../../linux/libc.ts';
+import { hasErrno } from '../../linux/system-calls.ts';
 
 /**
  * What never changes is an immutable file. A descriptor that was opened before the flag was set still writes, so it is only ever

@@ -1,7 +1,7 @@
 import { type BigIntStats, constants, fstatSync, mkdirSync, openSync, unlinkSync, writeSync } from 'node:fs';
 import { closingOnFailure, Descriptor, descriptorPath } from '../../linux/files.ts';
-import { hasErrno } from '../../linux/libc.ts';
 import { type LockMode, lock } from '../../linux/locks.ts';
+import { hasErrno } from '../../linux/system-calls.ts';
 import type { Place } from '../driver.ts';
 import { lastPart } from './layout.ts';
 

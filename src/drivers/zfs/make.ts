@@ -1,7 +1,7 @@
 import { fsyncSync } from 'node:fs';
-import { hasErrno, SystemError } from '../../linux/libc.ts';
 import type { NvObject } from '../../linux/nvlist.ts';
 import { randomId } from '../../linux/random.ts';
+import { hasErrno, SystemError } from '../../linux/system-calls.ts';
 import {
   cloneDataset,
   createFileSystem,

@@ -1,7 +1,7 @@
-import { hasErrno } from '../../linux/libc.ts';
 import type { LockMode } from '../../linux/locks.ts';
 import type { NvObject } from '../../linux/nvlist.ts';
 import { randomId } from '../../linux/random.ts';
+import { hasErrno } from '../../linux/system-calls.ts';
 import { datasetExists, renameDataset } from '../../linux/zfs-core.ts';
 import type { Metadata, VolumeKind } from '../../model/metadata.ts';
 import type { Name } from '../../model/names.ts';

@@ -1,5 +1,5 @@
 import { readFileSync, statSync, unlinkSync } from 'node:fs';
-import { hasErrno } from '../../linux/libc.ts';
+import { hasErrno } from '../../linux/system-calls.ts';
 import {
   createFileSystem,
   datasetExists,

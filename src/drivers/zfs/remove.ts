@@ -1,4 +1,4 @@
-import { hasErrno } from '../../linux/libc.ts';
+import { hasErrno } from '../../linux/system-calls.ts';
 import {
   datasetExists,
   destroyDataset,

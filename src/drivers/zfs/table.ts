@@ -1,4 +1,4 @@
-import { hasErrno } from '../../linux/libc.ts';
+import { hasErrno } from '../../linux/system-calls.ts';
 import { runZfs } from './command.ts';
 import { type Layout, metadataProperty, nameProperty, splitSnapshot } from './layout.ts';
 import { shareWithSnapshots } from './look-at-snapshots.ts';

@@ -1,8 +1,8 @@
 import { closeSync, constants, openSync, rmdirSync } from 'node:fs';
 import { deviceMounted, findUsersOfDevices } from '../../linux/file-system-users.ts';
 import { commandOf, type FoundHolder, loopsOnDevices } from '../../linux/holders.ts';
-import { call, hasErrno } from '../../linux/libc.ts';
 import { type Mount, readMounts } from '../../linux/mounts.ts';
+import { call, hasErrno } from '../../linux/system-calls.ts';
 import { openAmong } from '../../linux/zfs-core.ts';
 import { CoppiceError } from '../../model/errors.ts';
 import type { Holder } from '../driver.ts';

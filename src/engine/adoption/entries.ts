@@ -2,7 +2,7 @@ import { constants, readdirSync, realpathSync, statSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { readAttributeByPath } from '../../linux/attributes.ts';
 import { closingOnFailure, type Descriptor, descriptorPath } from '../../linux/files.ts';
-import { hasErrno } from '../../linux/libc.ts';
+import { hasErrno } from '../../linux/system-calls.ts';
 import { CoppiceError } from '../../model/errors.ts';
 import { decodeMetadata } from '../../model/metadata.ts';
 import { printable } from '../../model/printable.ts';

@@ -1,8 +1,8 @@
 import { fchmodSync, fchownSync, fstatSync } from 'node:fs';
 import { flush } from '../../linux/files.ts';
 import { isOpenForWriting } from '../../linux/leases.ts';
-import { hasErrno } from '../../linux/libc.ts';
 import { randomId } from '../../linux/random.ts';
+import { hasErrno } from '../../linux/system-calls.ts';
 import { CoppiceError } from '../../model/errors.ts';
 import type { AdoptedFile, VolumeMetadata } from '../../model/metadata.ts';
 import { parseVolumeName } from '../../model/names.ts';

@@ -1,15 +1,9 @@
 import { constants, fstatSync } from 'node:fs';
-import {
-  type Descriptor,
-  isDirectory,
-  isRegularFile,
-  openAt,
-  removeFileAt,
-  statusIfAny,
-} from '../../linux/files.ts';
+import { isDirectory, isRegularFile, statusIfAny } from '../../linux/file-status.ts';
+import { type Descriptor, openAt, removeFileAt } from '../../linux/files.ts';
 import { fileSystemIdentity } from '../../linux/filesystem-identity.ts';
 import { isOpenElsewhere } from '../../linux/leases.ts';
-import { hasErrno } from '../../linux/libc.ts';
+import { hasErrno } from '../../linux/system-calls.ts';
 import { CoppiceError } from '../../model/errors.ts';
 import type { AdoptedFile } from '../../model/metadata.ts';
 import type { SourceStatus } from '../source-image.ts';

@@ -1,7 +1,7 @@
 import { constants, openSync, readdirSync, statSync } from 'node:fs';
 import { qcow2References } from '../../images/qcow2-references.ts';
 import { Descriptor, descriptorPath } from '../../linux/files.ts';
-import { hasErrno } from '../../linux/libc.ts';
+import { hasErrno } from '../../linux/system-calls.ts';
 import type { Blocker } from '../../model/errors.ts';
 import { printable } from '../../model/printable.ts';
 import type { Look } from './look.ts';

@@ -1,6 +1,6 @@
 import { reflinkStart } from '../../linux/extents.ts';
 import { resizeFile } from '../../linux/files.ts';
-import { hasErrno } from '../../linux/libc.ts';
+import { hasErrno } from '../../linux/system-calls.ts';
 import { sizeUnit } from '../../model/sizes.ts';
 import { shareDisk } from '../disk-work.ts';
 

@@ -1,6 +1,6 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { fileSystemUuid } from '../../linux/btrfs.ts';
-import { hasErrno } from '../../linux/libc.ts';
+import { hasErrno } from '../../linux/system-calls.ts';
 import { formatSize } from '../../model/sizes.ts';
 import { type DoctorFinding, error, ok, warning } from './finding.ts';
 import type { Situation } from './situation.ts';

@@ -1,4 +1,4 @@
-import { hasErrno } from '../../linux/libc.ts';
+import { hasErrno } from '../../linux/system-calls.ts';
 import { openPool } from '../open-pool.ts';
 import { defaultPoolPath } from '../pools/default-path.ts';
 import { requireDirectoryPool } from '../pools/open.ts';

@@ -10,8 +10,8 @@ import {
   removeFileAt,
 } from '../../linux/files.ts';
 import { isOpenElsewhere } from '../../linux/leases.ts';
-import { hasErrno, SystemError } from '../../linux/libc.ts';
 import { lock } from '../../linux/locks.ts';
+import { hasErrno, SystemError } from '../../linux/system-calls.ts';
 import { CoppiceError } from '../../model/errors.ts';
 
 /** What a file system was found to do: nothing when it does it, else what happened instead, as the end of a sentence. */

@@ -1,7 +1,7 @@
 import { release } from 'node:os';
 import { countDeletedSubvolumes } from '../../linux/btrfs.ts';
 import { openDirectoryAt } from '../../linux/files.ts';
-import { hasErrno } from '../../linux/libc.ts';
+import { hasErrno } from '../../linux/system-calls.ts';
 import { type DoctorFinding, error, info, ok } from './finding.ts';
 import { isBefore, kernelBugs, versionOf } from './kernel-bugs.ts';
 import type { Situation } from './situation.ts';

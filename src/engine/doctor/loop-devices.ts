@@ -1,6 +1,6 @@
 import { closeSync, existsSync, openSync, readdirSync } from 'node:fs';
-import { hasErrno } from '../../linux/libc.ts';
 import { loopBackingFile, readMounts } from '../../linux/mounts.ts';
+import { hasErrno } from '../../linux/system-calls.ts';
 import { shellWord } from '../../model/shell-word.ts';
 import { cachingLoop } from '../pools/loop-speed.ts';
 import { type DoctorFinding, error, info, ok, warning } from './finding.ts';

@@ -1,6 +1,7 @@
 import { createSnapshot, createSubvolume } from '../../linux/btrfs.ts';
-import { exchangeAt, makeDirectoryAt, moveAt, openDirectoryAt, statusAt } from '../../linux/files.ts';
-import { hasErrno } from '../../linux/libc.ts';
+import { statusAt } from '../../linux/file-status.ts';
+import { exchangeAt, makeDirectoryAt, moveAt, openDirectoryAt } from '../../linux/files.ts';
+import { hasErrno } from '../../linux/system-calls.ts';
 import { outcomeOf } from './file-probes.ts';
 import type { ProbeDirectory } from './probe-directory.ts';
 

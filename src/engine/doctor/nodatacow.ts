@@ -2,7 +2,7 @@ import { constants, readdirSync } from 'node:fs';
 import { diskPath } from '../../drivers/directory/places.ts';
 import { type Descriptor, descriptorPath, openAt, openDirectoryAt } from '../../linux/files.ts';
 import { inodeFlags, readInodeFlags } from '../../linux/inode-flags.ts';
-import { hasErrno } from '../../linux/libc.ts';
+import { hasErrno } from '../../linux/system-calls.ts';
 import { openRoot } from '../pools/open.ts';
 import { type DoctorFinding, ok, warning } from './finding.ts';
 import type { Situation } from './situation.ts';

@@ -2,7 +2,7 @@ import { constants, openSync } from 'node:fs';
 import type { BackendName } from '../../drivers/backend.ts';
 import { backends } from '../../drivers/backends.ts';
 import { beginsWith, Descriptor } from '../../linux/files.ts';
-import { hasErrno } from '../../linux/libc.ts';
+import { hasErrno } from '../../linux/system-calls.ts';
 import { poolLabel } from '../pools/claim.ts';
 
 /** Where the label of an unmounted file system stands. */

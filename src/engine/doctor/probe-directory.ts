@@ -7,10 +7,10 @@ import {
   removeDirectoryAt,
   removeFileAt,
 } from '../../linux/files.ts';
-import { hasErrno } from '../../linux/libc.ts';
 import { lock } from '../../linux/locks.ts';
 import { randomId } from '../../linux/random.ts';
 import { removeAtOurEnd } from '../../linux/remove-at-end.ts';
+import { hasErrno } from '../../linux/system-calls.ts';
 
 export const probePrefix = '.coppice-doctor-';
 

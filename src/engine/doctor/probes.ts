@@ -1,6 +1,6 @@
 import { btrfsMagic } from '../../linux/btrfs.ts';
-import { hasErrno, SystemError } from '../../linux/libc.ts';
 import { fileSystemSpace } from '../../linux/space.ts';
+import { hasErrno, SystemError } from '../../linux/system-calls.ts';
 import { namelessFile, probeFiles } from './file-probes.ts';
 import { type DoctorFinding, info, ok, warning } from './finding.ts';
 import { probeNames } from './name-probes.ts';

@@ -1,8 +1,8 @@
 import { constants, openSync, realpathSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { closingOnFailure, Descriptor } from '../../linux/files.ts';
-import { hasErrno } from '../../linux/libc.ts';
 import { type Mount, mountOf } from '../../linux/mounts.ts';
+import { hasErrno } from '../../linux/system-calls.ts';
 import { CoppiceError } from '../../model/errors.ts';
 import type { PoolMetadata } from '../../model/metadata.ts';
 import { explainFailure } from '../failures.ts';

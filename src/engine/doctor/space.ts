@@ -1,10 +1,10 @@
 import { openSync, statfsSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { Descriptor } from '../../linux/files.ts';
-import { hasErrno } from '../../linux/libc.ts';
 import { presentFile } from '../../linux/loops.ts';
 import { readMounts } from '../../linux/mounts.ts';
 import { fileSystemSpace } from '../../linux/space.ts';
+import { hasErrno } from '../../linux/system-calls.ts';
 import { shellWord } from '../../model/shell-word.ts';
 import { formatSize } from '../../model/sizes.ts';
 import { readPoolMetadata } from '../pools/open.ts';

@@ -1,6 +1,5 @@
 import { readFileSync } from 'node:fs';
 import { setTimeout as pause } from 'node:timers/promises';
-import { hasErrno } from '../../linux/libc.ts';
 import {
   isEnded,
   type ProcessIdentity,
@@ -8,6 +7,7 @@ import {
   readProcesses,
   signalProcess,
 } from '../../linux/processes.ts';
+import { hasErrno } from '../../linux/system-calls.ts';
 
 /** By this variable a program knows that it is run in a guard, and is known to be: it hands it on to all that it starts. */
 export const guardVariable = 'COPPICE_GUARD';

@@ -4,19 +4,18 @@ import type { ImageFormat } from '../../images/format.ts';
 import { measureAsQcow2, noSpaceFor, writeQcow2 } from '../../images/qcow2.ts';
 import { copySparse } from '../../images/raw.ts';
 import { reflink } from '../../linux/extents.ts';
+import { isRegularFile, statusIfAny } from '../../linux/file-status.ts';
 import {
   createFileAt,
   createUnnamedAt,
   type Descriptor,
   descriptorPath,
-  isRegularFile,
   moveAt,
   nameAt,
   removeFileAt,
-  statusIfAny,
 } from '../../linux/files.ts';
-import { hasErrno } from '../../linux/libc.ts';
 import { randomId } from '../../linux/random.ts';
+import { hasErrno } from '../../linux/system-calls.ts';
 import { CoppiceError } from '../../model/errors.ts';
 import { parseReference } from '../../model/names.ts';
 import type { Context } from '../context.ts';

@@ -1,5 +1,5 @@
 import type { Held } from '../../drivers/driver.ts';
-import { hasErrno } from '../../linux/libc.ts';
+import { hasErrno } from '../../linux/system-calls.ts';
 import type { Context } from '../context.ts';
 
 export interface Tombstone {

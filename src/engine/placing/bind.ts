@@ -1,14 +1,9 @@
 import { readdirSync } from 'node:fs';
-import {
-  descriptorPath,
-  makeDirectoryAt,
-  openDirectoryAt,
-  removeDirectoryAt,
-  statusAt,
-} from '../../linux/files.ts';
-import { call, hasErrno, SystemError } from '../../linux/libc.ts';
+import { statusAt } from '../../linux/file-status.ts';
+import { descriptorPath, makeDirectoryAt, openDirectoryAt, removeDirectoryAt } from '../../linux/files.ts';
 import { attachMount, cloneMount } from '../../linux/mount-moves.ts';
 import { mountOf } from '../../linux/mounts.ts';
+import { call, hasErrno, SystemError } from '../../linux/system-calls.ts';
 import { flushNames } from './link.ts';
 import type { Spot } from './spot.ts';
 

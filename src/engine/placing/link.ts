@@ -8,7 +8,7 @@ import {
   removeDirectoryAt,
   removeFileAt,
 } from '../../linux/files.ts';
-import { hasErrno } from '../../linux/libc.ts';
+import { hasErrno } from '../../linux/system-calls.ts';
 import { contentOf, linkTarget, type Spot } from './spot.ts';
 
 /**

@@ -1,4 +1,4 @@
-import { hasErrno } from '../../linux/libc.ts';
+import { hasErrno } from '../../linux/system-calls.ts';
 import { blockedBy, CoppiceError } from '../../model/errors.ts';
 import type { TreePlace } from '../../model/tree-place.ts';
 import { openBlockers } from '../blockers.ts';

@@ -1,7 +1,8 @@
 import { readdirSync, readlinkSync } from 'node:fs';
 import { basename, dirname, isAbsolute, join, normalize } from 'node:path';
-import { closingOnFailure, descriptorPath, openDirectoryAt, statusIfAny } from '../../linux/files.ts';
-import { hasErrno } from '../../linux/libc.ts';
+import { statusIfAny } from '../../linux/file-status.ts';
+import { closingOnFailure, descriptorPath, openDirectoryAt } from '../../linux/files.ts';
+import { hasErrno } from '../../linux/system-calls.ts';
 import { openTrusted } from '../../linux/trusted-path.ts';
 import { CoppiceError } from '../../model/errors.ts';
 

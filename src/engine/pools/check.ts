@@ -1,8 +1,8 @@
 import type { Held, Place } from '../../drivers/driver.ts';
 import { standsInTheWay } from '../../linux/files.ts';
-import { hasErrno } from '../../linux/libc.ts';
 import { presentFile } from '../../linux/loops.ts';
 import { mountOf } from '../../linux/mounts.ts';
+import { hasErrno } from '../../linux/system-calls.ts';
 import type { Name } from '../../model/names.ts';
 import { formatSize } from '../../model/sizes.ts';
 import type { Context } from '../context.ts';

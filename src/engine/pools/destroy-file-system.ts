@@ -1,8 +1,8 @@
 import { mkdirSync, openSync, rmdirSync, unlinkSync } from 'node:fs';
 import type { Backend } from '../../drivers/backend.ts';
 import { Descriptor } from '../../linux/files.ts';
-import { hasErrno } from '../../linux/libc.ts';
 import { runProgram } from '../../linux/programs.ts';
+import { hasErrno } from '../../linux/system-calls.ts';
 import { blockedBy, CoppiceError } from '../../model/errors.ts';
 import type { Backing, PoolMetadata } from '../../model/metadata.ts';
 import { type Beneath, lookBeneath } from './beneath.ts';

@@ -1,9 +1,9 @@
 import { constants, openSync, statSync } from 'node:fs';
 import type { Backend } from '../../drivers/backend.ts';
 import { Descriptor } from '../../linux/files.ts';
-import { hasErrno } from '../../linux/libc.ts';
 import { lock } from '../../linux/locks.ts';
 import { runProgram } from '../../linux/programs.ts';
+import { hasErrno } from '../../linux/system-calls.ts';
 import { CoppiceError } from '../../model/errors.ts';
 import { type Claim, poolLabel } from './claim.ts';
 import { recognisePool } from './recognise.ts';

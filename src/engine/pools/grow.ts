@@ -1,9 +1,9 @@
 import { constants, fstatSync, openSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { allocateFile, Descriptor, flush } from '../../linux/files.ts';
-import { call } from '../../linux/libc.ts';
 import { loopBackingFile, mountOf } from '../../linux/mounts.ts';
 import { fileSystemSpace } from '../../linux/space.ts';
+import { call } from '../../linux/system-calls.ts';
 import { CoppiceError } from '../../model/errors.ts';
 import { checkSize, formatSize, roundSize } from '../../model/sizes.ts';
 import { type Attribution, AuditLog, audited, auditSetup } from '../audit.ts';

@@ -1,6 +1,7 @@
 import { constants, fstatSync, mkdirSync, openSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
 import type { Backend } from '../../drivers/backend.ts';
+import { statusIfAny } from '../../linux/file-status.ts';
 import {
   allocateFile,
   closingOnFailure,
@@ -9,12 +10,11 @@ import {
   moveAt,
   removeFileAt,
   resizeFile,
-  statusIfAny,
 } from '../../linux/files.ts';
-import { hasErrno } from '../../linux/libc.ts';
 import { lock } from '../../linux/locks.ts';
 import { attachReadOnly } from '../../linux/loops.ts';
 import { fileSystemSpace } from '../../linux/space.ts';
+import { hasErrno } from '../../linux/system-calls.ts';
 import { CoppiceError } from '../../model/errors.ts';
 import { checkSize, formatSize, roundSize } from '../../model/sizes.ts';
 import { type Claim, type CreatePoolOptions, poolLabel } from './claim.ts';

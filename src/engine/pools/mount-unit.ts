@@ -1,6 +1,6 @@
 import { lstatSync, readdirSync, unlinkSync } from 'node:fs';
 import { join } from 'node:path';
-import { hasErrno } from '../../linux/libc.ts';
+import { hasErrno } from '../../linux/system-calls.ts';
 import { readIfAny } from './replace-file.ts';
 
 /** Mount units of systemd: systemd.mount(5), systemd.unit(5), systemd.syntax(7). */

@@ -5,7 +5,7 @@ import type { Store } from '../../drivers/store.ts';
 import { storeOf } from '../../drivers/stores.ts';
 import { readAttribute } from '../../linux/attributes.ts';
 import { Descriptor } from '../../linux/files.ts';
-import { hasErrno } from '../../linux/libc.ts';
+import { hasErrno } from '../../linux/system-calls.ts';
 import { CoppiceError } from '../../model/errors.ts';
 import { decodeMetadata, decodePoolFormat, type PoolMetadata, poolFormat } from '../../model/metadata.ts';
 

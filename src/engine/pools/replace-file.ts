@@ -13,7 +13,7 @@ import {
 } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { Descriptor, flush } from '../../linux/files.ts';
-import { hasErrno } from '../../linux/libc.ts';
+import { hasErrno } from '../../linux/system-calls.ts';
 
 /** Replaces a file whole: a crash leaves the old one or the new one. Owner and mode stay. */
 export function replaceFile(file: string, text: string, mode: number): void {

@@ -2,8 +2,8 @@ import { closeSync, constants, fsyncSync, openSync, renameSync, unlinkSync, writ
 import { dirname, resolve } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { Descriptor, flush } from '../../linux/files.ts';
-import { hasErrno } from '../../linux/libc.ts';
 import { lock } from '../../linux/locks.ts';
+import { hasErrno } from '../../linux/system-calls.ts';
 import { requireOwn } from '../../linux/trusted-path.ts';
 import { CoppiceError } from '../../model/errors.ts';
 import { ensureDirectory } from '../own-directory.ts';

@@ -2,7 +2,7 @@ import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
 import { constants, fstatSync, lstatSync, openSync, readFileSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { Descriptor } from '../../linux/files.ts';
-import { hasErrno } from '../../linux/libc.ts';
+import { hasErrno } from '../../linux/system-calls.ts';
 import { requireOwn } from '../../linux/trusted-path.ts';
 import { CoppiceError } from '../../model/errors.ts';
 import { isName, parseName } from '../../model/names.ts';

@@ -1,6 +1,6 @@
 import type { Server } from 'node:net';
-import { hasErrno } from '../../linux/libc.ts';
 import { isUnixSocket } from '../../linux/sockets.ts';
+import { hasErrno } from '../../linux/system-calls.ts';
 import { CoppiceError } from '../../model/errors.ts';
 import { rememberPeer } from '../auth/peer.ts';
 import type { Log } from '../log.ts';

@@ -1,5 +1,5 @@
-import { closeDescriptor } from '../../linux/libc.ts';
 import { sendDatagram, unixDatagramSocket } from '../../linux/sockets.ts';
+import { closeDescriptor } from '../../linux/system-calls.ts';
 
 /** How a service talks with systemd: sd_listen_fds(3), sd_notify(3), sd_watchdog_enabled(3). */
 

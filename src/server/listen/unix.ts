@@ -1,7 +1,7 @@
 import { chmodSync, chownSync, lstatSync, unlinkSync } from 'node:fs';
 import { connect, type Server } from 'node:net';
 import { dirname, resolve } from 'node:path';
-import { hasErrno } from '../../linux/libc.ts';
+import { hasErrno } from '../../linux/system-calls.ts';
 import { requireOwn } from '../../linux/trusted-path.ts';
 import { CoppiceError } from '../../model/errors.ts';
 import { ensureDirectory } from '../own-directory.ts';

@@ -2,7 +2,7 @@ import { realpathSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { Code, type HandlerContext } from '@connectrpc/connect';
 import { type Confined, isWithin } from '../../engine/host-files.ts';
-import { hasErrno } from '../../linux/libc.ts';
+import { hasErrno } from '../../linux/system-calls.ts';
 import { mayDoEverything } from '../auth/caller.ts';
 import { callerOf, type ServerContext } from '../context.ts';
 import { badRequest, refused } from '../failures.ts';

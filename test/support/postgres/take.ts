@@ -1,7 +1,7 @@
 import type { Scope } from '../../../src/consistency/quiescer.ts';
 import { makeQuiescer } from '../../../src/consistency/quiescers.ts';
-import { call } from '../../../src/linux/libc.ts';
 import { openDirectory } from '../../../src/linux/open-directory.ts';
+import { call } from '../../../src/linux/system-calls.ts';
 import type { ApplicationState } from '../../../src/model/metadata.ts';
 import type { Bed } from './bed.ts';
 

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { type BigIntStats, closeSync, constants, openSync } from 'node:fs';
 import { Descriptor } from '../../../linux/files.ts';
 import { inodeFlags, readInodeFlags } from '../../../linux/inode-flags.ts';
-import { hasErrno } from '../../../linux/libc.ts';
+import { hasErrno } from '../../../linux/system-calls.ts';
 import { walkTree } from '../../../linux/walk.ts';
 
 /** What is in a directory tree that is to be adopted. */

@@ -1,5 +1,6 @@
 import { fstatSync } from 'node:fs';
-import { exchangeAt, makeLinkAt, removeFileAt, statusIfAny } from '../../../linux/files.ts';
+import { statusIfAny } from '../../../linux/file-status.ts';
+import { exchangeAt, makeLinkAt, removeFileAt } from '../../../linux/files.ts';
 import { type Blocker, blockedBy, CoppiceError } from '../../../model/errors.ts';
 import type { Name } from '../../../model/names.ts';
 import type { Context } from '../../context.ts';
