@@ -1,12 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import {
-  decodeMetadata,
-  decodePoolFormat,
-  encodeMetadata,
-  type Metadata,
-  rememberedAncestors,
-} from './metadata.ts';
+import { type Metadata, rememberedAncestors } from './metadata.ts';
+import { decodeMetadata, decodePoolFormat, encodeMetadata } from './metadata-text.ts';
 
 const ancestor = { id: 'i', name: 'n' };
 const examples: readonly Metadata[] = [

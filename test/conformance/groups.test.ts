@@ -7,7 +7,7 @@ import { openRoot, poolAttribute } from '../../src/engine/pools/open.ts';
 import { openPool, type Pool } from '../../src/index.ts';
 import { writeAttribute } from '../../src/linux/attributes.ts';
 import { observeCalls } from '../../src/linux/system-calls.ts';
-import { encodeMetadata } from '../../src/model/metadata.ts';
+import { encodeMetadata } from '../../src/model/metadata-text.ts';
 import { type PausedChild, pausedChild } from '../crash/paused-child.ts';
 import { digest, digestOf, writePattern } from '../support/content.ts';
 import { refusal } from '../support/errors.ts';

@@ -4,7 +4,7 @@ import { expect } from 'vitest';
 import { metadataAttribute } from '../../src/drivers/directory/places.ts';
 import { CoppiceError, type Finding, openPool, type Pool } from '../../src/index.ts';
 import { readAttributeByPath } from '../../src/linux/attributes.ts';
-import { decodeMetadata } from '../../src/model/metadata.ts';
+import { decodeMetadata } from '../../src/model/metadata-text.ts';
 import { digest } from './content.ts';
 
 /**

@@ -4,7 +4,7 @@ import { nestedSubvolumes } from '../../linux/btrfs-nested.ts';
 import { firstInode, statusAt, statusIfAny } from '../../linux/file-status.ts';
 import { removeFileAt } from '../../linux/files.ts';
 import { hasErrno } from '../../linux/system-calls.ts';
-import { decodeMetadata } from '../../model/metadata.ts';
+import { decodeMetadata } from '../../model/metadata-text.ts';
 import { removeOurs, removeTree, type Scope, type TreeRemoval } from '../directory/discard.ts';
 import { metadataAttribute, openUnlessForeign, treeName } from '../directory/places.ts';
 

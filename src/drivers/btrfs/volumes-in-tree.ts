@@ -1,7 +1,8 @@
 import { type ItemKey, itemTypes, type NamedItem, readNames } from '../../linux/btrfs-names.ts';
 import { isDirectory, mountIdOf, regularFileOn, statusAt, statusIfAny } from '../../linux/file-status.ts';
 import { hasErrno } from '../../linux/system-calls.ts';
-import { decodeMetadata, type Metadata } from '../../model/metadata.ts';
+import type { Metadata } from '../../model/metadata.ts';
+import { decodeMetadata } from '../../model/metadata-text.ts';
 import { diskPath, metadataAttribute, treeName } from '../directory/places.ts';
 import { volumeRecordOf } from '../directory/records.ts';
 import { parseUsage, usageAttribute } from '../directory/usage-cache.ts';

@@ -14,7 +14,8 @@ import {
 } from '../../linux/files.ts';
 import { type LockMode, lock } from '../../linux/locks.ts';
 import { randomId } from '../../linux/random.ts';
-import { decodeMetadata, encodeMetadata, type Metadata, type VolumeKind } from '../../model/metadata.ts';
+import type { Metadata, VolumeKind } from '../../model/metadata.ts';
+import { decodeMetadata, encodeMetadata } from '../../model/metadata-text.ts';
 import type { Held, Place } from '../driver.ts';
 import { lockPool } from './pool-lock.ts';
 

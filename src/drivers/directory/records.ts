@@ -3,7 +3,7 @@ import { readAttributeByPath } from '../../linux/attributes.ts';
 import { type FileStatus, isDirectory, isRegularFile, statusIfAny } from '../../linux/file-status.ts';
 import { descriptorPath } from '../../linux/files.ts';
 import { hasErrno } from '../../linux/system-calls.ts';
-import { decodeMetadata } from '../../model/metadata.ts';
+import { decodeMetadata } from '../../model/metadata-text.ts';
 import type { Name } from '../../model/names.ts';
 import type { RecordDetail, SnapshotRecord, VolumeRecord } from '../driver.ts';
 import { diskPath, metadataAttribute, openUnlessForeign, treeName } from './places.ts';

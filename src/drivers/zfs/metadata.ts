@@ -1,10 +1,5 @@
-import {
-  decodeMetadata,
-  encodeMetadata,
-  type Metadata,
-  rememberedAncestors,
-  type VolumeMetadata,
-} from '../../model/metadata.ts';
+import { type Metadata, rememberedAncestors, type VolumeMetadata } from '../../model/metadata.ts';
+import { decodeMetadata, encodeMetadata } from '../../model/metadata-text.ts';
 import { isName } from '../../model/names.ts';
 import { isInternal, type Layout, lastPart, metadataProperty, splitSnapshot } from './layout.ts';
 import { type Ancestry, ancestryOf, lookAt, type Properties } from './look.ts';

@@ -4,7 +4,7 @@ import { readAttributeByPath } from '../../linux/attributes.ts';
 import { closingOnFailure, type Descriptor, descriptorPath } from '../../linux/files.ts';
 import { hasErrno } from '../../linux/system-calls.ts';
 import { CoppiceError } from '../../model/errors.ts';
-import { decodeMetadata } from '../../model/metadata.ts';
+import { decodeMetadata } from '../../model/metadata-text.ts';
 import { printable } from '../../model/printable.ts';
 import type { Context } from '../context.ts';
 import { type Confined, openOnHost } from '../host-files.ts';

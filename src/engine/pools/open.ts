@@ -7,7 +7,8 @@ import { readAttribute } from '../../linux/attributes.ts';
 import { Descriptor } from '../../linux/files.ts';
 import { hasErrno } from '../../linux/system-calls.ts';
 import { CoppiceError } from '../../model/errors.ts';
-import { decodeMetadata, decodePoolFormat, type PoolMetadata, poolFormat } from '../../model/metadata.ts';
+import { type PoolMetadata, poolFormat } from '../../model/metadata.ts';
+import { decodeMetadata, decodePoolFormat } from '../../model/metadata-text.ts';
 
 export const poolAttribute = 'user.coppice';
 

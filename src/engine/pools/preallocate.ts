@@ -6,7 +6,7 @@ import { mountOf } from '../../linux/mounts.ts';
 import { runProgram } from '../../linux/programs.ts';
 import { fileSystemSpace } from '../../linux/space.ts';
 import { CoppiceError } from '../../model/errors.ts';
-import { encodeMetadata } from '../../model/metadata.ts';
+import { encodeMetadata } from '../../model/metadata-text.ts';
 import { shellWord } from '../../model/shell-word.ts';
 import { formatSize } from '../../model/sizes.ts';
 import { presentBacking } from './beneath.ts';
