@@ -6,6 +6,7 @@ import type { Name } from '../model/names.ts';
 import type { Context } from './context.ts';
 import type { HeldVolume } from './holding.ts';
 import { isAlive } from './keeper.ts';
+import { findPartner } from './partners.ts';
 import { placeProblems } from './placing/place.ts';
 import type { BootFiles } from './pools/boot-entry.ts';
 import { snapshotsOf } from './visible.ts';
@@ -140,12 +141,27 @@ function problemsOfListed(
     const held = context.driver.hold({ area: 'snapshots', volume: volume.held, name }, 'shared', false);
     if (typeof held === 'string') return [];
     using snapshot = held;
-    return problemsOfSnapshot(context, volume, subject, snapshot).map(error);
+    const problems = problemsOfSnapshot(context, volume, subject, snapshot);
+    return [...problems, ...partsGone(context, subject, snapshot)].map(error);
   } catch (failure) {
     if (hasErrno(failure, 'EACCES', 'EPERM')) return [unreadable(subject, subject)];
     if (!standsInTheWay(failure)) throw failure;
     return [error(`${subject} was not made by Coppice, and is no snapshot.`)];
   }
+}
+
+/** What a snapshot can't be used without, and is not there any more. */
+function partsGone(context: Context, subject: string, held: Held): string[] {
+  const metadata = context.driver.read(held);
+  if (metadata?.type !== 'snapshot' || metadata.group === undefined) return [];
+  const { volumeId, together, group } = metadata;
+  if (!together || together.lead !== volumeId) return [];
+  return together.volumes
+    .filter((partner) => !findPartner(context, partner, group))
+    .map(
+      ({ volume }) =>
+        `${subject} can't be used any more: it was taken together with a snapshot of ${volume}, in which parts of its application are, and that one is gone; remove it.`,
+    );
 }
 
 function strangersIn(

@@ -228,9 +228,13 @@ describe.skipIf(skipped !== '')(`a PostgreSQL in several volumes${skipped}`, () 
       ['rollback', 'db@t', '--stop'],
     ])
       expect(run(...words).stderr, words.join(' ')).toContain('a snapshot of far, in which parts');
+    expect(await home.pool.check()).toMatchObject([
+      { subject: 'db@t', message: expect.stringContaining("can't be used any more") },
+    ]);
     expect(await names()).toEqual(['db', 'far', 'wal']);
     expect(await marked()).toBe(1);
     await remark(home.path, 'far@t', (metadata) => ({ ...metadata, group: mine }));
+    expect(await home.pool.check()).toEqual([]);
     expect(json('remove', 'db@t')).toMatchObject({ removed: ['db@t', 'far@t', 'wal@t'] });
   });
 
