@@ -95,3 +95,4 @@ export const growPool: typeof grow = checking('growPool', grow);
 export const freezeGuest: typeof freeze = checkingLater('freezeGuest', freeze) as typeof freeze;
 export const notifyHypervisor: typeof notify = checkingLater('notifyHypervisor', notify);
 export const persistPool: typeof persist = checking('persistPool', persist);
+export { NotStarted } from './engine/not-started.ts';

@@ -1,4 +1,4 @@
-import { isFenced, takeDownFence } from '../consistency/postgres/fence.ts';
+import { isFenced, putUpFence, takeDownFence } from '../consistency/postgres/fence.ts';
 import type { Held } from '../drivers/driver.ts';
 import { blockedBy, CoppiceError } from '../model/errors.ts';
 import type { RollbackIntent } from '../model/metadata.ts';
@@ -34,9 +34,16 @@ export interface Exchanged {
 /** The lead first. */
 export type All = readonly [Exchanged, ...Exchanged[]];
 
-/** Exchanges all, one after the other. Where one fails, `takeAllBack` is for the caller. */
-export function exchangeAll(context: Context, [lead, ...others]: All): void {
+/**
+ * Exchanges all, one after the other. Where one fails, `takeAllBack` is for the caller.
+ * @param lookAgain throws where somebody has come since, when nobody can be started any more
+ */
+export function exchangeAll(context: Context, [lead, ...others]: All, lookAgain: () => void): void {
   // What is to be done, and with what, must be known to whoever finds the first exchange.
+  context.driver.commit();
+  // Until they are switched, mounts show what is replaced: from that nothing must be started either, beside the new states of the others.
+  for (const fence of fencesOf(lead.intent)) putUpFence(context.driver.path(lead.volume.held), fence);
+  lookAgain();
   context.driver.commit();
   exchange(context, lead);
   context.driver.commit();
@@ -65,6 +72,7 @@ export function completeTogether(context: Context, all: All): Array<Name | undef
     context.driver.commit();
   }
   const kept = others.map((each) => keepReplaced(context, each.volume.held, each.staged, each.intent));
+  for (const fence of fencesOf(lead.intent)) takeDownFence(context.driver.path(lead.staged), fence);
   // Last: as long as it is there, whoever comes knows what has become of the others.
   return [keepReplaced(context, lead.volume.held, lead.staged, lead.intent), ...kept];
 }
@@ -75,6 +83,8 @@ export function takeAllBack(context: Context, all: All): void {
   for (const each of others.toReversed()) back(context, each);
   context.driver.commit();
   back(context, lead);
+  context.driver.commit();
+  takeDownFences(context, lead);
   context.driver.commit();
   for (const each of all) drop(context, each);
 }
@@ -101,8 +111,11 @@ export function recoverTogether(
     // It is cleared away first where all went back, so nothing of the others is in its place.
     for (const each of others) settleAlone(context, each);
   } else if (isReplaced(context, lead.staged, lead.intent)) {
-    for (const each of others) exchange(context, each);
-    completeUnlessOpen(context, [lead, ...others]);
+    const isOver = !hasFence(context, lead);
+    // What is not exchanged when the fence is down was never to be: somebody has gone on with what is there.
+    if (isOver) for (const each of others) settleAlone(context, each);
+    else for (const each of others) exchange(context, each);
+    completeUnlessOpen(context, isOver ? [lead] : [lead, ...others]);
   } else takeAllBack(context, [lead, ...others]);
   return all.every(({ staged }) => !context.driver.exists(staged.place));
 }

@@ -1,12 +1,14 @@
 import { declaresQuiescers } from '../consistency/declared.ts';
 import { declaredVolumes } from '../consistency/declared-volumes.ts';
-import { CoppiceError } from '../model/errors.ts';
+import { type Blocker, CoppiceError } from '../model/errors.ts';
 import type { Name } from '../model/names.ts';
 import { formatReference, parseReference, parseVolumeName } from '../model/names.ts';
+import type { Settings } from '../model/settings.ts';
 import type { Context } from './context.ts';
 import { type HeldVolume, holdVolume } from './holding.ts';
 import { type Claims, levelOf } from './taking.ts';
 import { trustedSettings } from './trusted-settings.ts';
+import { volumesOf } from './visible.ts';
 
 /** What a snapshot of some volumes takes with it, because applications of theirs lie in other volumes, too. */
 export interface WithParts {
@@ -35,6 +37,39 @@ export function withParts(context: Context, references: readonly string[], claim
     }
   }
   return { references: all, partsOf };
+}
+
+/**
+ * The volumes that say that applications of theirs lie in this one, too. What is only a disk is nobody's part.
+ * @param without volumes that do not count, because they go as well
+ */
+export function leadsOf(
+  context: Context,
+  { name, metadata }: Pick<HeldVolume, 'name' | 'metadata'>,
+  without: readonly string[] = [],
+): readonly string[] {
+  if (metadata.kind !== 'tree') return [];
+  return volumesOf(context).flatMap(({ name: lead, metadata: other }) => {
+    if (other?.type !== 'volume' || lead === name || without.includes(lead)) return [];
+    return understood(other.settings).includes(name) ? [lead] : [];
+  });
+}
+
+/** What a volume that is a part can't be done to alone. */
+export function partBlockers(name: string, leads: readonly string[]): Blocker[] {
+  return leads.map((lead) => ({
+    kind: 'volumes',
+    what: `${lead} has parts of its database in ${name}`,
+    remedy: `do it with ${lead}, or take ${name} out of its setting first ("coppice get ${lead}" shows it)`,
+  }));
+}
+
+function understood(settings: Settings | undefined): readonly string[] {
+  try {
+    return declaredVolumes(settings);
+  } catch {
+    return []; // who uses them is told
+  }
 }
 
 /** Whether a volume is taken only as a part of what lies in another one, and nobody has to be brought to rest for itself. */

@@ -8,6 +8,7 @@ import type { Attribution } from './audit.ts';
 import { cloneMany, type ManyCloned } from './clone-many.ts';
 import type { Guarded, GuardOptions, GuardRecords, Kept } from './guards/guard.ts';
 import type { Recovered } from './guards/recover.ts';
+import { NotStarted } from './not-started.ts';
 import type { Adopted } from './operations/adopt.ts';
 import type { AdoptionUndone, OriginalRemoved, UndoOptions } from './operations/adopt-undo.ts';
 import type { Branched, BranchOptions } from './operations/branch.ts';
@@ -315,12 +316,19 @@ export class Pool implements AsyncDisposable {
     return this.#runner.run('verifyDue', [rest], { signal, onProgress, by: this.#by });
   }
 
-  /** Puts a volume back to `VOLUME@SNAPSHOT`. The replaced state is kept as a snapshot, which `undo` in the result names. */
+  /**
+   * Puts a volume back to `VOLUME@SNAPSHOT`. The replaced state is kept as a snapshot, which `undo` in the result names.
+   * @throws NotStarted when that is done, and what was stopped for it could not be started
+   */
   rollback(reference: string, options: RollbackOptions & Durability = {}): Promise<RolledBack> {
     const { durability, ...rest } = options;
     const run = { durability, by: this.#by };
     return this.#runner.exclusive([reference], async () => {
-      if (rest.stop) return await this.#runner.run('rollbackStopped', [reference, rest], run);
+      if (rest.stop) {
+        const stopped = await this.#runner.run('rollbackStopped', [reference, rest], run);
+        if (stopped.notStarted !== undefined) throw new NotStarted(stopped, stopped.notStarted);
+        return stopped;
+      }
       // Most are of one volume; one that is not says so by returning nothing.
       const done = await this.#runner.run('rollback', [reference, rest], run);
       return done ?? (await this.#runner.run('rollbackTogether', [reference, rest], run));

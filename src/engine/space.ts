@@ -6,6 +6,9 @@ import type { Context } from './context.ts';
 
 const MiB = 2 ** 20;
 
+/** Bytes that a database server may write when it is started on a copy: some segments of WAL, and what it has in memory. */
+export const roomForServer: number = 128 * MiB;
+
 /** What a pool can still take: its own free space, and that of the host under a loop file. Bytes. */
 export interface PoolSpace {
   readonly totalBytes: number;

@@ -234,6 +234,21 @@ describe.skipIf(skipped !== '')(`a PostgreSQL in several volumes${skipped}`, () 
     expect(await names()).toEqual(['db', 'far', 'wal']);
     expect(await marked()).toBe(1);
     await remark(home.path, 'far@t', (metadata) => ({ ...metadata, group: mine }));
+    // What db lies in, too, can't be taken from under it.
+    done('snapshot', 'far@own');
+    for (const words of [
+      ['remove', 'far', '--with-snapshots'],
+      ['rename', 'far', 'near'],
+      ['rollback', 'far@own'],
+      ['guard', 'far', '--', '/bin/false'],
+    ]) {
+      const { code, stderr } = run(...words);
+      expect([code, stderr], words.join(' ')).toEqual([
+        5,
+        expect.stringContaining('db has parts of its database in far'),
+      ]);
+    }
+    done('remove', 'far@own');
     expect(await home.pool.check()).toEqual([]);
     expect(json('remove', 'db@t')).toMatchObject({ removed: ['db@t', 'far@t', 'wal@t'] });
   });

@@ -1,4 +1,4 @@
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { CoppiceError } from '../../src/index.ts';
@@ -45,9 +45,28 @@ test(
       'first first false',
       'first first true',
       'first second false',
+      // What mounts still show is kept from being started before anything is exchanged.
+      'second second false',
       'second second true',
     ]);
     expect(await pool.check()).toEqual([]);
+  },
+  mostMilliseconds,
+);
+
+test(
+  'whoever has the pool open finishes it before he does another, and nothing of it is left to come later',
+  async () => {
+    const { pool, path } = shared;
+    const child = { pool: path, call: ['rollback', 'db@s1', {}], counts: changing.source } as const;
+    await anew();
+    const { steps } = await runChild(child);
+    await anew();
+    await runChild({ ...child, dieAt: steps.findIndex((step) => / active and active$/.test(step)) + 2 });
+    expect(look()).toEqual({ db: 'first', far: 'second', canStart: false });
+    await pool.rollback('db@s1');
+    expect(look()).toEqual({ db: 'first', far: 'first', canStart: true });
+    expect(readdirSync(join(path, '.staging'))).toEqual([]);
   },
   mostMilliseconds,
 );

@@ -1,7 +1,10 @@
+import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
+import { openDirectory } from '../../linux/open-directory.ts';
 import { CoppiceError } from '../../model/errors.ts';
+import { removeEntry } from './amend.ts';
 import { mark } from './copy-settings.ts';
-import { openDataDirectory, readBelow } from './data-directory.ts';
+import { openDataDirectory, pathBelow, readBelow } from './data-directory.ts';
 import { makeSafe, type SafeOptions } from './make-safe.ts';
 import { serverOf } from './open-session.ts';
 import { findPrograms, runAs } from './programs.ts';
@@ -41,8 +44,17 @@ export async function restartServer(
     const [pid] = serverProcesses(directory).pids;
     if (pid !== undefined)
       throw new CoppiceError('busy', `${serverOf(directory)} runs already (process ${pid}).`);
+    // The number in it may be anybody's by now.
+    removeEntry(directory.fd, 'postmaster.pid');
+    removeSockets(options.socketDirectory);
   }
   return await launchServer(copy, options, signal);
+}
+
+function removeSockets(path: string): void {
+  using directory = openDirectory(path);
+  for (const name of readdirSync(pathBelow(directory.fd, '.')))
+    if (name.startsWith('.s.PGSQL.')) removeEntry(directory.fd, name);
 }
 
 function isMadeSafeFor(copy: string, { below, socketDirectory }: SafeOptions): boolean {

@@ -50,10 +50,18 @@ async function askFor(copy: RunningCopy, statement: string, database = 'postgres
     });
     answer = row && Object.values(row)[0];
   } catch (error) {
+    if (isMistake(error)) throw error;
     throw damaged(copy, `${shown} failed: ${(error as Error).message}`, error);
   }
   if (answer === true) return;
   throw damaged(copy, `${shown} answered ${answer === undefined ? 'nothing' : String(answer)} and not true`);
+}
+
+/** A statement that is none says nothing of the copy. */
+function isMistake(error: unknown): boolean {
+  const syntaxError = '42601';
+  const { cause } = error as { readonly cause?: { readonly code?: unknown } };
+  return cause?.code === syntaxError;
 }
 
 async function checkStructure(copy: RunningCopy, signal?: AbortSignal): Promise<CheckReport['structure']> {

@@ -13,6 +13,12 @@ export async function readControlData(directory: DataDirectory, given?: string):
   const lines = output.split('\n').map((line) => /^([^:]+):\s+(.*)$/.exec(line));
   const data = new Map(lines.flatMap((line) => (line ? [[line[1] ?? '', line[2] ?? ''] as const] : [])));
   if (code === 0 && data.size > 0 && !/WARNING|warning/.test(output)) return data;
+  if (/Permission denied/.test(errors)) {
+    throw new CoppiceError(
+      'permission_denied',
+      `The user that the cluster in ${directory.path} belongs to can't get there; one of the directories above it is closed to others, and "chmod o+x" opens it.`,
+    );
+  }
   throw new CoppiceError(
     'damaged',
     `The file global/pg_control in ${directory.path} can't be read: ${errors.trim() || output.trim().split('\n')[0] || 'pg_controldata said nothing'}.`,

@@ -3,6 +3,7 @@ import { statusIfAny } from '../../linux/file-status.ts';
 import { moveAt, openBeneath } from '../../linux/files.ts';
 import { openDirectory } from '../../linux/open-directory.ts';
 import { hasErrno } from '../../linux/system-calls.ts';
+import { removeEntry } from './amend.ts';
 
 /**
  * A cluster without its control file can't be started by anybody: while some of its volumes are rolled back and others are not yet,
@@ -11,14 +12,15 @@ import { hasErrno } from '../../linux/system-calls.ts';
 const [controlFile, aside] = ['pg_control', 'pg_control.while-rolled-back-by-coppice'];
 
 /**
- * Keeps a server from being started on a copy that nobody uses yet.
+ * Keeps a server from being started on a cluster that nobody uses.
  * @param below the data directory, from the root of the tree
  * @returns false where there is no cluster to be kept from that
  */
 export function putUpFence(root: string, below: string): boolean {
   return within(root, below, (directory) => {
-    if (statusIfAny(directory, aside)) return true;
-    if (!statusIfAny(directory, controlFile)) return false;
+    if (!statusIfAny(directory, controlFile)) return statusIfAny(directory, aside) !== undefined;
+    // Somebody has left one there, which means nothing any more.
+    removeEntry(directory, aside);
     moveAt(directory, controlFile, directory, aside);
     return true;
   });
@@ -28,7 +30,9 @@ export function putUpFence(root: string, below: string): boolean {
 export function takeDownFence(root: string, below: string): void {
   within(root, below, (directory) => {
     if (!statusIfAny(directory, aside)) return false;
-    moveAt(directory, aside, directory, controlFile);
+    // Where somebody has put it back by hand, that is the one that counts.
+    if (statusIfAny(directory, controlFile)) removeEntry(directory, aside);
+    else moveAt(directory, aside, directory, controlFile);
     return true;
   });
 }

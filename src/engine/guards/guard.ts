@@ -5,6 +5,7 @@ import { timeLimit } from '../../linux/time-limit.ts';
 import { CoppiceError } from '../../model/errors.ts';
 import type { Consistency, GuardRecord } from '../../model/metadata.ts';
 import { thisKeeper } from '../keeper.ts';
+import { NotStarted } from '../not-started.ts';
 import type { TreeDiff } from '../operations/diff.ts';
 import type { Pool } from '../pool.ts';
 import { type Supervisor, startSupervisor } from './supervisor.ts';
@@ -165,9 +166,18 @@ async function undo(
         { cause: failure },
       );
     }
-    const { undo: kept } = await rollbackFor(pool, volume, record.snapshot);
+    const { undo: kept, notStarted } = await rollbackFor(pool, volume, record.snapshot);
     await records.end(record.id);
     supervisor.dismiss();
+    if (notStarted) {
+      return new CoppiceError(
+        'io_error',
+        `The change to ${volume} has failed and is undone. ${notStarted.message}`,
+        {
+          cause: failure,
+        },
+      );
+    }
     return new Undone(volume, snapshot, { undo: kept, changes }, failure);
   } catch (error) {
     if (!(error instanceof CoppiceError)) return error;
@@ -215,7 +225,14 @@ export async function rollbackFor(
   pool: Pool,
   volume: string,
   snapshot: string,
-): Promise<{ readonly undo?: string }> {
+): Promise<{ readonly undo?: string; readonly notStarted?: NotStarted }> {
   const stop = declaresStop(await pool.settings(volume));
-  return await pool.rollback(`${volume}@${snapshot}`, { stop });
+  try {
+    const { undo } = await pool.rollback(`${volume}@${snapshot}`, { stop });
+    return undo === undefined ? {} : { undo };
+  } catch (error) {
+    if (!(error instanceof NotStarted)) throw error;
+    const { undo } = error.rolledBack;
+    return { notStarted: error, ...(undo !== undefined && { undo }) };
+  }
 }

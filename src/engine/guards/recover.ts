@@ -38,7 +38,8 @@ export async function recoverGuard(
     await records.end(guard.id);
     return { outcome: guard.isBegun ? 'accepted' : 'nothing', snapshot };
   }
-  const { undo } = await rollbackFor(pool, volume, guard.snapshot);
+  const { undo, notStarted } = await rollbackFor(pool, volume, guard.snapshot);
   await records.end(guard.id);
+  if (notStarted) throw notStarted;
   return { outcome: 'undone', snapshot, ...(undo !== undefined && { undo }) };
 }

@@ -13,6 +13,7 @@ import type { Control } from '../control.ts';
 import { holdVolume } from '../holding.ts';
 import { assemble, clonePartners, knownDirectories, type PartCopies } from '../part-copies.ts';
 import { type PartnerSnapshot, wholeOf } from '../partners.ts';
+import { requireSpace, roomForServer } from '../space.ts';
 import { trustedSettings } from '../trusted-settings.ts';
 import { type Cloned, clone } from './clone.ts';
 import { path } from './list.ts';
@@ -64,6 +65,7 @@ export async function branch(
       `No database is declared for ${reference.volume}, so there is nothing to start on a branch of it; declare it with "coppice set ${reference.volume} quiesce.postgres=DIRECTORY", or make an ordinary clone.`,
     );
   }
+  requireSpace(context, `branch ${reference.volume}`, roomForServer);
   const port = options.port ?? 5432;
   const cloned = clone(
     context,

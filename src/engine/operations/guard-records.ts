@@ -4,6 +4,7 @@ import { parseVolumeName } from '../../model/names.ts';
 import type { Context } from '../context.ts';
 import { type HeldVolume, holdVolume, requireUnsealed } from '../holding.ts';
 import { isAlive } from '../keeper.ts';
+import { leadsOf, partBlockers } from '../parts.ts';
 import { timestampName } from '../publish.ts';
 
 /** A guard as others see it. */
@@ -29,6 +30,8 @@ export function beginGuard(
   const name = parseVolumeName(nameText);
   using volume = holdVolume(context, name, 'exclusive');
   requireUnsealed(volume, `guard ${name}`);
+  const leads = leadsOf(context, volume);
+  if (leads.length > 0) throw blockedBy(`Could not guard ${name}`, partBlockers(name, leads));
   const guards = volume.metadata.guards ?? [];
   const present = guards.at(-1);
   if (present && present.id !== within) throw blocked(context, volume, present);

@@ -1,6 +1,6 @@
 import { type Blocker, blockedBy, CoppiceError } from '../../model/errors.ts';
 import type { Hold, Metadata, TombstoneMetadata } from '../../model/metadata.ts';
-import { formatReference, parseReference } from '../../model/names.ts';
+import { formatReference, type Name, parseReference } from '../../model/names.ts';
 import { mountBlockers, openBlockers, othersBlockers } from '../blockers.ts';
 import { buryTogether, type Doomed } from '../bury-together.ts';
 import type { Context } from '../context.ts';
@@ -10,6 +10,7 @@ import { goesWith, goesWithOneOf, neededBlockers } from '../goes-with.ts';
 import { type HeldVolume, holdSnapshot, holdVolume } from '../holding.ts';
 import { inLockOrder } from '../order.ts';
 import { nameOfVolume } from '../partners.ts';
+import { leadsOf, partBlockers } from '../parts.ts';
 import { finishRollbacksOf } from '../recover-rollback.ts';
 import { snapshotsOf, volumesOf } from '../visible.ts';
 
@@ -105,7 +106,9 @@ function removeAll(
     ),
     ...doomed.flatMap(({ guarded }) => guarded.map(guardBlocker)),
     ...doomed.flatMap(({ label, metadata }) => neededBlockers(context, label, metadata, all)),
+    ...doomed.flatMap((entry) => neededOf(context, entry, all)),
     ...doomed.flatMap((entry) => branchBlockers(context, entry, doomed)),
+    ...doomed.flatMap((entry) => leadBlockers(context, entry, all)),
   ];
   const users = doomed.filter(({ branch, isOfBranch }) => !branch && !isOfBranch).map((entry) => entry.held);
   if (!options.force && users.length > 0) blockers.push(...openBlockers(context, users));
@@ -130,6 +133,20 @@ function endBranches(context: Context, doomed: readonly Found[], force: boolean)
     const blockers = force ? [] : openBlockers(context, [held]);
     if (blockers.length > 0) throw blockedBy(`Could not remove ${label}`, blockers);
   }
+}
+
+/** The same of the snapshots that go with a volume. */
+function neededOf(context: Context, { label, held, snapshots }: Found, all: readonly string[]): Blocker[] {
+  return snapshots.flatMap((name) => {
+    const metadata = context.driver.peek({ area: 'snapshots', volume: held, name: name as Name });
+    return neededBlockers(context, `${label}@${name}`, metadata, all);
+  });
+}
+
+/** What an application has parts in goes with that, or not at all. Of a branch the branch says so. */
+function leadBlockers(context: Context, { metadata, label }: Found, all: readonly string[]): Blocker[] {
+  if (metadata?.type !== 'volume' || metadata.branchOf !== undefined) return [];
+  return partBlockers(label, leadsOf(context, { name: label as Name, metadata }, all));
 }
 
 /** What the servers of a branch have parts in goes with the branch. */

@@ -1,7 +1,9 @@
+import { blockedBy } from '../../model/errors.ts';
 import { parseVolumeName } from '../../model/names.ts';
 import type { Context } from '../context.ts';
 import { buryHiddenSnapshots } from '../groups.ts';
 import { holdVolume } from '../holding.ts';
+import { leadsOf, partBlockers } from '../parts.ts';
 import { requireOwn } from '../placing/own.ts';
 import { followRename } from '../placing/place.ts';
 import type { BootFiles } from '../pools/boot-entry.ts';
@@ -21,6 +23,9 @@ export function rename(context: Context, fromText: string, toText: string, files
   const name = parseVolumeName(toText);
   using volume = holdVolume(context, from, 'exclusive');
   requireUnguarded(volume, `rename ${from}`);
+  const leads = leadsOf(context, volume);
+  // Links of the application lead to where it is.
+  if (leads.length > 0) throw blockedBy(`Could not rename ${from}`, partBlockers(from, leads));
   requireFree(context, name);
   buryHiddenSnapshots(context, from, volume.held);
   const { at } = volume.metadata;

@@ -1,6 +1,5 @@
 import { Rest } from '../../consistency/rest.ts';
 import { stopper } from '../../consistency/stop.ts';
-import { CoppiceError } from '../../model/errors.ts';
 import { parseSnapshotReference } from '../../model/names.ts';
 import type { Context } from '../context.ts';
 import type { Control } from '../control.ts';
@@ -12,7 +11,8 @@ import { rollbackTogether } from './rollback-together.ts';
 /**
  * The same as `rollback` while what runs on the volume is stopped, as its settings `stop.unit` or `stop.hook` say. It is started
  * again whatever happens.
- * @throws CoppiceError io_error when it could not be stopped, and nothing was rolled back; or when it was, and could not be started
+ * @returns also where it could not be started: then with `notStarted`
+ * @throws CoppiceError io_error when it could not be stopped, and nothing was rolled back
  */
 export async function rollbackStopped(
   context: Context,
@@ -35,12 +35,7 @@ export async function rollbackStopped(
   try {
     await rest.release();
   } catch (error) {
-    const why = error instanceof Error ? error.message : String(error);
-    throw new CoppiceError(
-      'io_error',
-      `${name} was rolled back to ${result.snapshot}, and what runs on it could not be started: ${why}`,
-      { cause: error },
-    );
+    return { ...result, notStarted: error instanceof Error ? error.message : String(error) };
   }
   return result;
 }

@@ -21,10 +21,11 @@ import { assemble } from '../part-copies.ts';
 import { type PartnerSnapshot, type Whole, wholeOf } from '../partners.ts';
 import { problemsOfSnapshot } from '../problems.ts';
 import { abandon } from '../publish.ts';
+import { finishRollbacksOf } from '../recover-rollback.ts';
 import { type Marked, requestMark } from '../request-mark.ts';
 import { requireSpace } from '../space.ts';
 import { removeStale } from '../stale-files.ts';
-import { trustedSettings } from '../trusted-settings.ts';
+import { requireOwner, trustedSettings } from '../trusted-settings.ts';
 import {
   announce,
   blockersOf,
@@ -73,6 +74,7 @@ export async function rollbackTogether(
   requireSpace(context, action, 0);
   const whole = wholeOf(context, reference, action);
   using locks = new DisposableStack();
+  finishOthers(context, reference, whole);
   const members = holdAll(context, reference, whole, locks);
   for (const { held, target, snapshot } of members) {
     requireChangeable(held, snapshot, action);
@@ -106,6 +108,14 @@ function undoing(volume: Name, kept: Name | undefined): { readonly undo?: string
   return kept === undefined ? {} : { undo: formatReference({ volume, snapshot: kept }) };
 }
 
+/** What a process that has died was rolling back is finished first: it would be another time, over what is made now. */
+function finishOthers(context: Context, { volume }: Required<Reference>, { partners }: Whole): void {
+  for (const name of [volume, ...partners.map((partner) => partner.volume)]) {
+    using held = holdVolume(context, name, 'exclusive');
+    finishRollbacksOf(context, held);
+  }
+}
+
 /** Locks all in the order of their names, and returns them with the first in front. */
 function holdAll(
   context: Context,
@@ -121,6 +131,7 @@ function holdAll(
   for (const name of inLockOrder(wanted.map(({ volume }) => volume))) {
     const member = wanted.find(({ volume }) => volume === name) as (typeof wanted)[number];
     const volume = locks.use(holdVolume(context, member.volume, 'exclusive'));
+    requireOwner(context, volume, 'roll it back with others');
     const target = locks.use(holdSnapshot(context, volume, member.snapshot, 'shared'));
     held.set(name, { ...member, held: volume, target });
   }
@@ -162,14 +173,26 @@ async function exchangeMembers(work: Work, locks: DisposableStack): Promise<Arra
     for (const { target, staged: entry } of staged) context.driver.stageRollback(target, entry);
     const fences = await prepare(work, staged);
     all = announceAll(work, staged, fences);
-    exchangeAll(context, all);
+    exchangeAll(context, all, () => lookAgain(work));
   } catch (error) {
     // Nothing was exchanged before all were announced.
     if (!all) for (const { staged: entry } of staged) abandon(context, entry);
     else goBack(context, all, error);
     throw error;
   }
-  return completeTogether(context, all);
+  try {
+    return completeTogether(context, all);
+  } catch (error) {
+    if (error instanceof CoppiceError && error.code === 'blocked') throw error;
+    throw interrupted(all, error);
+  }
+}
+
+/** Somebody may have opened one while the new states were made. @throws CoppiceError blocked */
+function lookAgain({ context, members, options }: Work): void {
+  const blockers = members.flatMap(({ held }) => blockersOf(context, held, options));
+  if (blockers.length === 0) return;
+  throw blockedBy(`Could not roll back ${members.map(({ volume }) => volume).join(', ')}`, blockers);
 }
 
 /** Where that fails, too, nothing that was replaced is lost, and nothing can be started: the next opening of the pool finishes all. */
@@ -177,14 +200,18 @@ function goBack(context: Context, all: All, error: unknown): void {
   try {
     takeAllBack(context, all);
   } catch {
-    const names = all.map(({ volume }) => volume.name).join(', ');
-    const why = error instanceof Error ? error.message : String(error);
-    throw new CoppiceError(
-      'io_error',
-      `The rollback of ${names} was interrupted, and its application can't be started until it is complete: run any command on this pool, which goes on with it (${why})`,
-      { cause: error },
-    );
+    throw interrupted(all, error);
   }
+}
+
+function interrupted(all: All, error: unknown): CoppiceError {
+  const names = all.map(({ volume }) => volume.name).join(', ');
+  const why = error instanceof Error ? error.message : String(error);
+  return new CoppiceError(
+    'io_error',
+    `The rollback of ${names} was interrupted, and its application can't be started until it is complete: run "coppice pool check", which goes on with it (${why})`,
+    { cause: error },
+  );
 }
 
 type Staged = Member & { readonly staged: Held };

@@ -7,8 +7,10 @@ import { replacingBlockers, stuckMountBlockers } from '../blockers.ts';
 import type { Context } from '../context.ts';
 import { completeExchange, isTouched, takeBack } from '../exchange.ts';
 import { type HeldVolume, holdSnapshot, holdVolume, requireUnsealed } from '../holding.ts';
+import { leadsOf, partBlockers } from '../parts.ts';
 import { nestedIn, problemsOf, problemsOfSnapshot } from '../problems.ts';
 import { abandon, timestampName } from '../publish.ts';
+import { finishRollbacksOf } from '../recover-rollback.ts';
 import { type Marked, requestMark } from '../request-mark.ts';
 import { requireSpace } from '../space.ts';
 import { removeStale } from '../stale-files.ts';
@@ -43,6 +45,8 @@ export interface RolledBack {
   readonly blockers?: readonly Blocker[];
   /** What was changed behind Coppice's back in the snapshot: one sentence each. */
   readonly warnings?: readonly string[];
+  /** Why what was stopped for it could not be started again; `Pool.rollback` makes an error of it. */
+  readonly notStarted?: string;
 }
 
 /**
@@ -65,11 +69,13 @@ export function rollback(
   const action = `roll back ${reference.volume} to ${reference.snapshot}`;
   requireSpace(context, action, 0);
   using volume = holdVolume(context, reference.volume, 'exclusive');
+  if (volume.metadata.kind === 'tree') finishRollbacksOf(context, volume);
   requireChangeable(volume, reference.snapshot, action);
   using target = holdSnapshot(context, volume, reference.snapshot, 'shared');
   if (!options.alone && isTogether(context, target)) return undefined;
   requireRollable(context, volume, target);
-  const blockers = blockersOf(context, volume, options);
+  const leads = options.alone ? [] : leadsOf(context, volume);
+  const blockers = [...partBlockers(volume.name, leads), ...blockersOf(context, volume, options)];
   const warnings = problemsOfSnapshot(context, volume, formatReference(reference), target);
   const result = {
     volume: volume.name,

@@ -61,7 +61,8 @@ export async function snapshotAtRest(
     if (!(error instanceof NotAtRest)) throw error;
     const { cause } = error;
     if (!options.allowWeaker || !(cause instanceof CoppiceError) || cause.code === 'cancelled') throw cause;
-    const taken = await takeWith(wanted, () => Rest.prepare([], signal), locks);
+    const weaker = { ...wanted, options: { ...options, consistency: 'sync' as const } };
+    const taken = await takeWith(weaker, () => Rest.prepare([], signal), locks);
     return { ...taken, snapshots: taken.snapshots.map((each) => ({ ...each, weaker: cause.message })) };
   }
 }

@@ -40,7 +40,12 @@ export async function startBranch(
   );
   const servers: BranchServer[] = [];
   for (const { name: kind, directory: below, socket, port = 5432, user } of postgresIn(settings)) {
-    if (socket === undefined) continue;
+    if (socket === undefined) {
+      throw new CoppiceError(
+        'damaged',
+        `The branch ${name} was never made to its end, so it has no server; remove it, and make it anew.`,
+      );
+    }
     // The branch may have got another name since.
     const socketDirectory = join(copy, socket.slice(dirname(socket).length + 1));
     const safe = { below, socketDirectory, port, volumes, ...(programs !== undefined && { programs }) };

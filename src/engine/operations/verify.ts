@@ -11,6 +11,7 @@ import { holdSnapshot, holdVolume } from '../holding.ts';
 import { isAlive, thisKeeper } from '../keeper.ts';
 import { assemble, clonePartners, knownDirectories } from '../part-copies.ts';
 import { wholeOf } from '../partners.ts';
+import { requireSpace, roomForServer } from '../space.ts';
 import { timestamp } from '../timestamp.ts';
 import { trustedSettings } from '../trusted-settings.ts';
 import { volumesOf } from '../visible.ts';
@@ -48,6 +49,7 @@ export async function verify(
   const { applications = [] } = metadata;
   const settings = settingsFor(context, reference.volume);
   requireProvable(reference.volume, settings);
+  requireSpace(context, `verify ${formatReference(reference)}`, roomForServer);
   removeLeftBehind(context, settings, control);
   const names = [reference, ...partners].map(() => `verify-${randomId().slice(0, 13)}` as Name);
   const [name] = names as [Name];
