@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { scratchDirectory } from '../support/devices.ts';
 import { refusal } from '../support/errors.ts';
+import { holdOpen } from '../support/holder.ts';
 import { conformance } from './suite.ts';
 
 conformance('snapshots at rest', (suite) => {
@@ -70,6 +71,16 @@ conformance('snapshots at rest', (suite) => {
       });
     }
     expect((await pool.listSnapshots(name)).map((each) => each.name)).toEqual(['s', 'pre', 'post']);
+    // And where what should have stopped has the volume open still.
+    const { name: used, path } = await suite.volume();
+    await pool.set(used, { 'stop.hook': '/usr/bin/true' });
+    await using open = await holdOpen(path);
+    void open;
+    await refusal(() => pool.snapshot(`${used}@s`, { consistency: 'cold' }), 'blocked');
+    expect(await pool.snapshot(`${used}@s`, { consistency: 'cold', allowWeaker: true })).toMatchObject({
+      consistency: 'sync',
+      weaker: expect.stringContaining('is still in use'),
+    });
     const bare = await suite.volume();
     await refusal(() => pool.snapshot(`${bare.name}@s`, { consistency: 'application' }), 'invalid_argument');
     await refusal(() => pool.snapshot(`${bare.name}@s`, { consistency: 'cold' }), 'invalid_argument');

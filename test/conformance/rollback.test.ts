@@ -9,6 +9,7 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
+import { NotStarted } from '../../src/index.ts';
 import { Descriptor } from '../../src/linux/files.ts';
 import { runProgram } from '../../src/linux/programs.ts';
 import { digest, digestOf, patternBytes, writeAt, writePattern } from '../support/content.ts';
@@ -33,6 +34,26 @@ conformance('rollback', (suite) => {
   };
 
   const { needs } = suite;
+
+  needs('snapshots')('what could not be started after it is told, and whether it went back', async () => {
+    const { pool } = suite;
+    const { name, path } = await prepared();
+    const hook = join(scratchDirectory('hook'), 'stops-only');
+    writeFileSync(hook, '#!/bin/sh\ntest "$1" = stop\n', { mode: 0o755 });
+    await pool.set(name, { 'stop.hook': hook });
+    {
+      await using user = await holdOpen(path);
+      const { message } = await refusal(() => pool.rollback(`${name}@s2`, { stop: true }), 'blocked');
+      expect(message).toContain(`process ${user.pid}`);
+      expect(message).toContain('could not be started again: stop.hook: ');
+      expect(digest(path)).toBe(state(4));
+    }
+    const done = await pool.rollback(`${name}@s2`, { stop: true }).catch((error: unknown) => error);
+    expect(done).toBeInstanceOf(NotStarted);
+    const { message, rolledBack } = done as NotStarted;
+    expect(message).toContain(`To undo the rollback: coppice rollback ${rolledBack.undo} --stop.`);
+    expect(digest(path)).toBe(state(2));
+  });
 
   needs('snapshots')('to the newest, and its undo gives the replaced state back byte for byte', async () => {
     const { pool } = suite;

@@ -1,5 +1,6 @@
 import { Rest } from '../../consistency/rest.ts';
 import { stopper } from '../../consistency/stop.ts';
+import { CoppiceError } from '../../model/errors.ts';
 import { parseSnapshotReference } from '../../model/names.ts';
 import type { Context } from '../context.ts';
 import type { Control } from '../control.ts';
@@ -29,7 +30,7 @@ export async function rollbackStopped(
   control.report({ step: 'stopping', fraction: 0 });
   await using rest = await Rest.prepare([{ quiescer, scope }], control.signal);
   await rest.hold();
-  const result = await goBack(context, referenceText, options, control);
+  const result = await goBackOrStart(() => goBack(context, referenceText, options, control), rest);
   context.driver.commit();
   control.report({ step: 'starting', fraction: 0.5 });
   try {
@@ -38,6 +39,30 @@ export async function rollbackStopped(
     return { ...result, notStarted: error instanceof Error ? error.message : String(error) };
   }
   return result;
+}
+
+/** What was stopped is started after a failure, too; where not even that can be done, both are told. */
+async function goBackOrStart(back: () => Promise<RolledBack>, rest: Rest): Promise<RolledBack> {
+  try {
+    return await back();
+  } catch (error) {
+    try {
+      await rest.release();
+    } catch (second) {
+      const [why, andWhy] = [error, second].map((each) =>
+        each instanceof Error ? each.message : String(each),
+      );
+      const code = error instanceof CoppiceError ? error.code : 'io_error';
+      throw new CoppiceError(
+        code,
+        `${why} And what was stopped for it could not be started again: ${andWhy}`,
+        {
+          cause: error,
+        },
+      );
+    }
+    throw error;
+  }
 }
 
 async function goBack(
