@@ -234,6 +234,12 @@ describe.skipIf(skipped !== '')(`a PostgreSQL in several volumes${skipped}`, () 
     expect(await names()).toEqual(['db', 'far', 'wal']);
     expect(await marked()).toBe(1);
     await remark(home.path, 'far@t', (metadata) => ({ ...metadata, group: mine }));
+    expect(run('set', 'db', 'quiesce.postgres=pg,volumes=fra').stderr).toContain(
+      'names fra, and there is no',
+    );
+    expect(run('branch', 'db', 'try').stderr).toContain('which only a snapshot has all of');
+    expect(run('rollback', 'far@t', '--stop').stderr).toContain('db has parts of its database in far');
+    expect(run('usage').stderr).toContain('directory trees (');
     // What db lies in, too, can't be taken from under it.
     done('snapshot', 'far@own');
     for (const words of [

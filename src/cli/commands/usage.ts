@@ -32,7 +32,9 @@ export const usageCommand: Command<CliContext> = buildCommand<Flags, string[], C
       using progress = showProgress(context, 'usage', 'never');
       return await pool.usage(references, { exact: flags.exact, onProgress: progress.onProgress });
     });
-    const list = { result: report, rows: report.usages, nothing: nothingYet };
+    const { usages, leftOut = [] } = report;
+    const trees = `directory trees (${leftOut.length}, with their snapshots) are left out, because all of their files would have to be looked at; name them, or use --exact.`;
+    const list = { result: report, rows: usages, nothing: leftOut.length > 0 ? trees : nothingYet };
     printList(context, flags, list, (rows) =>
       table(
         rows,
@@ -55,6 +57,7 @@ export const usageCommand: Command<CliContext> = buildCommand<Flags, string[], C
         lineWidth(context.process.stdout, context.process),
       ),
     );
+    if (leftOut.length > 0 && usages.length > 0 && !flags.json) note(context, `coppice: ${trees}`);
     if (report.settled === false)
       note(
         context,

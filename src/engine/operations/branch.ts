@@ -65,6 +65,12 @@ export async function branch(
       `No database is declared for ${reference.volume}, so there is nothing to start on a branch of it; declare it with "coppice set ${reference.volume} quiesce.postgres=DIRECTORY", or make an ordinary clone.`,
     );
   }
+  if (!reference.snapshot && databases.some(({ volumes }) => volumes.length > 0)) {
+    throw new CoppiceError(
+      'invalid_argument',
+      `The database of ${reference.volume} lies in several volumes, which only a snapshot has all of: take one with "coppice snapshot ${reference.volume}", and name it.`,
+    );
+  }
   requireSpace(context, `branch ${reference.volume}`, roomForServer);
   const port = options.port ?? 5432;
   const cloned = clone(

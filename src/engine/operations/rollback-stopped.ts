@@ -1,10 +1,11 @@
 import { Rest } from '../../consistency/rest.ts';
 import { stopper } from '../../consistency/stop.ts';
-import { CoppiceError } from '../../model/errors.ts';
+import { blockedBy, CoppiceError } from '../../model/errors.ts';
 import { parseSnapshotReference } from '../../model/names.ts';
 import type { Context } from '../context.ts';
 import type { Control } from '../control.ts';
 import { holdVolume } from '../holding.ts';
+import { leadsOf, partBlockers } from '../parts.ts';
 import { trustedSettings } from '../trusted-settings.ts';
 import { type RollbackOptions, type RolledBack, rollback } from './rollback.ts';
 import { rollbackTogether } from './rollback-together.ts';
@@ -22,7 +23,7 @@ export async function rollbackStopped(
   control: Control,
 ): Promise<RolledBack> {
   const { volume: name } = parseSnapshotReference(referenceText);
-  const { quiescer, directory } = prepare(context, name);
+  const { quiescer, directory } = prepare(context, name, options.alone ?? false);
   const subject = { volume: name, ...(directory !== undefined && { directory }) };
   const scope = { subject, together: [subject], sameInstant: true, canAmend: false };
   // What only looks stops nobody.
@@ -79,11 +80,14 @@ async function goBack(
 function prepare(
   context: Context,
   name: Parameters<typeof holdVolume>[1],
+  alone: boolean,
 ): {
   readonly quiescer: ReturnType<typeof stopper>;
   readonly directory: string | undefined;
 } {
   using volume = holdVolume(context, name, 'shared');
+  const leads = alone ? [] : leadsOf(context, volume);
+  if (leads.length > 0) throw blockedBy(`Could not roll back ${name}`, partBlockers(name, leads));
   const isTree = volume.metadata.kind === 'tree';
   return {
     quiescer: stopper(name, trustedSettings(context, volume), 'rollback'),

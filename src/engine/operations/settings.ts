@@ -1,3 +1,4 @@
+import { declaredVolumes } from '../../consistency/declared-volumes.ts';
 import { makeQuiescer } from '../../consistency/quiescers.ts';
 import { stopTimeout } from '../../consistency/stop.ts';
 import { unitPattern } from '../../consistency/unit.ts';
@@ -31,9 +32,26 @@ export async function set(context: Context, nameText: string, changes: SettingCh
   );
   const after = Object.fromEntries(kept);
   requireOrder(name, after);
+  for (const part of declaredVolumes(changedOnly(changes))) requireTreeNamed(context, name, part);
   requireRoom(name, after, metadata.at);
   context.driver.write(volume.held, kept.length > 0 ? { ...metadata, settings: after } : metadata);
   return after;
+}
+
+function changedOnly(changes: SettingChanges): Settings {
+  return Object.fromEntries(
+    Object.entries(changes).filter((entry): entry is [string, string] => entry[1] !== null),
+  );
+}
+
+/** @throws CoppiceError invalid_argument when an application is said to lie in what there is none of */
+function requireTreeNamed(context: Context, name: string, part: string): void {
+  const metadata = context.driver.peek({ area: 'volumes', name: parseVolumeName(part) });
+  if (metadata?.type === 'volume' && metadata.kind === 'tree') return;
+  throw new CoppiceError(
+    'invalid_argument',
+    `volumes= of ${name} names ${part}, and there is no directory tree of that name in this pool.`,
+  );
 }
 
 /** @throws CoppiceError invalid_argument when an order names what there is none of */

@@ -35,6 +35,8 @@ export interface UsageReport {
   readonly usages: readonly Usage[];
   /** False when the kernel could not be waited for, so that blocks of what was just deleted may still count as shared. */
   readonly settled?: boolean;
+  /** Directory trees that were not looked at, because all of their files would have to be; named, or with `exact`, they are. */
+  readonly leftOut?: readonly string[];
 }
 
 /**
@@ -48,7 +50,11 @@ export function usage(
   control: Control,
 ): UsageReport {
   const named = references.length > 0;
-  if (!named && !options.exact) return { usages: everything(context).flatMap(({ usage }) => usage ?? []) };
+  if (!named && !options.exact) {
+    const all = everything(context);
+    const leftOut = all.flatMap((each) => (each.usage ? [] : [formatReference(each.reference)]));
+    return { usages: all.flatMap((each) => each.usage ?? []), ...(leftOut.length > 0 && { leftOut }) };
+  }
   const wanted = named ? references.map(parseReference) : everything(context).map((each) => each.reference);
   const settled = options.exact ? context.driver.settle() : undefined;
   const measureOne = named ? measure : measureIfWhole;

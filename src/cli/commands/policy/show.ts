@@ -68,6 +68,7 @@ function describe(
         ['Keeps', keeps(policy)],
         ['Last', utc(policy.newest)],
         ['Due', policy.isDue ? 'now' : 'no'],
+        ['Proves', policy.settings['policy.verify']],
         ['Problem', policy.problem?.message],
       ]
     : [['Policy', 'none']];
