@@ -39,20 +39,23 @@ export function withParts(context: Context, references: readonly string[], claim
   return { references: all, partsOf };
 }
 
-/**
- * The volumes that say that applications of theirs lie in this one, too. What is only a disk is nobody's part.
- * @param without volumes that do not count, because they go as well
- */
+/** The volumes that say that an application of theirs lies in this one, too. What is only a disk is nobody's part. */
 export function leadsOf(
   context: Context,
   { name, metadata }: Pick<HeldVolume, 'name' | 'metadata'>,
-  without: readonly string[] = [],
 ): readonly string[] {
-  if (metadata.kind !== 'tree') return [];
-  return volumesOf(context).flatMap(({ name: lead, metadata: other }) => {
-    if (other?.type !== 'volume' || lead === name || without.includes(lead)) return [];
-    return understood(other.settings).includes(name) ? [lead] : [];
-  });
+  return metadata.kind === 'tree' ? (declaredLeads(context).get(name) ?? []) : [];
+}
+
+/** The same of all volumes that have any. */
+export function declaredLeads(context: Context): ReadonlyMap<string, readonly string[]> {
+  const leads = new Map<string, string[]>();
+  for (const { name: lead, metadata } of volumesOf(context)) {
+    if (metadata?.type !== 'volume') continue;
+    for (const part of understood(metadata.settings))
+      if (part !== lead) leads.set(part, [...(leads.get(part) ?? []), lead]);
+  }
+  return leads;
 }
 
 /** What a volume that is a part can't be done to alone. */

@@ -1,8 +1,9 @@
 import { readdirSync } from 'node:fs';
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
+import { statusIfAny } from '../../linux/file-status.ts';
+import { openDirectoryIfAny, removeFileAt } from '../../linux/files.ts';
 import { openDirectory } from '../../linux/open-directory.ts';
 import { CoppiceError } from '../../model/errors.ts';
-import { removeEntry } from './amend.ts';
 import { mark } from './copy-settings.ts';
 import { openDataDirectory, pathBelow, readBelow } from './data-directory.ts';
 import { makeSafe, type SafeOptions } from './make-safe.ts';
@@ -45,16 +46,20 @@ export async function restartServer(
     if (pid !== undefined)
       throw new CoppiceError('busy', `${serverOf(directory)} runs already (process ${pid}).`);
     // The number in it may be anybody's by now.
-    removeEntry(directory.fd, 'postmaster.pid');
-    removeSockets(options.socketDirectory);
+    if (statusIfAny(directory.fd, 'postmaster.pid')) removeFileAt(directory.fd, 'postmaster.pid');
+    removeSockets(copy, options.socketDirectory);
   }
   return await launchServer(copy, options, signal);
 }
 
-function removeSockets(path: string): void {
-  using directory = openDirectory(path);
+/** The tree belongs to whoever the server runs as: no link in it is followed. */
+function removeSockets(copy: string, socketDirectory: string): void {
+  using root = openDirectory(copy);
+  const opened = openDirectoryIfAny(root.fd, relative(copy, socketDirectory));
+  if (!opened) return;
+  using directory = opened;
   for (const name of readdirSync(pathBelow(directory.fd, '.')))
-    if (name.startsWith('.s.PGSQL.')) removeEntry(directory.fd, name);
+    if (name.startsWith('.s.PGSQL.')) removeFileAt(directory.fd, name);
 }
 
 function isMadeSafeFor(copy: string, { below, socketDirectory }: SafeOptions): boolean {

@@ -11,12 +11,12 @@ import type { Settings } from '../../model/settings.ts';
 import type { Context } from '../context.ts';
 import type { Control } from '../control.ts';
 import { holdVolume } from '../holding.ts';
-import { assemble, clonePartners, knownDirectories, type PartCopies } from '../part-copies.ts';
 import { type PartnerSnapshot, wholeOf } from '../partners.ts';
 import { requireSpace, roomForServer } from '../space.ts';
 import { trustedSettings } from '../trusted-settings.ts';
 import { type Cloned, clone } from './clone.ts';
 import { path } from './list.ts';
+import { assemble, clonePartners, knownDirectories, type PartCopies } from './part-copies.ts';
 import { remove } from './remove.ts';
 
 export interface BranchOptions {

@@ -10,7 +10,7 @@ import { goesWith, goesWithOneOf, neededBlockers } from '../goes-with.ts';
 import { type HeldVolume, holdSnapshot, holdVolume } from '../holding.ts';
 import { inLockOrder } from '../order.ts';
 import { nameOfVolume } from '../partners.ts';
-import { leadsOf, partBlockers } from '../parts.ts';
+import { declaredLeads, partBlockers } from '../parts.ts';
 import { finishRollbacksOf } from '../recover-rollback.ts';
 import { snapshotsOf, volumesOf } from '../visible.ts';
 
@@ -108,7 +108,7 @@ function removeAll(
     ...doomed.flatMap(({ label, metadata }) => neededBlockers(context, label, metadata, all)),
     ...doomed.flatMap((entry) => neededOf(context, entry, all)),
     ...doomed.flatMap((entry) => branchBlockers(context, entry, doomed)),
-    ...doomed.flatMap((entry) => leadBlockers(context, entry, all)),
+    ...leadBlockers(context, doomed, all),
   ];
   const users = doomed.filter(({ branch, isOfBranch }) => !branch && !isOfBranch).map((entry) => entry.held);
   if (!options.force && users.length > 0) blockers.push(...openBlockers(context, users));
@@ -136,7 +136,13 @@ function endBranches(context: Context, doomed: readonly Found[], force: boolean)
 }
 
 /** The same of the snapshots that go with a volume. */
-function neededOf(context: Context, { label, held, snapshots }: Found, all: readonly string[]): Blocker[] {
+function neededOf(
+  context: Context,
+  { label, held, snapshots, metadata: of }: Found,
+  all: readonly string[],
+): Blocker[] {
+  // Of disks there are no parts.
+  if (of?.type !== 'volume' || of.kind !== 'tree') return [];
   return snapshots.flatMap((name) => {
     const metadata = context.driver.peek({ area: 'snapshots', volume: held, name: name as Name });
     return neededBlockers(context, `${label}@${name}`, metadata, all);
@@ -144,9 +150,19 @@ function neededOf(context: Context, { label, held, snapshots }: Found, all: read
 }
 
 /** What an application has parts in goes with that, or not at all. Of a branch the branch says so. */
-function leadBlockers(context: Context, { metadata, label }: Found, all: readonly string[]): Blocker[] {
-  if (metadata?.type !== 'volume' || metadata.branchOf !== undefined) return [];
-  return partBlockers(label, leadsOf(context, { name: label as Name, metadata }, all));
+function leadBlockers(context: Context, doomed: readonly Found[], all: readonly string[]): Blocker[] {
+  const trees = doomed.filter(
+    ({ metadata }) =>
+      metadata?.type === 'volume' && metadata.kind === 'tree' && metadata.branchOf === undefined,
+  );
+  if (trees.length === 0) return [];
+  const leads = declaredLeads(context);
+  return trees.flatMap(({ label }) =>
+    partBlockers(
+      label,
+      (leads.get(label) ?? []).filter((lead) => !all.includes(lead)),
+    ),
+  );
 }
 
 /** What the servers of a branch have parts in goes with the branch. */

@@ -17,15 +17,14 @@ import {
 } from '../exchange-together.ts';
 import { type HeldVolume, holdSnapshot, holdVolume } from '../holding.ts';
 import { inLockOrder } from '../order.ts';
-import { assemble } from '../part-copies.ts';
 import { type PartnerSnapshot, type Whole, wholeOf } from '../partners.ts';
 import { problemsOfSnapshot } from '../problems.ts';
 import { abandon } from '../publish.ts';
-import { finishRollbacksOf } from '../recover-rollback.ts';
 import { type Marked, requestMark } from '../request-mark.ts';
 import { requireSpace } from '../space.ts';
 import { removeStale } from '../stale-files.ts';
 import { requireOwner, trustedSettings } from '../trusted-settings.ts';
+import { assemble } from './part-copies.ts';
 import {
   announce,
   blockersOf,
@@ -74,7 +73,6 @@ export async function rollbackTogether(
   requireSpace(context, action, 0);
   const whole = wholeOf(context, reference, action);
   using locks = new DisposableStack();
-  finishOthers(context, reference, whole);
   const members = holdAll(context, reference, whole, locks);
   for (const { held, target, snapshot } of members) {
     requireChangeable(held, snapshot, action);
@@ -106,14 +104,6 @@ function named({ volume, snapshot }: Member): Required<Reference> {
 
 function undoing(volume: Name, kept: Name | undefined): { readonly undo?: string } {
   return kept === undefined ? {} : { undo: formatReference({ volume, snapshot: kept }) };
-}
-
-/** What a process that has died was rolling back is finished first: it would be another time, over what is made now. */
-function finishOthers(context: Context, { volume }: Required<Reference>, { partners }: Whole): void {
-  for (const name of [volume, ...partners.map((partner) => partner.volume)]) {
-    using held = holdVolume(context, name, 'exclusive');
-    finishRollbacksOf(context, held);
-  }
 }
 
 /** Locks all in the order of their names, and returns them with the first in front. */

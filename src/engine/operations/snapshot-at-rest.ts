@@ -1,13 +1,11 @@
 import { Rest } from '../../consistency/rest.ts';
 import { CoppiceError } from '../../model/errors.ts';
 import { applicationsOf } from '../applications.ts';
-import { holdAll, NotAtRest, resting, sayer, type TakenAtRest, type Work } from '../at-rest.ts';
 import type { Context } from '../context.ts';
 import type { Control } from '../control.ts';
 import { withParts } from '../parts.ts';
 import { abandon, publishNumbered, publishSnapshot } from '../publish.ts';
 import { requireSpace } from '../space.ts';
-import { takeAndSay } from '../take-and-say.ts';
 import {
   checkClaims,
   describeSnapshot,
@@ -18,6 +16,7 @@ import {
   type Snapshotted,
   summarize,
 } from '../taking.ts';
+import { holdAll, NotAtRest, resting, sayer, type TakenAtRest, type Work } from './at-rest.ts';
 import { type SnapshotOptions, withName } from './snapshot.ts';
 import {
   holdMembers,
@@ -28,6 +27,7 @@ import {
   type StagedMember,
   takeAll,
 } from './snapshot-together.ts';
+import { takeAndSay } from './take-and-say.ts';
 
 /**
  * Takes snapshots of volumes while the applications that are declared for them hold still: all, or none. What they have to do beforehand

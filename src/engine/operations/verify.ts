@@ -9,7 +9,6 @@ import type { Control } from '../control.ts';
 import { endServersIn } from '../end-branch.ts';
 import { holdSnapshot, holdVolume } from '../holding.ts';
 import { isAlive, thisKeeper } from '../keeper.ts';
-import { assemble, clonePartners, knownDirectories } from '../part-copies.ts';
 import { wholeOf } from '../partners.ts';
 import { requireSpace, roomForServer } from '../space.ts';
 import { timestamp } from '../timestamp.ts';
@@ -17,6 +16,7 @@ import { trustedSettings } from '../trusted-settings.ts';
 import { volumesOf } from '../visible.ts';
 import { clone } from './clone.ts';
 import { path } from './list.ts';
+import { assemble, clonePartners, knownDirectories } from './part-copies.ts';
 import { remove } from './remove.ts';
 
 export interface VerifyOptions {

@@ -1,13 +1,13 @@
-import type { Rest } from '../consistency/rest.ts';
-import { blockedBy } from '../model/errors.ts';
-import type { ApplicationState } from '../model/metadata.ts';
-import { holderBlockers } from './blockers.ts';
-import type { Context } from './context.ts';
-import type { SnapshotOptions } from './operations/snapshot.ts';
-import type { Member, SnapshotGroup } from './operations/snapshot-together.ts';
-import type { WithParts } from './parts.ts';
-import { reached } from './reached.ts';
-import { levelOf, purposeOf, type Said } from './taking.ts';
+import type { Rest } from '../../consistency/rest.ts';
+import { blockedBy } from '../../model/errors.ts';
+import type { ApplicationState } from '../../model/metadata.ts';
+import { holderBlockers } from '../blockers.ts';
+import type { Context } from '../context.ts';
+import type { WithParts } from '../parts.ts';
+import { reached } from '../reached.ts';
+import { levelOf, purposeOf, type Said } from '../taking.ts';
+import type { SnapshotOptions } from './snapshot.ts';
+import type { Member, SnapshotGroup } from './snapshot-together.ts';
 
 /** A group, or what there is of one when there is one volume, which needs none. */
 export interface TakenAtRest extends Omit<SnapshotGroup, 'group'> {

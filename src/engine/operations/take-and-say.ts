@@ -1,11 +1,11 @@
-import type { Driver } from '../drivers/driver.ts';
-import { CoppiceError } from '../model/errors.ts';
-import type { SnapshotMetadata } from '../model/metadata.ts';
-import { parseReference } from '../model/names.ts';
+import type { Driver } from '../../drivers/driver.ts';
+import { CoppiceError } from '../../model/errors.ts';
+import type { SnapshotMetadata } from '../../model/metadata.ts';
+import { parseReference } from '../../model/names.ts';
+import { holdSnapshot } from '../holding.ts';
+import { purposeOf, type Said, type Snapshotted, summarize } from '../taking.ts';
 import { holdAll, NotAtRest, resting, sayer, type TakenAtRest, type Work } from './at-rest.ts';
-import { holdSnapshot } from './holding.ts';
-import { type Member, takeWithoutGroup } from './operations/snapshot-together.ts';
-import { purposeOf, type Said, type Snapshotted, summarize } from './taking.ts';
+import { type Member, takeWithoutGroup } from './snapshot-together.ts';
 
 /** Where the storage takes and names them in one step, they say no more than `sync` until the applications have said that they held. */
 export async function takeAndSay(

@@ -1,11 +1,11 @@
-import { restoreParts } from '../consistency/postgres/restore-parts.ts';
-import type { ApplicationState } from '../model/metadata.ts';
-import { formatReference, type Name } from '../model/names.ts';
-import type { Context } from './context.ts';
-import { holdVolume } from './holding.ts';
-import { type CloneMarks, clone } from './operations/clone.ts';
-import { path } from './operations/list.ts';
-import type { PartnerSnapshot } from './partners.ts';
+import { restoreParts } from '../../consistency/postgres/restore-parts.ts';
+import type { ApplicationState } from '../../model/metadata.ts';
+import { formatReference, type Name } from '../../model/names.ts';
+import type { Context } from '../context.ts';
+import { holdVolume } from '../holding.ts';
+import type { PartnerSnapshot } from '../partners.ts';
+import { type CloneMarks, clone } from './clone.ts';
+import { path } from './list.ts';
 
 /** Copies of the volumes that parts of an application lie in. */
 export interface PartCopies {
