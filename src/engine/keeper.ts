@@ -1,5 +1,5 @@
 import { readFileSync, readlinkSync } from 'node:fs';
-import { readProcess } from '../linux/processes.ts';
+import { isEnded, readProcess } from '../linux/processes.ts';
 import type { Keeper } from '../model/metadata.ts';
 
 /** This process, as others will know it. */
@@ -16,7 +16,9 @@ export function thisKeeper(): Keeper {
 export function isAlive({ pid, started, boot, namespace }: Keeper): boolean {
   if (boot !== bootId()) return false;
   if (namespace !== undefined && namespace !== pidNamespace()) return true;
-  return readProcess(pid)?.started === started;
+  const keeper = readProcess(pid);
+  // One that has ended stays in the list until its parent, or who has taken that one's place, has been told.
+  return keeper?.started === started && !isEnded(keeper);
 }
 
 function bootId(): string {
